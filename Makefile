@@ -1,0 +1,47 @@
+# `make` lists what there is. Everything runs in .venv, made from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: help setup demo test check proofs lock clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## create .venv from the lock file
+	@:
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tidings needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one with: make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot make virtual environments: install its venv package (Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 1; }
+	@echo "Setting up .venv from requirements.lock (once; a minute or two) …"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+	@echo "Ready: .venv/bin/tidings --help"
+
+demo: $(STAMP)  ## run the small shop (FOR=20s ends it by itself; ARGS=--json for scripts)
+	@$(BIN)/tidings demo $(if $(FOR),--for $(FOR)) $(ARGS)
+
+test: $(STAMP)  ## the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## lint, format, types, layers, contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/tidings contracts check
+
+proofs: $(STAMP)  ## the long runs: 20,000 simulated histories
+	@$(BIN)/python -m pytest -m proofs -s $(ARGS)
+
+lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --upgrade --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+
+clean:  ## remove .venv and everything that runs leave behind
+	@rm -rf .venv demo dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis

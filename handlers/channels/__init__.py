@@ -1,0 +1,1 @@
+"""Ways to speak: an intent becomes a body for one channel."""

@@ -1,0 +1,1 @@
+"""Rule operators, one a file; pure."""

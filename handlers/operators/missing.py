@@ -1,0 +1,200 @@
+"""`when: {missing: …}`: something was seen, and what should have followed by a deadline was not.
+
+State of a key (canonical JSON, absent where nothing is known):
+
+- `armed`  the episode that waits: `order` and `item` of its event, `due`, `data` (rewritten by reschedules)
+- `fired`  the newest episode that fired, kept so that a later closer can say `stopped`: at most `MEMORY`
+- `ended`  with `once`: when the key's life ended; it does not arm again within `DEDUPE_HORIZON`
+- `moved`  with `once`: the newest reschedule that came before the arming
+
+Everything is O(1) a key. Order of time is the loop's affair (`tidings.detection`): this file sees events and timers
+already in order, and late closers apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tidings.event import DAY, MINUTE, Event, Micros
+from tidings.rule import Emission, Episode, Expression, Item, Matcher, Rule, State
+from tidings.unknown import UNKNOWN
+
+DEDUPE_HORIZON: Micros = 7 * DAY
+"""How long before its arming a key that lives once may have been closed or rescheduled, and how long it stays dead."""
+
+MEMORY: Micros = 90 * DAY
+"""How long a firing waits for the event that takes it back (`dispatch.md`: a run is closed after 90 d)."""
+
+ARM, MOVE, CLOSE = 0, 1, 2
+"""Ranks at an equal instant: what arms, then what reschedules, then what closes."""
+
+
+@dataclass(frozen=True)
+class MissingOperator:
+    """Fires when `after` was seen and none of `expect` with a time ≤ the deadline."""
+
+    after: Matcher
+    expect: tuple[Matcher, ...]
+    deadline: Expression
+    by: tuple[str, ...]
+    cancel_on: tuple[Matcher, ...] = ()
+    reschedule_on: tuple[Matcher, ...] = ()
+    once: bool = False
+    on_repeat: Literal["keep", "restart"] = "keep"
+    allowed_lateness: Micros = MINUTE
+    keep: frozenset[str] = frozenset()
+    """Top-level fields of the payload that the rule reads: deadline, `with`, the path to the customer."""
+
+    kind: str = field(default="missing", init=False)
+    stateful: bool = field(default=True, init=False)
+    prompt: bool = field(default=False, init=False)
+
+    @property
+    def matchers(self) -> tuple[Matcher, ...]:
+        """All events that the operator looks at."""
+        return (self.after, *self.expect, *self.cancel_on, *self.reschedule_on)
+
+    def fires(self, event: Event, params: Mapping[str, Any]) -> Sequence[Emission]:
+        """A stateful operator decides nothing on one event."""
+        return ()
+
+    def key(self, event: Event) -> tuple[Any, ...] | None:
+        """Return the values of `by`, or None where one is null."""
+        values = tuple(event.data.get(name) for name in self.by)
+        return None if None in values else values
+
+    def item(self, event: Event, params: Mapping[str, Any]) -> Item | None:
+        """Keep what the roles of the event need: the conditions are decided here, on the whole payload."""
+        arms = self.after.matches(event, params)
+        moves = any(matcher.matches(event, params) for matcher in self.reschedule_on)
+        closes = any(matcher.matches(event, params) for matcher in (*self.expect, *self.cancel_on))
+        if not (arms or moves or closes):
+            return None
+        body: dict[str, Any] = {"type": event.type, "roles": "a" * arms + "m" * moves + "c" * closes}
+        if arms or moves:
+            body["data"] = {name: event.data[name] for name in sorted(self.keep) if name in event.data}
+            body["id"], body["tenant"], body["subject"] = event.id, event.tenant, event.subject
+        rank = ARM if arms else MOVE if moves else CLOSE
+        return Item(event.occurred_at, rank, event.source, event.ref, body)
+
+    def closes(self, item: Item) -> bool:
+        """Return whether the item may close an episode."""
+        return "c" in item.body["roles"]
+
+    def timer(self, state: State | None) -> Micros | None:
+        """Return the earliest of: the deadline, the end of a memory."""
+        if state is None:
+            return None
+        return min(at for at, _ in self._timers(state))
+
+    def _timers(self, state: State) -> list[tuple[Micros, int]]:
+        # At one instant an end comes before a due; the rank of the pair says so.
+        timers = []
+        if "fired" in state:
+            timers.append((state["fired"]["at"] + MEMORY, 0))
+        if "ended" in state:
+            timers.append((state["ended"] + DEDUPE_HORIZON, 1))
+        if "moved" in state:
+            timers.append((state["moved"]["at"] + DEDUPE_HORIZON, 2))
+        if "armed" in state:
+            timers.append((state["armed"]["due"], 3))
+        return timers
+
+    def apply(self, state: State | None, item: Item, rule: Rule) -> tuple[State | None, Sequence[Emission]]:
+        """Apply a punctual event. It closes first, then moves, then arms; it never closes what it arms."""
+        new = dict(state or {})
+        said: list[Emission] = []
+        roles = item.body["roles"]
+        if "c" in roles:
+            said += self._close(new, item)
+        if "m" in roles:
+            self._move(new, item, rule)
+        if "a" in roles:
+            self._arm(new, item, rule)
+        return new or None, said
+
+    def expire(self, state: State, rule: Rule) -> tuple[State | None, Sequence[Emission]]:
+        """Apply the earliest timer: forget, or fire."""
+        new = dict(state)
+        at, which = min(self._timers(state))
+        if which == 3:  # noqa: PLR2004 - the rank given in `_timers`
+            armed = new.pop("armed")
+            new["fired"] = {"at": at, "order": armed["order"], "item": armed["item"], "data": armed["data"]}
+            if self.once:
+                new["ended"] = max(new.get("ended", at), at)
+            return new, (self._say("fired", armed, at),)
+        del new[("fired", "ended", "moved")[which]]
+        return new or None, ()
+
+    def late(self, state: State | None, item: Item, rule: Rule) -> tuple[State | None, Sequence[Emission]]:
+        """Apply a late closer: it disarms what has not fired, and otherwise takes back what has."""
+        new = dict(state or {})
+        said = self._close(new, item)
+        return new or None, said
+
+    def _close(self, new: dict[str, Any], item: Item) -> list[Emission]:
+        said = []
+        order = list(item.order)
+        if "armed" in new and new["armed"]["order"] < order:
+            # Never past the due: the loop has run every timer before it hands over an event, late ones included.
+            del new["armed"]
+        if "fired" in new and new["fired"]["order"] < order:
+            said.append(self._say("stopped", new.pop("fired"), item.time))
+        if self.once:
+            new["ended"] = max(new.get("ended", item.time), item.time)
+            new.pop("moved", None)
+        return said
+
+    def _move(self, new: dict[str, Any], item: Item, rule: Rule) -> None:
+        if "armed" in new:
+            armed = dict(new["armed"])
+            armed["data"] = {**armed["data"], **item.body["data"]}
+            due = self._due(armed, item.time, rule)
+            if due is None:
+                del new["armed"]
+            else:
+                armed["due"] = due
+                new["armed"] = armed
+        elif self.once and "fired" not in new and "ended" not in new:
+            new["moved"] = {"at": item.time, "data": item.body["data"]}
+
+    def _arm(self, new: dict[str, Any], item: Item, rule: Rule) -> None:
+        if "armed" in new and self.on_repeat == "keep":
+            return
+        if self.once and "ended" in new:
+            # The timer of `ended` has run when the horizon is over, so that it is here means: still dead.
+            return
+        armed: dict[str, Any] = {"order": list(item.order), "item": _envelope(item), "data": item.body["data"]}
+        if "moved" in new:
+            armed["data"] = {**armed["data"], **new.pop("moved")["data"]}
+        due = self._due(armed, item.time, rule)
+        if due is None:
+            new.pop("armed", None)
+        else:
+            armed["due"] = due
+            new["armed"] = armed
+
+    def _due(self, armed: Mapping[str, Any], set_at: Micros, rule: Rule) -> Micros | None:
+        """Return max(deadline, time of the event that set it); None where the deadline is unknown: it never fires."""
+        deadline = self.deadline.value(armed["data"], _event(armed), rule.params)
+        return None if deadline is UNKNOWN or deadline is None else max(deadline, set_at)
+
+    def _say(self, kind: str, episode: Mapping[str, Any], at: Micros) -> Emission:
+        event = _event(episode)
+        return Emission(kind, 0, Episode(event.occurred_at, event.source, event.ref), at, event)
+
+
+def _envelope(item: Item) -> dict[str, Any]:
+    return {"type": item.body["type"], "id": item.body["id"], "tenant": item.body["tenant"], "subject": item.body["subject"]}
+
+
+def _event(episode: Mapping[str, Any]) -> Event:
+    """Return the arming event as its rule kept it."""
+    time, _, source, ref = episode["order"]
+    item = episode["item"]
+    return Event(
+        ref=ref, tenant=item["tenant"], source=source, id=item["id"], type=item["type"], occurred_at=time,
+        data=episode["data"], topic="", partition=-1, offset=-1, appended_at=time, subject=item["subject"],
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Whether to speak: consent, quiet hours, caps, digests; pure."""

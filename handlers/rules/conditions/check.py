@@ -1,0 +1,321 @@
+"""Types of conditions, against the contract: every mistake at once, with a place and a suggestion.
+
+A checked tree carries the kind of each node and whether it may be null; both compilers read only that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Any
+
+from handlers.rules.conditions.problems import Problem
+from handlers.rules.conditions.syntax import Node, parse_duration, parse_instant
+from tidings.contract import Field, Type
+from tidings.money import money
+
+KINDS = {
+    "string": "string", "long": "number", "double": "number", "boolean": "bool", "enum": "string",
+    "timestamp": "timestamp", "duration": "duration", "money": "money", "record": "record", "array": "list", "map": "record",
+}  # fmt: skip
+WORDS = {"bool": "true or false", "number": "a number", "string": "a text", "timestamp": "a time", "money": "an amount of money",
+         "duration": "a duration", "record": "a record", "list": "a list", "null": "null"}  # fmt: skip
+
+EVENT: Mapping[str, Type] = {
+    "id": Type("string"), "type": Type("string"), "source": Type("string"), "subject": Type("string", nullable=True),
+    "time": Type("timestamp"), "tenant": Type("string"),
+}  # fmt: skip
+
+FUNCTIONS = ("has", "duration", "timestamp", "money", "size", "startsWith", "endsWith", "contains", "lowerAscii")
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an expression may name: the fields of the event's payload, `event`, and `params`."""
+
+    fields: Mapping[str, Field]
+    params: Mapping[str, Type] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A checked node. `kind` is one of `KINDS`' values, `null`, or `any` after a mistake."""
+
+    node: Node
+    kind: str
+    nullable: bool = False
+    symbols: tuple[str, ...] = ()
+    value: Any = None
+    """The value of a constant."""
+    constant: bool = False
+    children: tuple[Typed, ...] = ()
+    type: Type | None = None
+
+
+@dataclass
+class Checker:
+    """Checks one tree; `problems`, `reads` and `params` are what it found."""
+
+    scope: Scope
+    problems: list[Problem] = field(default_factory=list)
+    reads: set[Path] = field(default_factory=set)
+    params: set[str] = field(default_factory=set)
+
+    def problem(self, node: Node, text: str, *, code: str = "R101", hint: str | None = None, warn: bool = False) -> None:
+        severity = "warning" if warn else "error"
+        self.problems.append(Problem(code, text, node.offset, node.length, hint, severity))  # type: ignore[arg-type]
+
+    def check(self, node: Node, known: frozenset[Path] = frozenset()) -> Typed:
+        """Return the typed node; `known` are paths that a `has` has shown not to be null."""
+        return getattr(self, f"_{node.kind}")(node, known)  # type: ignore[no-any-return]
+
+    def _literal(self, node: Node, _: frozenset[Path]) -> Typed:
+        return Typed(node, node.op, node.op == "null", value=node.value, constant=True)
+
+    def _list(self, node: Node, known: frozenset[Path]) -> Typed:
+        items = tuple(self.check(child, known) for child in node.children)
+        for item in items:
+            if not item.constant or item.kind == "null":
+                self.problem(item.node, "a list holds plain values only")
+        kinds = {item.kind for item in items} - {"any"}
+        if len(kinds) > 1:
+            self.problem(node, f"a list holds one kind of value, not {' and '.join(sorted(kinds))}")
+        return Typed(node, "list", children=items, value=tuple(item.value for item in items), constant=True)
+
+    def _path(self, node: Node, known: frozenset[Path]) -> Typed:
+        path: Path = node.value
+        if path[0] == "params":
+            return self._param(node, path)
+        if path[0] == "event":
+            return self._event(node, path)
+        fields: Mapping[str, Field] = self.scope.fields
+        nullable = False
+        kind: Type | None = None
+        for depth, name in enumerate(path):
+            if name not in fields:
+                where = f"{'.'.join(path[:depth])} has" if depth else "the event has"
+                options = [*fields, *(() if depth else ("event", "params"))]
+                near = get_close_matches(name, options, 1)
+                self.problem(node, f"{where} no field {name!r}", hint=".".join((*path[:depth], near[0])) if near else None)
+                return Typed(node, "any")
+            kind = fields[name].type
+            nullable = (nullable or kind.nullable) and path[: depth + 1] not in known
+            fields = kind.fields if kind.kind == "record" else {}
+        assert kind is not None
+        self.reads.add(path)
+        return Typed(node, KINDS[kind.kind], nullable, kind.symbols, type=kind)
+
+    def _param(self, node: Node, path: Path) -> Typed:
+        if len(path) != 2 or path[1] not in self.scope.params:  # noqa: PLR2004 - params.name
+            near = get_close_matches(path[1] if len(path) > 1 else "", list(self.scope.params), 1)
+            self.problem(node, f"there is no parameter {'.'.join(path[1:])!r}", hint=f"params.{near[0]}" if near else None)
+            return Typed(node, "any")
+        self.params.add(path[1])
+        kind = self.scope.params[path[1]]
+        return Typed(node, KINDS[kind.kind], type=kind)
+
+    def _event(self, node: Node, path: Path) -> Typed:
+        if len(path) != 2 or path[1] not in EVENT:  # noqa: PLR2004 - event.name
+            near = get_close_matches(path[1] if len(path) > 1 else "", list(EVENT), 1)
+            text = f"event has {', '.join(EVENT)}; not {'.'.join(path[1:])!r}"
+            self.problem(node, text, hint=f"event.{near[0]}" if near else None)
+            return Typed(node, "any")
+        kind = EVENT[path[1]]
+        return Typed(node, KINDS[kind.kind], kind.nullable, type=kind)
+
+    def _unary(self, node: Node, known: frozenset[Path]) -> Typed:
+        inner = self.check(node.children[0], known)
+        if node.op == "!":
+            self._need(inner, "bool")
+            return Typed(node, "bool", children=(inner,))
+        if inner.kind not in ("number", "duration", "money", "any"):
+            self.problem(inner.node, f"{WORDS[inner.kind]} has no negative")
+        self._guard(inner)
+        constant = inner.constant and inner.kind == "number"
+        return Typed(node, inner.kind, inner.nullable, value=-inner.value if constant else None, constant=constant, children=(inner,))
+
+    def _binary(self, node: Node, known: frozenset[Path]) -> Typed:
+        left_node, right_node = node.children
+        if node.op in ("&&", "||"):
+            shown = has_paths(left_node) | has_paths(right_node) if node.op == "&&" else frozenset()
+            not_shown = absent_paths(left_node) if node.op == "||" else frozenset()
+            left = self.check(left_node, known | shown)
+            right = self.check(right_node, known | shown | not_shown)
+            self._need(left, "bool")
+            self._need(right, "bool")
+            return Typed(node, "bool", children=(left, right))
+        left, right = self.check(left_node, known), self.check(right_node, known)
+        if node.op == "in":
+            return self._in(node, left, right)
+        if node.op in ("==", "!=", "<", "<=", ">", ">="):
+            return self._comparison(node, left, right)
+        return self._arithmetic(node, left, right)
+
+    def _in(self, node: Node, left: Typed, right: Typed) -> Typed:
+        if right.kind not in ("list", "any"):
+            self.problem(right.node, f"'in' needs a list, as in x in [1, 2]; this is {WORDS[right.kind]}")
+        elif right.children:
+            for item in right.children:
+                self._comparable(node, left, item)
+        self._guard(left)
+        return Typed(node, "bool", children=(left, right))
+
+    def _comparison(self, node: Node, left: Typed, right: Typed) -> Typed:
+        if "null" in (left.kind, right.kind):
+            if node.op not in ("==", "!="):
+                self.problem(node, "null has no order; ask == null or has(…)")
+        else:
+            self._comparable(node, left, right)
+            self._guard(left)
+            self._guard(right)
+            if left.constant and right.constant and "any" not in (left.kind, right.kind):
+                self.problem(node, "both sides are constant", code="R204", warn=True)
+        return Typed(node, "bool", children=(left, right))
+
+    def _comparable(self, node: Node, left: Typed, right: Typed) -> None:
+        kinds = {left.kind, right.kind}
+        if "any" in kinds:
+            return
+        if len(kinds) > 1:
+            hint = 'money(50, "EUR")' if kinds == {"money", "number"} else None
+            self.problem(node, f"{WORDS[left.kind]} cannot be compared with {WORDS[right.kind]}", hint=hint)
+            return
+        if left.kind in ("record", "list") or (left.kind == "bool" and node.op not in ("==", "!=", "in")):
+            self.problem(node, f"{WORDS[left.kind]} has no order" if node.op not in ("==", "!=") else "records are not compared")
+        for one, other in ((left, right), (right, left)):
+            if one.symbols and other.constant and other.value not in one.symbols:
+                near = get_close_matches(str(other.value), one.symbols, 1)
+                text = f"{other.value!r} is none of {', '.join(one.symbols)}"
+                self.problem(other.node, text, hint=repr(near[0]) if near else None)
+
+    def _arithmetic(self, node: Node, left: Typed, right: Typed) -> Typed:
+        self._guard(left)
+        self._guard(right)
+        nullable = left.nullable or right.nullable or node.op in "/%"
+        if "any" in (left.kind, right.kind):
+            return Typed(node, "any", nullable, children=(left, right))
+        result = ARITHMETIC.get((left.kind, node.op, right.kind))
+        if result is None:
+            self.problem(node, f"{WORDS[left.kind]} {node.op} {WORDS[right.kind]} has no meaning")
+            return Typed(node, "any", children=(left, right))
+        return Typed(node, result, nullable or result == "money", children=(left, right))
+
+    def _ternary(self, node: Node, known: frozenset[Path]) -> Typed:
+        condition = self.check(node.children[0], known)
+        self._need(condition, "bool")
+        then = self.check(node.children[1], known | has_paths(node.children[0]))
+        other = self.check(node.children[2], known | absent_paths(node.children[0]))
+        kinds = {then.kind, other.kind} - {"any", "null"}
+        if len(kinds) > 1:
+            self.problem(node, f"the branches are {WORDS[then.kind]} and {WORDS[other.kind]}")
+        return Typed(node, min(kinds, default="any"), True, children=(condition, then, other))
+
+    def _call(self, node: Node, known: frozenset[Path]) -> Typed:
+        is_function = node.value == "function"
+        if node.op not in FUNCTIONS:
+            near = get_close_matches(node.op, FUNCTIONS, 1)
+            self.problem(node, f"there is no function {node.op!r}", hint=near[0] if near else None)
+            return Typed(node, "any")
+        if node.op == "has" and is_function:
+            return self._has(node)
+        if node.op in ("duration", "timestamp", "money") and is_function:
+            return self._constant(node)
+        arguments = tuple(self.check(child, known) for child in node.children)
+        wanted = 2 if node.op in ("startsWith", "endsWith", "contains") else 1
+        if len(arguments) != wanted:
+            self.problem(node, f"{node.op} takes {wanted - 1 or 'no'} argument{'s' * (wanted != 2)} after the dot")  # noqa: PLR2004
+            return Typed(node, "any")
+        for argument in arguments:
+            if not (node.op == "size" and argument.kind == "list"):
+                self._need(argument, "string")
+            self._guard(argument)
+        kind = {"size": "number", "lowerAscii": "string"}.get(node.op, "bool")
+        return Typed(node, kind, any(argument.nullable for argument in arguments), children=arguments)
+
+    def _has(self, node: Node) -> Typed:
+        if len(node.children) != 1 or node.children[0].kind != "path":
+            self.problem(node, "has(…) takes one field, as in has(before.plan)")
+            return Typed(node, "bool")
+        inner = self.check(node.children[0])
+        if inner.kind != "any" and not inner.nullable:
+            self.problem(node, f"{'.'.join(inner.node.value)} is never null", code="R204", warn=True)
+        return Typed(node, "bool", children=(inner,))
+
+    def _constant(self, node: Node) -> Typed:
+        values = [child.value if child.kind == "literal" else None for child in node.children]
+        found: Any = None
+        if node.op == "money":
+            text = 'money takes a number and a currency, as in money(50, "EUR")'
+            match values:
+                case [int() | Fraction() as amount, str() as currency] if not isinstance(amount, bool):
+                    if len(currency) == 3 and currency.isascii() and currency.isupper():  # noqa: PLR2004 - ISO 4217
+                        try:
+                            found = money(amount, currency)
+                        except ValueError as fault:
+                            text = str(fault)
+                    else:
+                        text = f"{currency!r} is no ISO 4217 currency"
+        elif len(values) == 1 and isinstance(values[0], str):
+            found = parse_duration(values[0]) if node.op == "duration" else parse_instant(values[0])
+            text = f"{values[0]!r} is no {node.op}"
+        else:
+            example = '"90m"' if node.op == "duration" else '"2026-03-05T10:00:00Z"'
+            text = f"{node.op} takes a text, as in {node.op}({example})"
+        if found is None:
+            self.problem(node, text)
+            return Typed(node, "any")
+        return Typed(node, node.op, value=found, constant=True)
+
+    def _need(self, typed: Typed, kind: str) -> None:
+        if typed.kind not in (kind, "any"):
+            self.problem(typed.node, f"this is {WORDS[typed.kind]}; {WORDS[kind]} is needed")
+
+    def _guard(self, typed: Typed) -> None:
+        if typed.nullable and typed.node.kind == "path":
+            name = ".".join(typed.node.value)
+            self.problem(typed.node, f"{name} may be null; then this is unknown", code="R203", hint=f"has({name}) && …", warn=True)
+
+
+_SAME = {(kind, op, kind): kind for kind in ("number", "duration", "money") for op in "+-"}
+ARITHMETIC: Mapping[tuple[str, str, str], str] = {
+    **_SAME,
+    **{("number", op, "number"): "number" for op in "*/%"},
+    ("string", "+", "string"): "string",
+    ("timestamp", "+", "duration"): "timestamp", ("duration", "+", "timestamp"): "timestamp",
+    ("timestamp", "-", "duration"): "timestamp", ("timestamp", "-", "timestamp"): "duration",
+    ("duration", "*", "number"): "duration", ("number", "*", "duration"): "duration",
+    ("duration", "/", "number"): "duration", ("duration", "/", "duration"): "number",
+    ("money", "*", "number"): "money", ("number", "*", "money"): "money",
+    ("money", "/", "number"): "money", ("money", "/", "money"): "number",
+}  # fmt: skip
+
+
+def has_paths(node: Node) -> frozenset[Path]:
+    """Return the paths that are certainly not null where `node` is true."""
+    if node.kind == "call" and node.op == "has" and len(node.children) == 1 and node.children[0].kind == "path":
+        path = node.children[0].value
+        return frozenset(path[:end] for end in range(1, len(path) + 1))
+    if node.kind == "binary" and node.op == "&&":
+        return has_paths(node.children[0]) | has_paths(node.children[1])
+    if node.kind == "binary" and node.op == "!=" and node.children[1].op == "null" and node.children[0].kind == "path":
+        path = node.children[0].value
+        return frozenset(path[:end] for end in range(1, len(path) + 1))
+    if node.kind == "unary" and node.op == "!":
+        return absent_paths(node.children[0])
+    return frozenset()
+
+
+def absent_paths(node: Node) -> frozenset[Path]:
+    """Return the paths that are certainly not null where `node` is false."""
+    if node.kind == "unary" and node.op == "!":
+        return has_paths(node.children[0])
+    if node.kind == "binary" and node.op == "||":
+        return absent_paths(node.children[0]) | absent_paths(node.children[1])
+    if node.kind == "binary" and node.op == "==" and node.children[1].op == "null" and node.children[0].kind == "path":
+        path = node.children[0].value
+        return frozenset(path[:end] for end in range(1, len(path) + 1))
+    return frozenset()

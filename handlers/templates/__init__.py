@@ -1,0 +1,127 @@
+"""Texts of messages: a `Subject:` line, an empty line, the body, with `{{ name }}` and `{{ name.part }}` in both.
+
+A subset of Jinja's syntax, so that what is written today stays valid; everything else of it is refused by name. A
+value that is missing is never rendered as a blank.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+from tidings.contract import Type
+from tidings.event import DAY, HOUR, MINUTE, SECOND
+from tidings.money import major_text
+
+MAX_TEXT = 64 * 1024
+PLACEHOLDER = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)\s*\}\}")
+FOREIGN = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|\{\{|\{%", re.DOTALL)
+
+
+class BadTemplate(ValueError):  # noqa: N818 - the template is
+    """The template cannot be used; `line` counts from 1."""
+
+    def __init__(self, text: str, line: int) -> None:
+        super().__init__(text)
+        self.text = text
+        self.line = line
+
+
+class Blank(ValueError):  # noqa: N818 - what would be sent
+    """A value is missing that the text needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message's text."""
+
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template."""
+
+    subject: str
+    body: str
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """Names that it needs, first parts only."""
+        return frozenset(name.split(".")[0] for name in PLACEHOLDER.findall(f"{self.subject}\n{self.body}"))
+
+    def render(self, values: Mapping[str, Any], types: Mapping[str, Type]) -> Rendered:
+        """Return the text.
+
+        Raises:
+            Blank: a value is missing.
+            ValueError: a value would break the subject's line.
+        """
+        subject = _fill(self.subject, values, types)
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in subject):  # noqa: PLR2004 - control characters
+            text = "the subject would hold a control character"
+            raise ValueError(text)
+        return Rendered(subject, _fill(self.body, values, types))
+
+
+def parse(text: str) -> Template:
+    """Return the template of a text.
+
+    Raises:
+        BadTemplate: it has no subject, is too long, or uses more than placeholders.
+    """
+    if len(text) > MAX_TEXT:
+        raise BadTemplate(f"{len(text)} characters; at most {MAX_TEXT}", 1)
+    for match in FOREIGN.finditer(text):
+        if PLACEHOLDER.fullmatch(match.group()) is None:
+            line = text[: match.start()].count("\n") + 1
+            raise BadTemplate(f"{match.group()[:40]!r}: only {{{{ name }}}} is built so far", line)
+    first, _, rest = text.partition("\n")
+    name, colon, subject = first.partition(":")
+    if not colon or name.strip().lower() != "subject" or not subject.strip():
+        raise BadTemplate("the first line is 'Subject: …'", 1)
+    gap, _, body = rest.partition("\n")
+    if gap.strip():
+        raise BadTemplate("an empty line follows the subject", 2)
+    return Template(subject.strip(), body)
+
+
+def _fill(text: str, values: Mapping[str, Any], types: Mapping[str, Type]) -> str:
+    def one(match: re.Match[str]) -> str:
+        path = match.group(1).split(".")
+        value: Any = values.get(path[0])
+        kind = types.get(path[0])
+        for part in path[1:]:
+            value = value.get(part) if isinstance(value, Mapping) else None
+            kind = kind.fields[part].type if kind is not None and part in kind.fields else None
+        if value is None or value == "":
+            text = f"{match.group(1)!r} has no value"
+            raise Blank(text)
+        return show(value, kind)
+
+    return PLACEHOLDER.sub(one, text)
+
+
+def show(value: Any, kind: Type | None) -> str:
+    """Return a value as a customer reads it."""
+    name = kind.kind if kind is not None else ""
+    if name == "timestamp":
+        at = datetime.fromtimestamp(value // SECOND, UTC)
+        return f"{at.day} {at:%B %Y, %H:%M} UTC"
+    if name == "duration":
+        for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")):
+            if value >= size:
+                count = value // size
+                return f"{count} {word}{'s' * (count != 1)}"
+    if isinstance(value, Mapping) and "currency" in value:
+        return major_text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and name == "double":
+        return f"{float(Fraction(value)):.6g}"
+    return str(value)

@@ -1,0 +1,1 @@
+"""How events flow: log, codec, processors, stores."""

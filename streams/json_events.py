@@ -1,0 +1,214 @@
+"""Plain JSON events to payloads: strict, all mistakes at once, each with its place and a suggestion."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from streams.codec import MAX_BYTES, MAX_DEPTH, depth_of
+from tidings.contract import NO_DEFAULT, Contract, Field, Type
+from tidings.event import Event, Micros
+
+MAX_LONG = 2**63 - 1
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+ENVELOPE = ("id", "source", "time", "type", "subject", "tenant", "correlation_id", "causation_id", "sequence", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake, with its JSON pointer."""
+
+    pointer: str
+    text: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '/'}: {self.text}" + (f" (did you mean {self.hint!r}?)" if self.hint else "")
+
+
+class NotAnEvent(ValueError):  # noqa: N818 - says what the text is
+    """The JSON does not describe an event; `mistakes` says why, all of it."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("; ".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON within bounds: size, depth, no duplicate keys, no NaN.
+
+    Raises:
+        NotAnEvent: it is too large, too deep, or no JSON.
+    """
+    if len(raw) > MAX_BYTES:
+        raise NotAnEvent([Mistake("", f"{len(raw)} bytes; at most {MAX_BYTES}")])
+    if depth_of(raw) > MAX_DEPTH:
+        raise NotAnEvent([Mistake("", f"nested deeper than {MAX_DEPTH}")])
+    try:
+        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+    except UnicodeDecodeError as fault:
+        raise NotAnEvent([Mistake("", f"byte {fault.start} is not UTF-8")]) from fault
+    except json.JSONDecodeError as fault:
+        raise NotAnEvent([Mistake("", f"line {fault.lineno}, column {fault.colno}: {fault.msg}")]) from fault
+    except ValueError as fault:
+        raise NotAnEvent([Mistake("", str(fault))]) from fault
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        text = f"the key {twice!r} stands twice in one object"
+        raise ValueError(text)
+    return found
+
+
+def _constant(word: str) -> Any:
+    text = f"{word} is not a JSON number"
+    raise ValueError(text)
+
+
+def from_json(contract: Contract, event: Mapping[str, Any], *, tenant: str = "default") -> dict[str, Any]:
+    """Return the payload (with `meta`) of an event in plain JSON: `{id, source, time, data, subject?, …}`.
+
+    Raises:
+        NotAnEvent: with every mistake.
+    """
+    mistakes: list[Mistake] = []
+    _unknown(event, ENVELOPE, "", mistakes)
+    meta: dict[str, Any] = {
+        "event_id": _text(event, "id", mistakes),
+        "type": contract.type,
+        "source": _text(event, "source", mistakes),
+        "subject": event.get("subject"),
+        "occurred_at": _time(event.get("time"), "/time", mistakes),
+        "recorded_at": None,
+        "actor": None,
+        "tenant": tenant,
+        "correlation_id": event.get("correlation_id"),
+        "causation_id": event.get("causation_id"),
+        "sequence": event.get("sequence"),
+    }
+    if event.get("tenant", tenant) != tenant:
+        mistakes.append(Mistake("/tenant", f"this intake belongs to {tenant!r}"))
+    if event.get("type", contract.type) != contract.type:
+        mistakes.append(Mistake("/type", f"is {event['type']!r}, not {contract.type!r}"))
+    data = event.get("data")
+    payload: dict[str, Any] = {}
+    if isinstance(data, Mapping):
+        payload = _record(data, contract.fields, "/data", mistakes)
+    else:
+        mistakes.append(Mistake("/data", "an object is needed here"))
+    if mistakes:
+        raise NotAnEvent(mistakes)
+    return {"meta": meta, **payload}
+
+
+def _unknown(found: Mapping[str, Any], known: Any, pointer: str, mistakes: list[Mistake]) -> None:
+    for name in found:
+        if name not in known:
+            near = get_close_matches(str(name), list(known), 1)
+            mistakes.append(Mistake(f"{pointer}/{name}", "there is no such field", near[0] if near else None))
+
+
+def _text(event: Mapping[str, Any], name: str, mistakes: list[Mistake]) -> str:
+    value = event.get(name)
+    if not isinstance(value, str) or not value:
+        mistakes.append(Mistake(f"/{name}", "a text is needed here"))
+        return ""
+    return value
+
+
+def _record(data: Mapping[str, Any], fields: Mapping[str, Field], pointer: str, mistakes: list[Mistake]) -> dict[str, Any]:
+    _unknown(data, fields, pointer, mistakes)
+    found = {}
+    for name, field in fields.items():
+        place = f"{pointer}/{name}"
+        if name in data:
+            found[name] = _value(data[name], field.type, place, mistakes)
+        elif field.default is not NO_DEFAULT:
+            found[name] = copy.copy(field.default)
+        else:
+            mistakes.append(Mistake(place, "is missing"))
+    return found
+
+
+def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:  # noqa: C901 - one case a type
+    if value is None:
+        if not kind.nullable:
+            mistakes.append(Mistake(place, "must not be null"))
+        return None
+    match kind.kind:
+        case "string" if isinstance(value, str):
+            return value
+        case "long" if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_LONG:
+            return value
+        case "boolean" if isinstance(value, bool):
+            return value
+        case "timestamp":
+            return _time(value, place, mistakes)
+        case "enum" if isinstance(value, str):
+            if value not in kind.symbols:
+                near = get_close_matches(value, kind.symbols, 1)
+                mistakes.append(Mistake(place, f"{value!r} is none of {', '.join(kind.symbols)}", near[0] if near else None))
+            return value
+        case "money" | "record" if isinstance(value, Mapping):
+            return _record(value, kind.fields, place, mistakes)
+        case "array" if isinstance(value, list) and kind.item is not None:
+            return [_value(part, kind.item, f"{place}/{number}", mistakes) for number, part in enumerate(value)]
+        case _:
+            mistakes.append(Mistake(place, f"is {type(value).__name__}, not {kind.kind}"))
+            return None
+
+
+def _time(value: Any, place: str, mistakes: list[Mistake]) -> Micros:
+    if not isinstance(value, str) or TIME.fullmatch(value) is None:
+        mistakes.append(Mistake(place, "needs a time with zone and at most six decimals, as 2026-03-05T10:00:00Z"))
+        return 0
+    try:
+        return micros(datetime.fromisoformat(value))
+    except ValueError as fault:
+        mistakes.append(Mistake(place, str(fault)))
+        return 0
+
+
+def micros(at: datetime) -> Micros:
+    """Return an aware datetime as microseconds since the epoch, exactly."""
+    since = at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def rfc3339(at: Micros) -> str:
+    """Return microseconds since the epoch as RFC 3339 in UTC."""
+    seconds, rest = divmod(at, 1_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}{f'.{rest:06d}'.rstrip('0') if rest else ''}Z"
+
+
+def to_json(event: Event, contract: Contract) -> dict[str, Any]:
+    """Return an event as plain JSON; `from_json` reads it back."""
+    found: dict[str, Any] = {"id": event.id, "type": event.type, "source": event.source, "time": rfc3339(event.occurred_at)}
+    for name in ("subject", "correlation_id", "causation_id", "sequence"):
+        if (value := getattr(event, name)) is not None:
+            found[name] = value
+    found["data"] = {name: _out(event.data.get(name), field.type) for name, field in contract.fields.items()}
+    return found
+
+
+def _out(value: Any, kind: Type) -> Any:
+    if value is None:
+        return None
+    if kind.kind == "timestamp":
+        return rfc3339(value)
+    if kind.kind in ("record", "money"):
+        return {name: _out(value.get(name), field.type) for name, field in kind.fields.items()}
+    if kind.kind == "array" and kind.item is not None:
+        return [_out(part, kind.item) for part in value]
+    return value

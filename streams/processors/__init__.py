@@ -1,0 +1,1 @@
+"""Transactions and loops: each calls a pure function with the event and the time, and writes what it returned."""

@@ -1,0 +1,265 @@
+"""T2 to T5 as transactions: claim, intent, result, recovery of leases, reconciliation, and the operators' kill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidings import canonical, delivery
+from tidings.delivery import Pace
+from tidings.dispatch import STOPS, Heard, Outside, read_heard, world_of
+from tidings.event import Micros
+from tidings.message import Message, message_row, read_message
+from tidings.person import Person
+from tidings.ports import (
+    Body,
+    Delete,
+    Exclude,
+    Find,
+    Insert,
+    Lock,
+    Now,
+    Outcome,
+    Outgoing,
+    Put,
+    Read,
+    Row,
+    Share,
+    Transaction,
+)
+from tidings.reasons import MessageState, Reason
+from tidings.rule import RuleSet
+from streams.processors.detect import Outdated
+from streams.processors.dispatch import CONTROLS, Who, active_kills, active_rules, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claimed message with its text, or the reason why it has none."""
+
+    message: Message
+    content: Mapping[str, str] | None
+    fault: str = ""
+
+
+def claim(owner: str, limit: int, pace: Pace) -> Body[list[Message]]:
+    """T2: take up to `limit` pending messages whose time has come, leaving out what others hold."""
+
+    def body() -> Transaction[list[Message]]:
+        now = yield Now()
+        due = yield Find("messages", "by_work", ("pending",), upto=now, limit=limit)
+        held = yield Lock("messages", sorted((row["message_id"],) for row in due), skip_locked=True)
+        taken = []
+        for row in held.values():
+            claimed = None if row is None else delivery.claim(read_message(row), owner, now, pace)
+            if claimed is not None:
+                taken.append(claimed)
+        if taken:
+            yield Put("messages", [message_row(message) for message in taken])
+        return taken
+
+    return body
+
+
+def intend(
+    rules: RuleSet, group: Sequence[Claimed], owner: str, provider: str, pace: Pace
+) -> Body[list[Outgoing] | Outdated]:
+    """T3: commit the intent to send a group of claimed messages, each asked by every gate once more."""
+
+    def body() -> Transaction[list[Outgoing] | Outdated]:
+        yield Share(CONTROLS)
+        active = yield from active_rules()
+        if active != rules.hash:
+            return Outdated(active)
+        held = yield from lock_people([(c.message.tenant, c.message.recipient) for c in group])
+        rows = yield Lock("messages", sorted((c.message.message_id,) for c in group))
+        now = yield Now()
+        outside = Outside(kills=(yield from active_kills()))
+        outgoing: list[Outgoing] = []
+        changed: list[Message] = []
+        attempts: list[Row] = []
+        for claimed in group:
+            row = rows[claimed.message.message_id,]
+            message = None if row is None else read_message(row)
+            if message is None or not delivery.is_mine(message, owner, claimed.message.rev, now):
+                continue
+            person = resolve((message.tenant, message.recipient), held)
+            signals = yield from signals_of(message.firing_id)
+            message = delivery.intend(message, person, signals, world_of(rules, message, outside), now, pace)
+            if message.state is MessageState.SENDING and claimed.content is None:
+                # A gate that ends it has the first word; a blank is the last.
+                message = message.ended(MessageState.FAILED, Reason.RENDER)
+            changed.append(message)
+            if message.state is MessageState.SENDING and claimed.content is not None:
+                outgoing.append(_outgoing(message, claimed.content))
+                attempts.append(_attempt(message, person, outside, owner, provider, now))
+        if changed:
+            yield Put("messages", [message_row(message) for message in changed])
+            yield from wake(changed, held)
+        if attempts:
+            yield Insert("attempts", attempts)
+        return outgoing
+
+    return body
+
+
+def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) -> Body[Message]:
+    """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent."""
+
+    def body() -> Transaction[Message]:
+        held = yield from lock_people([who])
+        message, signals = yield from _lock_message(outgoing.message_id)
+        now = yield Now()
+        changed = delivery.settle_result(
+            message, outgoing.attempt, outcome, stopped=_is_stopped(signals), now=now, pace=pace
+        )
+        place = (outgoing.message_id, outgoing.attempt)
+        attempt = (yield Read("attempts", [place]))[place]
+        detail = outcome.detail[:500]
+        yield Put(
+            "attempts",
+            [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
+        )  # fmt: skip
+        if changed != message:
+            yield Put("messages", [message_row(changed)])
+            yield from wake([changed], held)
+        return changed
+
+    return body
+
+
+def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
+    """Take back what a dead or sleeping deliverer held: claimed is pending again, sending is unknown."""
+
+    def body() -> Transaction[list[Message]]:
+        now = yield Now()
+        over = []
+        for state in (MessageState.CLAIMED, MessageState.SENDING):
+            over += yield Find("messages", "by_work", (str(state),), upto=now, limit=limit)
+        held = yield Lock("messages", sorted((row["message_id"],) for row in over), skip_locked=True)
+        changed = []
+        for row in held.values():
+            if row is not None and (after := delivery.lease_over(read_message(row), now, pace)).state != row["state"]:
+                changed.append(after)
+        if changed:
+            yield Put("messages", [message_row(message) for message in changed])
+        return changed
+
+    return body
+
+
+def find_unknown(*, limit: int = 50) -> Body[list[Message]]:
+    """Name unknown messages whose settle time is over."""
+
+    def body() -> Transaction[list[Message]]:
+        now = yield Now()
+        rows = yield Find("messages", "by_work", (str(MessageState.UNKNOWN),), upto=now, limit=limit)
+        return [read_message(row) for row in rows]
+
+    return body
+
+
+def reconcile(message: Message, found: str | None, *, can_look_up: bool, pace: Pace) -> Body[Message]:
+    """T5: settle an unknown message by what the provider's books say."""
+
+    def body() -> Transaction[Message]:
+        held = yield from lock_people([(message.tenant, message.recipient)])
+        current, signals = yield from _lock_message(message.message_id)
+        now = yield Now()
+        if current.attempt != message.attempt:
+            return current
+        changed = delivery.reconcile(
+            current, found, can_look_up=can_look_up, stopped=_is_stopped(signals), now=now, pace=pace
+        )
+        if changed != current:
+            yield Put("messages", [message_row(changed)])
+            yield from wake([changed], held)
+        return changed
+
+    return body
+
+
+def kill(scope: str, by: str) -> Body[None]:
+    """Stop a scope (`all`, `tenant:…`, `rule:…`, `channel:…`): after the answer no intent follows."""
+
+    def body() -> Transaction[None]:
+        yield Exclude(CONTROLS)
+        now = yield Now()
+        yield Put("kills", [{"scope": scope, "state": "killed", "at": now, "by": by}])
+
+    return body
+
+
+def release(scope: str, *, limit: int = 10_000) -> Body[int]:
+    """End a kill and wake the recipients whose messages it held; returns how many."""
+
+    def body() -> Transaction[int]:
+        yield Exclude(CONTROLS)
+        yield Delete("kills", [(scope,)])
+        now = yield Now()
+        rows = yield Find("messages", "by_work", (str(MessageState.HELD),), limit=limit)
+        whom = sorted({(row["tenant"], row["recipient"]) for row in rows if row["reason"] == Reason.KILLED})
+        held = yield Lock("recipients", whom)
+        yield Put("recipients", [{**row, "next_at": now} for row in held.values() if row is not None])
+        return len(whom)
+
+    return body
+
+
+def lock_people(whom: Sequence[Who]) -> Transaction[dict[tuple[str, ...], Row | None]]:
+    """Lock recipients, and the customers that foreign ids are linked to, in order."""
+    places = set(whom)
+    for row in (yield Read("recipients", sorted(places))).values():
+        if row["linked_to"] is not None:
+            places.add((row["tenant"], row["linked_to"]))
+    return (yield Lock("recipients", sorted(places)))  # type: ignore[no-any-return]
+
+
+def signals_of(firing_id: str) -> Transaction[list[Heard]]:
+    """Read what detection has said of a firing since."""
+    rows = yield Find("records", "by_firing", (firing_id,))
+    return [read_heard(row) for row in rows if row["kind"] != "fired"]
+
+
+def wake(changed: Sequence[Message], held: Mapping[tuple[str, ...], Row | None]) -> Transaction[None]:
+    """Let dispatch look again at recipients whose message was held or has ended, to close its run."""
+    rows = {}
+    for message in changed:
+        place = (message.tenant, message.recipient)
+        row = rows.get(place, held.get(place))
+        if row is None or message.state in (MessageState.SENDING, MessageState.PENDING, MessageState.UNKNOWN):
+            continue
+        due = message.due_at if message.due_at is not None else message.created_at
+        if row["next_at"] is None or due < row["next_at"]:
+            rows[place] = {**row, "next_at": due}
+    if rows:
+        yield Put("recipients", [rows[place] for place in sorted(rows)])
+
+
+def _lock_message(message_id: str) -> Transaction[tuple[Message, list[Heard]]]:
+    row = (yield Lock("messages", [(message_id,)]))[message_id,]
+    message = read_message(row)
+    signals = yield from signals_of(message.firing_id)
+    return message, signals
+
+
+def _is_stopped(signals: Sequence[Heard]) -> bool:
+    return any(signal.kind in STOPS for signal in signals)
+
+
+def _outgoing(message: Message, content: Mapping[str, str]) -> Outgoing:
+    assert message.start_by is not None  # noqa: S101 - T3 has just written it
+    return Outgoing(
+        message.message_id, message.attempt, message.channel, message.body["address"], content, message.start_by,
+        message.deadline,
+    )  # fmt: skip
+
+
+def _attempt(message: Message, person: Person, outside: Outside, owner: str, provider: str, now: Micros) -> Row:
+    asked = {"consent": person.agrees_to(message.body["consent"]), "kills": sorted(outside.kills), "rev": person.rev}
+    return {
+        "message_id": message.message_id, "no": message.attempt, "provider": provider, "owner": owner,
+        "intent_at": now, "start_by": message.start_by, "seen": message.seen, "asked": canonical.dumps(asked),
+        "outcome": None, "ended_at": None, "first_byte_at": None, "detail": "",
+    }  # fmt: skip
+

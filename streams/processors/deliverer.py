@@ -1,0 +1,121 @@
+"""The deliverer: dispatch passes, and the way of a message to its provider.
+
+Any number of them work side by side: `SKIP LOCKED` spreads the work, leases give back what a dead one held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidings.delivery import Pace
+from tidings.message import Message
+from tidings.ports import Outcome, Outgoing, Provider, Runtime, Store
+from tidings.rule import RuleSet
+from streams.processors import deliver
+from streams.processors.deliver import Claimed
+from streams.processors.detect import Outdated
+from streams.processors.dispatch import Passed, dispatch_one, find_work
+from streams.processors.worker import Observe, _unobserved
+
+logger = logging.getLogger("tidings.deliverer")
+
+Render = Callable[[RuleSet, Message], Mapping[str, str]]
+"""From the pinned rule set and a message to its content; raises `ValueError` where a value is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One attempt and the message after it."""
+
+    outgoing: Outgoing
+    outcome: Outcome
+    message: Message
+
+
+@dataclass
+class Deliverer:
+    """One dispatcher and deliverer. `step` does one round and says whether there was anything to do."""
+
+    name: str
+    store: Store
+    runtime: Runtime
+    provider: Provider
+    rules: RuleSet
+    load_rules: Callable[[str], RuleSet]
+    render: Render
+    pace: Pace = field(default_factory=Pace)
+    concurrency: int = 16
+    """Messages in flight at once: exactly as many can be of unknown outcome after a crash."""
+    observe: Observe = _unobserved
+    claims: int = 0
+
+    async def step(self) -> bool:
+        """Dispatch, deliver, recover and reconcile once."""
+        busy = await self.dispatch()
+        busy = await self.deliver() or busy
+        busy = bool(await self.store.run(deliver.recover(self.pace), urgent=True)) or busy
+        return await self.reconcile() or busy
+
+    async def dispatch(self) -> bool:
+        """Run a pass over every recipient that has something to hear."""
+        whom = await self.store.read(find_work())
+        for who in whom:
+            passed = await self.store.run(dispatch_one(self.rules, who), urgent=True)
+            if isinstance(passed, Outdated):
+                self._switch(passed)
+                return True
+            if isinstance(passed, Passed):
+                self.observe(passed)
+        return bool(whom)
+
+    async def deliver(self) -> bool:
+        """Claim, render, commit the intent, send, write the results."""
+        self.claims += 1
+        owner = f"{self.name}#{self.claims}"
+        messages = await self.store.run(deliver.claim(owner, self.concurrency, self.pace), urgent=True)
+        if not messages:
+            return False
+        group = [self._rendered(message) for message in messages]
+        whom = {message.message_id: (message.tenant, message.recipient) for message in messages}
+        outgoing = await self.intend(group, owner)
+        await self.runtime.gather([self._send(one, whom[one.message_id]) for one in outgoing])
+        return True
+
+    async def intend(self, group: Sequence[Claimed], owner: str) -> Sequence[Outgoing]:
+        """T3, with the rule set that is active now."""
+        while True:
+            body = deliver.intend(self.rules, group, owner, self.provider.name, self.pace)
+            outgoing = await self.store.run(body, urgent=True)
+            if not isinstance(outgoing, Outdated):
+                return outgoing
+            self._switch(outgoing)
+
+    async def _send(self, outgoing: Outgoing, who: tuple[str, str]) -> None:
+        outcome = await self.provider.send(outgoing)
+        message = await self.store.run(deliver.record_result(outgoing, who, outcome, self.pace), urgent=True)
+        self.observe(Sent(outgoing, outcome, message))
+
+    async def reconcile(self) -> bool:
+        """Ask the provider about deliveries of unknown outcome, once their books have settled."""
+        messages = await self.store.read(deliver.find_unknown())
+        for message in messages:
+            found = await self.provider.look_up(message.message_id) if self.provider.can_look_up else None
+            body = deliver.reconcile(message, found, can_look_up=self.provider.can_look_up, pace=self.pace)
+            self.observe(await self.store.run(body, urgent=True))
+        return bool(messages)
+
+    def _rendered(self, message: Message) -> Claimed:
+        rules = self.rules
+        if message.body["rule_set"] != rules.hash:
+            rules = self.load_rules(message.body["rule_set"])
+        try:
+            return Claimed(message, self.render(rules, message))
+        except ValueError as fault:
+            logger.warning("render failed for message %s of rule %s", message.message_id, message.rule)
+            return Claimed(message, None, str(fault))
+
+    def _switch(self, outdated: Outdated) -> None:
+        if outdated.active is not None:
+            self.rules = self.load_rules(outdated.active)

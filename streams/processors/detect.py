@@ -1,0 +1,415 @@
+"""T1: events become detection records, one transaction a batch. Also ticks, idle marks and switches of rule sets.
+
+Each function here builds the body of one transaction (see `tidings.ports`): it locks in the one order, reads W after
+its locks, asks the pure `tidings.detection.decide`, and writes rows, journal and offsets together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidings import canonical, watermark
+from tidings.detection import Decided, KeyState, Note, Record, StateRef, decide, keys
+from tidings.event import Event, Micros
+from tidings.journal import Entry, Span
+from tidings.log import LogRecord
+from tidings.ports import Body, Delete, Exclude, Find, Insert, Key, Lock, NextSeq, Put, Read, Row, Share, Transaction
+from tidings.rule import NEVER, Item, Rule, RuleSet
+
+READER = "detect"
+"""Name under which detection keeps its positions in `sources`."""
+
+EPOCH = "rule_set"
+"""The epoch row and named lock of the active rule set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that could not be read, or that made our own code fail."""
+
+    record: LogRecord
+    reason: str
+    detail: str
+    schema_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a worker polled: consecutive records of one or more partitions."""
+
+    spans: tuple[Span, ...]
+    events: tuple[Event, ...]
+    refused: tuple[Refused, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A committed transaction."""
+
+    seq: int
+    records: Sequence[Record]
+    notes: Sequence[Note]
+    touched: int = 0
+    """Keys that the transaction ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The batch was not applied: somebody else has moved these positions. Go on from there."""
+
+    positions: Mapping[tuple[str, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """Another rule set is active; load it and try again."""
+
+    active: str | None
+
+
+@dataclass(slots=True)
+class _World:
+    """What a transaction read after its locks."""
+
+    sources: dict[Key, Row] = field(default_factory=dict)
+    floors: dict[str, Micros] = field(default_factory=dict)
+
+
+def positions_match(row: Row | None, span: Span) -> bool:
+    """Compare-and-set of the offset: whether the batch begins where the database stands."""
+    return row is not None and row["next_offset"] == span.start
+
+
+def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skipped | Outdated]:
+    """Return the body that applies a batch."""
+
+    def body() -> Transaction[Done | Skipped | Outdated]:
+        yield Share(EPOCH)
+        active = yield from _active()
+        if active != rules.hash:
+            return Outdated(active)
+        places = sorted((READER, span.topic, span.partition) for span in batch.spans)
+        held = yield Lock("sources", places)
+        spans = {(READER, span.topic, span.partition): span for span in batch.spans}
+        if not all(positions_match(held[place], spans[place]) for place in places):
+            return Skipped({(t, p): -1 if (row := held[r, t, p]) is None else row["next_offset"] for r, t, p in places})
+        refs = {ref.k: ref for event in batch.events for ref in keys(rules, event)}
+        states, world = yield from _lock_and_look(rules, refs, batch.events, grace)
+        w_before, _ = watermarks(rules, refs, batch.events, world, grace)
+        for place, span in spans.items():
+            world.sources[place] = _advanced(held[place] or {}, span, batch)
+        w_after, topics = watermarks(rules, refs, batch.events, world, grace)
+        yield from _waiting(rules, states, w_after, world.floors)
+        yield from _present(rules, states, batch.events)
+        seq = yield NextSeq("journal")
+        decided = decide(rules, batch.events, states, w_before, w_after, world.floors)
+        entry = Entry(seq, "batch", rules.hash, batch.spans, (), w_before, w_after, world.floors)
+        yield from _write(entry, decided)
+        yield Put("sources", [world.sources[place] for place in places])
+        yield from _set_aside(batch, decided)
+        return Done(seq, decided.records, decided.notes, len(refs))
+
+    return body
+
+
+def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body[Done | Outdated | None]:
+    """Return the body that runs the loop over keys of one rule whose timers or buffers are due; None: nothing was."""
+
+    def body() -> Transaction[Done | Outdated | None]:
+        yield Share(EPOCH)
+        active = yield from _active()
+        if active != rules.hash:
+            return Outdated(active)
+        world = yield from _look(rules, [rule])
+        w = watermark.of_rule(rule, _topics([rule], world, grace), world.floors)
+        due = yield Find("state", "by_due", (rule.state_class,), upto=w, limit=limit)
+        if not due:
+            return None
+        refs = {row["k"]: _ref(row) for row in due}
+        states, world = yield from _lock_and_look(rules, refs, (), grace, [rule])
+        topics = _topics([rule], world, grace)
+        yield from _waiting(rules, states, topics, world.floors)
+        seq = yield NextSeq("journal")
+        decided = decide(rules, (), states, topics, topics, world.floors)
+        entry = Entry(seq, "tick", rules.hash, (), tuple(sorted(refs)), topics, topics, world.floors)
+        yield from _write(entry, decided)
+        return Done(seq, decided.records, decided.notes, len(refs))
+
+    return body
+
+
+def mark_idle(place: tuple[str, int], position: int, sent_at: Micros, *, reader: str = READER) -> Body[bool]:
+    """Return the body that writes `caught_up_at`, if nobody has moved the position since."""
+
+    def body() -> Transaction[bool]:
+        key = (reader, *place)
+        row = (yield Lock("sources", [key]))[key]
+        if row is None or row["next_offset"] != position or (row["caught_up_at"] or sent_at - 1) >= sent_at:
+            return False
+        yield Put("sources", [{**row, "caught_up_at": sent_at}])
+        return True
+
+    return body
+
+
+def read_positions(places: Sequence[tuple[str, int]], reader: str = READER) -> Body[dict[tuple[str, int], int]]:
+    """Return the body that reads where a reader goes on; a partition without a row is left out."""
+
+    def body() -> Transaction[dict[tuple[str, int], int]]:
+        rows = yield Read("sources", [(reader, *place) for place in places])
+        return {(row["topic"], row["partition"]): row["next_offset"] for row in rows.values()}
+
+    return body
+
+
+def connect(
+    places: Sequence[tuple[str, int]],
+    now: Micros,
+    *,
+    grace: Micros,
+    history: str = "past",
+    reader: str = READER,
+) -> Body[None]:
+    """Return the body that makes the rows of partitions that have none, before producers use them.
+
+    `history`: `past` keeps everything before `now` from being told to anybody; `live` tells it. A partition that joins
+    a topic which is read already begins at that topic's W: below it, W would go back, and repeats of events that are
+    long settled would count as new. It stays there, and holds the topic, until somebody has read it.
+    """
+
+    def body() -> Transaction[None]:
+        yield Exclude(EPOCH)  # nobody reads W between our reading it and our rows
+        rows: list[Row] = []
+        for topic, partition in sorted(places):
+            known = yield Find("sources", "by_topic", (reader, topic))
+            w = watermark.of_topic(known, grace)
+            rows.append(
+                {
+                    "reader": reader, "topic": topic, "partition": partition, "next_offset": 0,
+                    "max_time": None if w == NEVER else w + 1, "caught_up_at": None, "connected_at": now,
+                    "history": history, "fingerprint": None,
+                }
+            )  # fmt: skip
+        yield Insert("sources", rows)
+
+    return body
+
+
+def switch(
+    old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros
+) -> Body[Done | Outdated]:
+    """Return the body that makes `new` the active rule set. W(rule) never goes back: the old value stays as a floor."""
+
+    def body() -> Transaction[Done | Outdated]:
+        yield Exclude(EPOCH)
+        active = yield from _active()
+        if active == new.hash:
+            return Done(0, (), ())
+        if active != (None if old is None else old.hash):
+            return Outdated(active)
+        everything = [*new.stateful, *(old.stateful if old is not None else ())]
+        world = yield from _look(new, everything)
+        topics = _topics(everything, world, grace)
+        floors = raised_floors(old, new, topics, world.floors)
+        yield Put("floors", [{"rule": rule, "w": w} for rule, w in sorted(floors.items())])
+        yield Put("rule_sets", [{"hash": new.hash, "body": source}])
+        yield Put("epochs", [{"name": EPOCH, "value": new.hash}])
+        seq = yield NextSeq("journal")
+        entry = Entry(seq, "switch", new.hash, (), (), topics, topics, {**world.floors, **floors})
+        yield Insert("journal", [{"seq": seq, "kind": entry.kind, "body": entry.to_bytes()}])
+        return Done(seq, (), ())
+
+    return body
+
+
+def raised_floors(
+    old: RuleSet | None, new: RuleSet, topics: Mapping[str, Micros], floors: Mapping[str, Micros]
+) -> dict[str, Micros]:
+    """Return the floors that a switch writes: for every rule of the old set, W as it stood, if the new set loses it."""
+    raised = {}
+    for rule in old.stateful if old is not None else ():
+        stood = watermark.of_rule(rule, topics, floors)
+        successor = new.by_id.get(rule.id)
+        if successor is None or watermark.of_rule(successor, topics, floors) < stood:
+            raised[rule.id] = stood
+    return raised
+
+
+def _active() -> Transaction[str | None]:
+    rows = yield Read("epochs", [(EPOCH,)])
+    row = rows.get((EPOCH,))
+    return None if row is None else row["value"]
+
+
+def _ref(row: Row) -> StateRef:
+    return StateRef(row["k"], row["class"], row["tenant"], tuple(canonical.loads(row["key"].encode())))
+
+
+def _rules_of(rules: RuleSet, refs: Mapping[bytes, StateRef], events: Sequence[Event]) -> list[Rule]:
+    ids = {ref.kind.removeprefix("rule:") for ref in refs.values() if ref.kind.startswith("rule:")}
+    return [rules.by_id[rule] for rule in sorted(ids) if rule in rules.by_id]
+
+
+def _look(rules: RuleSet, concerned: Sequence[Rule]) -> Transaction[_World]:
+    world = _World()
+    for topic in sorted({topic for rule in concerned for topic in rule.topics}):
+        for row in (yield Find("sources", "by_topic", (READER, topic))):
+            world.sources[READER, row["topic"], row["partition"]] = row
+    floors = yield Read("floors", [(rule,) for rule in sorted({rule.id for rule in concerned})])
+    world.floors = {row["rule"]: row["w"] for row in floors.values()}
+    return world
+
+
+def _lock_and_look(
+    rules: RuleSet,
+    refs: Mapping[bytes, StateRef],
+    events: Sequence[Event],
+    grace: Micros,
+    concerned: Sequence[Rule] | None = None,
+) -> Transaction[tuple[dict[bytes, KeyState], _World]]:
+    """Lock the keys, then read W: read before, it would judge lateness by what was true before another's commit."""
+    rows = yield Lock("state", [(k,) for k in sorted(refs)])
+    world = yield from _look(rules, _rules_of(rules, refs, events) if concerned is None else concerned)
+    states = {}
+    for k in sorted(refs):
+        row = rows[k,]
+        states[k] = KeyState(refs[k], None if row is None else row["value"])
+    return states, world
+
+
+def _topics(concerned: Sequence[Rule], world: _World, grace: Micros) -> dict[str, Micros]:
+    by_topic: dict[str, list[Row]] = {topic: [] for rule in concerned for topic in rule.topics}
+    for row in world.sources.values():
+        if row["topic"] in by_topic:
+            by_topic[row["topic"]].append(row)
+    return {topic: watermark.of_topic(rows, grace) for topic, rows in sorted(by_topic.items())}
+
+
+def watermarks(
+    rules: RuleSet, refs: Mapping[bytes, StateRef], events: Sequence[Event], world: _World, grace: Micros
+) -> tuple[dict[str, Micros], Sequence[Rule]]:
+    """Return W of every topic that the touched rules name."""
+    concerned = _rules_of(rules, refs, events)
+    return _topics(concerned, world, grace), concerned
+
+
+def _advanced(row: Row, span: Span, batch: Batch) -> Row:
+    """Return the source's row after the batch."""
+    newest = max(
+        (min(event.occurred_at, event.appended_at) for event in batch.events if (event.topic, event.partition) == (span.topic, span.partition)),
+        default=None,
+    )  # fmt: skip
+    if newest is not None and (row["max_time"] is None or newest > row["max_time"]):
+        row = {**row, "max_time": newest}
+    return {**row, "next_offset": span.end}
+
+
+def _item(row: Row) -> Item:
+    return Item(row["time"], row["rank"], row["source"], row["ref"], canonical.loads(row["value"]))
+
+
+def _waiting(
+    rules: RuleSet, states: Mapping[bytes, KeyState], topics: Mapping[str, Micros], floors: Mapping[str, Micros]
+) -> Transaction[None]:
+    """Read what waits in the buffers up to W, and the first item beyond it."""
+    for k, known in states.items():
+        if known.value is None or not known.ref.kind.startswith("rule:"):
+            continue
+        if not canonical.loads(known.value)["waits"]:
+            continue
+        w = watermark.of_rule(rules.by_id[known.ref.kind.removeprefix("rule:")], topics, floors)
+        limit = 32
+        while True:
+            rows = yield Find("buffer", "by_time", (k,), limit=limit)
+            if len(rows) < limit or rows[-1]["time"] > w:
+                break
+            limit *= 8
+        known.waiting = [_item(row) for row in rows if row["time"] <= w]
+        known.next_wait = next((row["time"] for row in rows if row["time"] > w), None)
+
+
+def _present(rules: RuleSet, states: Mapping[bytes, KeyState], events: Sequence[Event]) -> Transaction[None]:
+    """Look up which items of the batch wait in a buffer already: its primary key is the dedupe."""
+    asked: list[Key] = []
+    for event in events:
+        for rule in rules.by_type.get(event.type, ()):
+            if rule.operator.stateful and (key := rule.operator.key(event)) is not None:
+                item = rule.operator.item(event, rule.params)
+                k = next((r.k for r in keys(rules, event) if r.kind == rule.state_class and r.key == key), None)
+                if item is not None and k is not None and states[k].value is not None:
+                    asked.append((k, *item.order))
+    if not asked:
+        return
+    found: dict[bytes, set[tuple[Any, ...]]] = {}
+    for place in (yield Read("buffer", sorted(set(asked)))):
+        found.setdefault(place[0], set()).add(place[1:])
+    for k, orders in found.items():
+        states[k].present = frozenset(orders)  # type: ignore[arg-type]
+
+
+def _write(entry: Entry, decided: Decided) -> Transaction[None]:
+    puts: list[Row] = []
+    deletes: list[Key] = []
+    for k, (ref, value, due) in decided.state.items():
+        if value is None and due is None:
+            deletes.append((k,))
+        else:
+            key = canonical.dumps(list(ref.key)).decode()
+            puts.append({"k": k, "class": ref.kind, "tenant": ref.tenant, "key": key, "value": value, "due": due})
+    if deletes:
+        yield Delete("state", deletes)
+    if puts:
+        yield Put("state", puts)
+    if decided.leave:
+        yield Delete("buffer", [(k, *item.order) for k, item in decided.leave])
+    if decided.enter:
+        yield Insert(
+            "buffer",
+            [
+                {
+                    "k": k, "time": item.time, "rank": item.rank, "source": item.source, "ref": item.ref,
+                    "value": canonical.dumps(item.body),
+                }
+                for k, item in decided.enter
+            ],
+        )  # fmt: skip
+    if decided.records:
+        yield Insert("records", [record_row(record, entry.seq) for record in decided.records])
+    yield Insert("journal", [{"seq": entry.seq, "kind": entry.kind, "body": entry.to_bytes()}])
+
+
+def record_row(record: Record, seq: int) -> Row:
+    """Return the row of a detection record, unread by dispatch."""
+    return {
+        "episode_at": record.episode_at, "firing_id": record.firing_id, "kind": record.kind, "n": record.n,
+        "tenant": record.tenant, "rule": record.rule, "recipient": record.recipient, "seq": seq,
+        "logical_at": record.logical_at, "body": record.body, "unread": 1,
+    }  # fmt: skip
+
+
+def _set_aside(batch: Batch, decided: Decided) -> Transaction[None]:
+    rows = [dead_letter(refused) for refused in batch.refused]
+    for event, rule in decided.overflow:
+        rows.append(
+            {
+                "reader": f"{READER}:{rule}", "topic": event.topic, "partition": event.partition,
+                "offset": event.offset, "reason": "buffer_full", "detail": f"rule {rule}", "schema_id": None,
+                "appended_at": event.appended_at, "key": None, "value": None, "headers": b"[]",
+            }
+        )  # fmt: skip
+    if rows:
+        yield Insert("dead_letters", rows)
+
+
+def dead_letter(refused: Refused, reader: str = READER) -> Row:
+    """Return the row of a record that is set aside, with its bytes."""
+    record = refused.record
+    headers = canonical.dumps([[name, value.hex()] for name, value in record.headers])
+    return {
+        "reader": reader, "topic": record.topic, "partition": record.partition, "offset": record.offset,
+        "reason": refused.reason, "detail": refused.detail[:2000], "schema_id": refused.schema_id,
+        "appended_at": record.appended_at, "key": record.key, "value": record.value, "headers": headers,
+    }  # fmt: skip
+

@@ -1,0 +1,57 @@
+"""From fetched records to batches: what can be read, and what is set aside with its bytes and its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tidings.errors import BadContract
+from tidings.event import MINUTE, Event, Micros
+from tidings.journal import Span
+from tidings.log import Decoder, LogRecord, Partition
+from streams.processors.detect import Batch, Refused
+
+MAX_CLOCK_SKEW: Micros = 5 * MINUTE
+"""How far an event's time may lie after its append time."""
+
+
+def prepare(records: Sequence[LogRecord], starts: Mapping[Partition, int], decode: Decoder) -> Batch:
+    """Return the batch of `records`, which follow `starts` in each partition without a gap that matters.
+
+    A record that cannot be read is left out, with its reason; its neighbours are decided.
+    """
+    events: list[Event] = []
+    refused: list[Refused] = []
+    ends: dict[Partition, int] = {}
+    left_out: dict[Partition, list[int]] = {}
+    for record in records:
+        place = (record.topic, record.partition)
+        ends[place] = record.offset + 1
+        event, fault = _read(record, decode)
+        if event is not None:
+            events.append(event)
+        if fault is not None:
+            refused.append(fault)
+            left_out.setdefault(place, []).append(record.offset)
+    spans = tuple(
+        Span(topic, partition, starts[topic, partition], end, tuple(left_out.get((topic, partition), ())))
+        for (topic, partition), end in sorted(ends.items())
+    )
+    return Batch(spans, tuple(events), tuple(refused))
+
+
+def _read(record: LogRecord, decode: Decoder) -> tuple[Event | None, Refused | None]:
+    try:
+        event = decode(record)
+    except BadContract as fault:
+        return None, Refused(record, str(fault.reason), fault.detail, fault.schema_id)
+    if event.occurred_at > record.appended_at + MAX_CLOCK_SKEW:
+        ahead = (event.occurred_at - record.appended_at) / 1_000_000
+        return None, Refused(record, "time_in_future", f"occurred_at lies {ahead:.1f} s after the append time")
+    return event, None
+
+
+def without(batch: Batch, record: LogRecord, detail: str) -> Batch:
+    """Return a batch of one record in which that record is set aside as `internal_error`."""
+    (span,) = batch.spans
+    fault = Refused(record, "internal_error", detail)
+    return Batch((Span(span.topic, span.partition, span.start, span.end, (record.offset,)),), (), (fault,))

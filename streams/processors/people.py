@@ -1,0 +1,42 @@
+"""Profile, consent and identity events become rows of `recipients`, under the recipient's lock.
+
+A reader of its own with its own positions: detection never takes a recipient. When this transaction has committed, a
+withdrawal is answered, and no intent follows it: T3 takes the same lock and reads the row again.
+"""
+
+from __future__ import annotations
+
+from tidings.person import changed_row, recipient_named
+from tidings.ports import Body, Insert, Lock, Now, Put, Transaction
+from streams.processors.detect import Batch, Skipped, dead_letter, positions_match
+
+READER = "people"
+
+
+def project(batch: Batch) -> Body[int | Skipped]:
+    """Return the body that applies a batch of `customer.*` events; its result is the number of changed rows."""
+
+    def body() -> Transaction[int | Skipped]:
+        places = sorted((READER, span.topic, span.partition) for span in batch.spans)
+        held = yield Lock("sources", places)
+        spans = {(READER, span.topic, span.partition): span for span in batch.spans}
+        if not all(positions_match(held[place], spans[place]) for place in places):
+            return Skipped({(t, p): -1 if (row := held[r, t, p]) is None else row["next_offset"] for r, t, p in places})
+        named = [(event, who) for event in batch.events if (who := recipient_named(event)) is not None]
+        rows = yield Lock("recipients", sorted({(event.tenant, who) for event, who in named}))
+        now = yield Now()
+        changed = {}
+        for event, who in sorted(named, key=lambda pair: (pair[0].occurred_at, pair[0].ref)):
+            place = (event.tenant, who)
+            row = changed_row(who, rows[place], event)
+            if row is not None:
+                # Whoever has something open is looked at again at once.
+                rows[place] = changed[place] = {**row, "next_at": now}
+        if changed:
+            yield Put("recipients", [changed[place] for place in sorted(changed)])
+        yield Put("sources", [{**held[place], "next_offset": spans[place].end} for place in places])
+        if batch.refused:
+            yield Insert("dead_letters", [dead_letter(refused, READER) for refused in batch.refused])
+        return len(changed)
+
+    return body

@@ -1,0 +1,170 @@
+"""The worker: fetch, decide, mark idle, tick. In: the topics of the rules. Out: detection records, in the store.
+
+A redelivered batch is recognised by its offset and skipped. A batch that makes our own code fail is halved until the
+single record is found, which goes to the dead letters as `internal_error`; the others are decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidings.event import Micros
+from tidings.log import Decoder, Fetched, Log, LogRecord, Partition
+from tidings.ports import Runtime, Store, StoreUnavailable
+from tidings.rule import RuleSet
+from streams.processors import detect, people
+from streams.processors.detect import Batch, Done, Outdated, Skipped
+from streams.processors.intake import prepare, without
+
+logger = logging.getLogger("tidings.worker")
+
+LoadRules = Callable[[str | None], "RuleSet"]
+Observe = Callable[[object], None]
+
+
+def _unobserved(_: object) -> None:
+    """Nobody watches."""
+
+
+@dataclass
+class Worker:
+    """One reader of some partitions. `step` does one round and says whether there was anything to do."""
+
+    store: Store
+    log: Log
+    runtime: Runtime
+    decode: Decoder
+    rules: RuleSet
+    load_rules: Callable[[str], RuleSet]
+    grace: Micros
+    batch_limit: int = 500
+    observe: Observe = _unobserved
+    positions: dict[Partition, int] = field(default_factory=dict)
+    outside: Callable[[str], object] | None = None
+
+    async def assign(self, places: Sequence[Partition]) -> None:
+        """Take over partitions: positions come from the database, never from the broker."""
+        self.positions = dict.fromkeys(places, 0)
+        await self._seek(places)
+
+    async def step(self) -> bool:
+        """Do one round: one batch, idle marks, and the timers that are due."""
+        fetched = await self.log.fetch(self.positions, self.batch_limit)
+        records = [record for one in fetched for record in one.records]
+        busy = bool(records)
+        if records:
+            await self.apply(records, {one.partition: one.position for one in fetched if one.records})
+        for one in fetched:
+            if one.caught_up:
+                await self.store.run(detect.mark_idle(one.partition, one.position, idle_since(one)))
+        return await self.tick() or busy
+
+    async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:
+        """Decide a batch; halve it where our own code fails."""
+        batch = prepare(records, starts, self.decode)
+        try:
+            await self._detect(batch)
+        except StoreUnavailable:
+            raise
+        except Exception as fault:
+            if len(records) > 1:
+                half = len(records) // 2
+                await self.apply(records[:half], starts)
+                ends = {**starts, **{(r.topic, r.partition): r.offset + 1 for r in records[:half]}}
+                await self.apply(records[half:], ends)
+                return
+            place = f"{records[0].topic}[{records[0].partition}]@{records[0].offset}"
+            logger.exception("internal_error at %s", place)
+            await self._detect(without(batch, records[0], f"{type(fault).__name__}: {fault}"))
+
+    async def tick(self) -> bool:
+        """Run the timers and buffers that W has reached."""
+        busy = False
+        for rule in self.rules.stateful:
+            while True:
+                done = await self.store.run(detect.tick(self.rules, rule, grace=self.grace))
+                if isinstance(done, Outdated):
+                    await self._switch(done)
+                    return True
+                if done is None:
+                    break
+                busy = True
+                self.observe(done)
+        return busy
+
+    async def _detect(self, batch: Batch) -> None:
+        while True:
+            done = await self.store.run(detect.detect(self.rules, batch, grace=self.grace))
+            if isinstance(done, Outdated):
+                await self._switch(done)
+                continue
+            if isinstance(done, Skipped):
+                self.positions.update({p: max(0, at) for p, at in done.positions.items() if p in self.positions})
+                return
+            self.positions.update({(s.topic, s.partition): s.end for s in batch.spans})
+            self.observe(batch)
+            self.observe(done)
+            return
+
+    async def _switch(self, outdated: Outdated) -> None:
+        if outdated.active is not None:
+            self.rules = self.load_rules(outdated.active)
+
+    async def _seek(self, places: Sequence[Partition], reader: str = detect.READER) -> None:
+        rows = await self.store.read(detect.read_positions(places, reader))
+        self.positions.update(rows)
+
+
+def idle_since(fetched: Fetched) -> Micros:
+    """Return since when an empty partition is known to be empty: when the fetch was sent, not when it came back."""
+    return fetched.sent_at
+
+
+@dataclass
+class PeopleReader:
+    """The reader of `customer.*` topics: see `streams.processors.people`."""
+
+    store: Store
+    log: Log
+    decode: Decoder
+    batch_limit: int = 200
+    observe: Observe = _unobserved
+    positions: dict[Partition, int] = field(default_factory=dict)
+
+    async def assign(self, places: Sequence[Partition]) -> None:
+        """Take over partitions, from the positions in the database."""
+        self.positions = dict.fromkeys(places, 0)
+        self.positions.update(await self.store.read(detect.read_positions(places, people.READER)))
+
+    async def step(self) -> bool:
+        """Project one batch."""
+        busy = False
+        for one in await self.log.fetch(self.positions, self.batch_limit):
+            if one.records:
+                await self.apply(one.records, {one.partition: one.position})
+                busy = True
+        return busy
+
+    async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:
+        """Project records, halving where our own code fails."""
+        batch = prepare(records, starts, self.decode)
+        try:
+            done = await self.store.run(people.project(batch), urgent=True)
+        except StoreUnavailable:
+            raise
+        except Exception as fault:
+            if len(records) > 1:
+                half = len(records) // 2
+                await self.apply(records[:half], starts)
+                ends = {**starts, **{(r.topic, r.partition): r.offset + 1 for r in records[:half]}}
+                await self.apply(records[half:], ends)
+                return
+            logger.exception("internal_error while projecting a customer event")
+            done = await self.store.run(people.project(without(batch, records[0], f"{type(fault).__name__}: {fault}")))
+        if isinstance(done, Skipped):
+            self.positions.update({p: max(0, at) for p, at in done.positions.items() if p in self.positions})
+        else:
+            self.positions.update({(s.topic, s.partition): s.end for s in batch.spans})
+            self.observe(batch)

@@ -1,0 +1,1 @@
+"""Event sources, one a file: foreign payload to event."""

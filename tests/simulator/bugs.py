@@ -1,0 +1,160 @@
+"""Bugs that the simulator must see: each takes one safeguard away, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from streams.processors import detect, dispatch, worker
+from streams.processors.deliverer import Deliverer
+from tests.simulator.history import History
+from tidings import delivery, detection, gates, watermark
+from tidings.event import SECOND
+from tidings.gates import Go, Stage
+from tidings.message import Message
+from tidings.ports import Lock, Outgoing, Transaction
+from tidings.reasons import MessageState
+from tidings.rule import NEVER
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def offset_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """The offset's compare-and-set is dropped."""
+    patch.setattr(detect, "positions_match", lambda row, _span: row is not None)
+
+
+def floor_dropped(patch: pytest.MonkeyPatch) -> None:
+    """A switch that lowers W(rule) stores no floor."""
+    patch.setattr(detect, "raised_floors", lambda *_: {})
+
+
+def dedupe_dropped(patch: pytest.MonkeyPatch) -> None:
+    """The buffer takes an event twice."""
+    patch.setattr(detection, "dedupe", lambda arrived, _present: list(arrived))
+
+
+def timer_first(patch: pytest.MonkeyPatch) -> None:
+    """At one instant the timer goes before the event."""
+    patch.setattr(detection, "event_first", lambda event_at, timer_at: event_at < timer_at)
+
+
+def late_closer_ignored(patch: pytest.MonkeyPatch) -> None:
+    """A late closer is dropped."""
+    patch.setattr(detection._Key, "_late", lambda _self, _item: None)
+
+
+def early_watermark(patch: pytest.MonkeyPatch) -> None:
+    """W is read before the keys are locked."""
+    right = detect._look
+
+    def lock_and_look(rules: Any, refs: Any, events: Any, grace: int, concerned: Any = None) -> Transaction[Any]:
+        world = yield from right(rules, detect._rules_of(rules, refs, events) if concerned is None else concerned)
+        rows = yield Lock("state", [(k,) for k in sorted(refs)])
+        values = {k: None if (row := rows[k,]) is None else row["value"] for k in refs}
+        return {k: detection.KeyState(refs[k], values[k]) for k in sorted(refs)}, world
+
+    patch.setattr(detect, "_lock_and_look", lock_and_look)
+
+
+def idle_on_return(patch: pytest.MonkeyPatch) -> None:
+    """`caught_up_at` is when the empty fetch came back, not when it was sent."""
+    patch.setattr(worker, "idle_since", lambda _fetched: History.running.scheduler.clock)
+
+
+def stalled_topic_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A topic that hangs behind is left out of the minimum."""
+
+    def of_rule(rule: Any, topics: Mapping[str, int], floors: Mapping[str, int]) -> int:
+        all_of_them = [topics.get(topic, NEVER) for topic in rule.topics]
+        newest = max(all_of_them)
+        w = min(w for w in all_of_them if w >= newest - 20 * SECOND)
+        return max(w - rule.operator.allowed_lateness, floors.get(rule.id, NEVER))
+
+    patch.setattr(watermark, "of_rule", of_rule)
+
+
+def early_byte(patch: pytest.MonkeyPatch) -> None:
+    """The first byte leaves before the intent is committed."""
+    right = Deliverer.intend
+
+    async def intend(self: Deliverer, group: Sequence[Any], owner: str) -> Sequence[Outgoing]:
+        for claimed in group:
+            message: Message = claimed.message
+            far = message.deadline + 1000 * SECOND
+            early = Outgoing(message.message_id, message.attempt + 1, "email", "a@b", {}, far, far)
+            await self.provider.send(early)
+        await right(self, group, owner)
+        return []
+
+    patch.setattr(Deliverer, "intend", intend)
+
+
+def crashed_sending_again(patch: pytest.MonkeyPatch) -> None:
+    """A begun sending whose lease is over goes back to pending."""
+    right = delivery.lease_over
+
+    def lease_over(message: Message, now: int, pace: Any) -> Message:
+        if message.state is MessageState.SENDING and message.due_at is not None and message.due_at <= now:
+            return message.pending(now)
+        return right(message, now, pace)
+
+    patch.setattr(delivery, "lease_over", lease_over)
+
+
+def deadline_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """T3 does not ask for the deadline."""
+    right = gates.deadline
+    patch.setattr(gates, "deadline", lambda *asked: Go() if asked[4] is Stage.INTENT else right(*asked))
+
+
+def withdrawal_unread(patch: pytest.MonkeyPatch) -> None:
+    """T3 does not ask for consent again."""
+    right = gates.consent
+    patch.setattr(gates, "consent", lambda *asked: Go() if asked[4] is Stage.INTENT else right(*asked))
+
+
+def marked_apart(patch: pytest.MonkeyPatch) -> None:
+    """Records are marked as read in a transaction of their own, before the pass that acts on them."""
+    right = dispatch.dispatch_one
+    marked: dict[Any, list[Any]] = {}
+    unread_of, mark_read = dispatch.unread_of, dispatch.mark_read
+
+    def dispatch_one(rules: Any, who: Any) -> Any:
+        return right(rules, who)
+
+    async def of_deliverer(self: Deliverer) -> bool:
+        whom = await self.store.read(dispatch.find_work())
+        for who in whom:
+
+            def mark(who: Any = who) -> Transaction[list[Any]]:
+                rows = yield from unread_of(who)
+                yield from mark_read(rows)
+                return list(rows)
+
+            marked[who] = await self.store.run(mark)
+            passed = await self.store.run(dispatch_one(self.rules, who))
+            if isinstance(passed, detect.Outdated):
+                self._switch(passed)
+                return True
+        return bool(whom)
+
+    def remembered(who: Any) -> Transaction[list[Any]]:
+        yield from ()
+        return marked.get(who, [])
+
+    def unmarked(_rows: Any) -> Transaction[None]:
+        yield from ()
+
+    patch.setattr(dispatch, "unread_of", remembered)
+    patch.setattr(dispatch, "mark_read", unmarked)
+    patch.setattr(Deliverer, "dispatch", of_deliverer)
+
+
+BUGS: tuple[Patch, ...] = (
+    offset_unchecked, floor_dropped, dedupe_dropped, timer_first, late_closer_ignored, early_watermark, idle_on_return,
+    stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, marked_apart,
+)  # fmt: skip
+

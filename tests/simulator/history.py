@@ -1,0 +1,400 @@
+"""One seed, one history: what is drawn, how it runs, and what must be true of it afterwards.
+
+`python -m tests.simulator SEED` repeats a history and says what went wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, ClassVar
+
+from streams.processors import deliver, detect, people
+from streams.processors.deliverer import Deliverer
+from streams.processors.worker import PeopleReader, Worker
+from tests.simulator import invariants
+from tests.simulator.rules import ISSUED, MOVED, PAID, PEOPLE, PING, TOPICS, Shop, rule_set
+from tests.simulator.scheduler import Scheduler, Task
+from tests.simulator.world import SimLog, SimProvider, SimRuntime
+from tidings import ids
+from tidings.delivery import Pace
+from tidings.event import DAY, SECOND, Event
+from tidings.log import Partition
+from tidings.rule import RuleSet
+from tidings.testing.memory import MemoryStore
+
+START = 1_800_000_000 * SECOND
+GRACE = 5 * SECOND
+ACTIVE = 100 * SECOND
+"""How long events happen; afterwards everything comes to rest."""
+REST = 900 * SECOND
+
+
+Append = tuple[int, tuple[str, int | None], dict[str, Any]]
+"""(when, (topic, partition or any), event)"""
+
+STALLS = ("lock:sources", "lock:state", "lock:recipients", "lock:messages", "committed")
+"""Where a process may stand still for long: each history has a place of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a seed chose; everything else is drawn while the history runs."""
+
+    seed: int
+    theme: str
+    """`mixed`, or a trouble that this history has much of: `twins` (repeats on another partition while the first copy
+    lags), `doubt` (people who give and withdraw consent all the time), `editors` (rule sets that come and go)."""
+    shop: Shop
+    lateness: int
+    partitions: int
+    chaos: float
+    late_closers: bool
+    can_look_up: bool
+    new_partition: bool
+    sluggish: str | None
+    """Where the processes of this history like to stand still."""
+
+    @property
+    def switches(self) -> bool:
+        """Whether the rule set changes."""
+        return self.theme == "editors"
+
+
+def plan(seed: int) -> Plan:
+    """Draw the outline of a history."""
+    random = Random(seed)
+    theme = random.choice(("mixed", "mixed", "mixed", "twins", "doubt", "editors", "editors"))
+    lateness = random.choice((1, 5, 15) if theme not in ("twins", "editors") else (1, 3)) * SECOND
+    shop = Shop(
+        lateness=lateness,
+        once=random.random() < 0.3 and theme in ("mixed", "doubt"),
+        on_repeat=random.choice(("keep", "restart")),
+        patience=random.choice((30, 120, 600)) * SECOND,
+        on_unknown=random.choice(("resend", "unresolved")),
+        consent=random.choice(("marketing", "transactional")),
+        names=random.choice((("overdue", "silent", "paid"), ("overdue",), ("overdue", "paid"), ("silent", "overdue"))),
+    )
+    return Plan(
+        seed=seed,
+        theme=theme,
+        shop=shop,
+        lateness=lateness,
+        partitions=2 if theme == "twins" else random.choice((1, 2)),
+        chaos=random.choice((0.0, 0.2, 0.5)),
+        late_closers=random.random() < 0.35 and theme in ("mixed", "doubt"),
+        can_look_up=random.random() < 0.5,
+        new_partition=random.random() < 0.25,
+        sluggish={"twins": None, "doubt": "lock:recipients"}.get(theme, random.choice((*STALLS, None))),
+    )
+
+
+@dataclass
+class History:
+    """A running history."""
+
+    plan: Plan
+    running: ClassVar[History]
+    random: Random = field(init=False)
+    faults: list[str] = field(default_factory=list)
+    crashes: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.plan.seed * 7919 + 1)
+        self.scheduler = Scheduler(self.random, START)
+        self.scheduler.fate = self._fate
+        self.store = MemoryStore(self._pause, lambda: self.scheduler.clock)
+        self.log = SimLog(self.scheduler)
+        self.watch = invariants.Watch(self)
+        self.store.on_commit = self.watch.committed
+        self.provider = SimProvider(
+            self.scheduler, self.plan.chaos, self.plan.can_look_up, self.watch.first_byte
+        )
+        self.shops: dict[str, Shop] = {}
+        self.rule_sets: dict[str, RuleSet] = {}
+        self.active = self.make_rules(self.plan.shop)
+        self.pace = Pace(retry_most=20 * SECOND)
+        self.crash_chance = 0.004 if self.plan.chaos else 0.0
+        self.alive: dict[str, int] = {}
+        self.assigned: dict[str, list[Partition]] = {}
+        self.quiet = False
+        self.order = 0
+
+    # -- what is drawn
+
+    def make_rules(self, shop: Shop) -> RuleSet:
+        rules = rule_set(shop)
+        self.shops[rules.hash] = shop
+        self.rule_sets[rules.hash] = rules
+        return rules
+
+    def places(self) -> list[Partition]:
+        return sorted(self.log.partitions_)
+
+    async def _pause(self, label: str) -> None:
+        if label.startswith("blocked"):
+            await self.scheduler.sleep(20_000)
+        elif self.quiet:
+            return
+        elif self.random.random() < 0.3 or label in ("commit", "committed", *STALLS):
+            await self.scheduler.pause(label)
+
+    def _fate(self, task: Task, label: str) -> int | None:
+        if self.quiet or not task.process.startswith(("worker", "deliverer", "people")):
+            return 0
+        chance = self.random.random()
+        if chance < self.crash_chance:
+            self.crashes += 1
+            self._restart(task.process)
+            return None
+        if self.plan.theme == "twins" and label == "lock:state":
+            return int((4 + 20 * chance) * SECOND) if task.process == "worker1" and chance > 0.4 else 0
+        if chance > (0.75 if label == self.plan.sluggish else 0.995):
+            return int(self.random.random() ** 2 * 40 * SECOND)  # a process that is paused, and comes back
+        return 0
+
+    def _restart(self, process: str) -> None:
+        self.alive[process] += 1
+        self.scheduler.spawn(self._reborn(process), f"supervisor:{process}", f"supervisor:{process}")
+
+    async def _reborn(self, process: str) -> None:
+        await self.scheduler.sleep(int(self.random.random() * 10 * SECOND))
+        self.start(process)
+
+    # -- processes
+
+    def start(self, process: str) -> None:
+        runtime = SimRuntime(self.scheduler, int((self.random.random() - 0.5) * GRACE / 2))
+        kind = process.rstrip("0123456789")
+        body = {"worker": self._worker, "deliverer": self._deliverer, "people": self._people}[kind]
+        self.scheduler.spawn(body(process, runtime), process, process)
+
+    async def _worker(self, process: str, runtime: SimRuntime) -> None:
+        worker = Worker(
+            self.store, self.log, runtime, self.log.decode, self.active, self.rule_sets.__getitem__, GRACE,
+            batch_limit=self.random.choice((2, 5, 50)) if self.plan.theme != "twins" else 50,
+        )  # fmt: skip
+        await worker.assign(self._share(process))
+        while True:
+            if self.random.random() < 0.2:
+                await worker.assign(self._share(process))
+            await worker.step()
+            await self.scheduler.sleep(int((0.5 + self.random.random() * (8 if self.plan.theme != "twins" else 2)) * SECOND))
+
+    def _share(self, process: str) -> list[Partition]:
+        """Return some partitions; two workers may hold the same one, as after a pause beyond the session."""
+        places = [p for p in self.places() if p[0] in TOPICS.values()]
+        if self.quiet:
+            return places
+        if self.plan.theme == "twins":
+            return [place for place in places if (place[1] == 1) == (process == "worker1")]
+        return [place for place in places if self.random.random() < 0.7]
+
+    async def _people(self, process: str, runtime: SimRuntime) -> None:
+        reader = PeopleReader(self.store, self.log, self.log.decode)
+        while True:
+            await reader.assign([p for p in self.places() if p[0] in PEOPLE.values()])
+            await reader.step()
+            await self.scheduler.sleep(int((0.5 + self.random.random() * 4) * SECOND))
+
+    async def _deliverer(self, process: str, runtime: SimRuntime) -> None:
+        deliverer = Deliverer(
+            process + str(self.alive[process]), self.store, runtime, self.provider, self.active,
+            self.rule_sets.__getitem__, lambda _rules, _message: {"subject": "s", "text": "t"}, self.pace,
+            concurrency=self.random.choice((1, 4)),
+        )  # fmt: skip
+        while True:
+            await deliverer.step()
+            await self.scheduler.sleep(int((0.5 + self.random.random() * 8) * SECOND))
+
+    # -- what happens
+
+    def _event(self, kind: str, at: int, data: dict[str, Any]) -> dict[str, Any]:
+        self.order += 1
+        source = self.random.choice(("shop", "erp"))
+        name = f"e{self.order}"
+        return {
+            "ref": ids.event_ref("t", source, name, at), "tenant": "t", "source": source, "id": name, "type": kind,
+            "occurred_at": at, "data": data,
+        }  # fmt: skip
+
+    def timeline(self) -> list[Append]:
+        """Draw what the producers append: (when, topic, event)."""
+        random = self.random
+        happened: list[dict[str, Any]] = []
+        for _ in range(random.randint(8, 22)):
+            at = START + random.randrange(int(ACTIVE / SECOND)) * SECOND
+            customer = random.choice(("c1", "c2"))
+            invoice = f"i-{customer}-{random.randrange(2)}"
+            kind = random.choice((ISSUED, ISSUED, PAID, MOVED, PING))
+            due = at + random.choice((0, 5, 10, 10, 20, 40)) * SECOND
+            data = {"invoice_id": invoice, "customer_id": customer, "due": due}
+            happened.append(self._event(kind, at, data))
+            if kind is ISSUED and random.random() < 0.5:  # paid close to the deadline, often exactly at it
+                when = due + random.choice((-1, 0, 0, 1)) * SECOND
+                happened.append(self._event(PAID, max(when, at), data))
+        again = 0.5 if self.plan.switches else 0.25
+        if self.plan.theme == "twins":
+            return sorted([*self._twins(), *self._published(happened[:6], again)], key=lambda one: one[0])
+        return sorted(self._published(happened, again), key=lambda one: one[0])
+
+    def _twins(self) -> list[Append]:
+        """Invoices that are paid at once, whose first copy lags while a second one comes over another partition."""
+        found: list[Append] = []
+        topic = TOPICS[ISSUED]
+        for number in range(3):
+            at = START + (2 + 34 * number) * SECOND
+            data = {"invoice_id": f"twin-{number}", "customer_id": "c1", "due": at + 2 * SECOND}
+            issued = self._event(ISSUED, at, data)
+            found.append((at, (topic, 0), issued))
+            found.append((at + int((12 + 4 * self.random.random()) * SECOND), (topic, 1), issued))
+            found.append((at + SECOND, (TOPICS[PAID], 0), self._event(PAID, at + SECOND, data)))
+        return found
+
+    async def _lag(self) -> None:
+        """Hold the first partition of `issued` back, again and again, for as long as the twins need."""
+        while self.plan.theme == "twins" and self.scheduler.clock < START + ACTIVE:
+            self.log.stalled.add((TOPICS[ISSUED], 0))
+            await self.scheduler.sleep(22 * SECOND)
+            self.log.stalled.discard((TOPICS[ISSUED], 0))
+            await self.scheduler.sleep(12 * SECOND)
+
+    def _published(self, happened: Sequence[dict[str, Any]], again: float) -> list[Append]:
+        """Draw when each event is appended, and how often."""
+        random = self.random
+        appended: list[Append] = []
+        for event in happened:
+            topic = TOPICS[event["type"]]
+            delay = int(random.random() * self.plan.lateness)
+            if random.random() < 0.1:
+                delay = -int(random.random() * 30 * SECOND)  # a producer whose clock is fast
+            if self.plan.late_closers and event["type"] == PAID and random.random() < 0.5:
+                delay = int(random.random() * 120 * SECOND)
+            first = max(START, event["occurred_at"] + delay)
+            appended.append((first, (topic, None), event))
+            while random.random() < again:
+                repeat = first + int(random.random() * (80 if self.plan.switches else 40) * SECOND)
+                appended.append((repeat, (topic, None), event))
+        return appended
+
+    async def _producer(self) -> None:
+        for at, (topic, number), event in self.timeline():
+            if at > self.scheduler.clock:
+                await self.scheduler.sleep(at - self.scheduler.clock)
+            places = [place for place in self.places() if place[0] == topic and number in (None, place[1])]
+            self.log.append(*self.random.choice(places), event)
+
+    async def _minds(self) -> None:
+        """Profiles at the start, then consent given and withdrawn."""
+        for customer in ("c1", "c2"):
+            profile = {"customer_id": customer, "email": f"{customer}@example.org"}
+            if self.random.random() < 0.95:
+                self._tell("customer.profile.changed", profile)
+            if self.random.random() < 0.9:
+                self._tell("customer.consent.given", {"customer_id": customer, "consent_class": "marketing"})
+        doubt = self.plan.theme == "doubt"
+        for _ in range(50 if doubt else self.random.randrange(9)):
+            await self.scheduler.sleep(int(self.random.random() * (6 if doubt else 30) * SECOND))
+            kind = self.random.choice(("customer.consent.withdrawn", "customer.consent.given"))
+            customer = self.random.choice(("c1", "c2"))
+            self._tell(kind, {"customer_id": customer, "consent_class": self.plan.shop.consent})
+
+    def _tell(self, kind: str, data: dict[str, Any]) -> None:
+        self.log.append(PEOPLE[kind], 0, self._event(kind, self.scheduler.clock, data))
+
+    async def _operator(self) -> None:
+        """Kills and releases, switches of the rule set, a stalled and a new partition."""
+        for _ in range(self.random.randrange(5)):
+            await self.scheduler.sleep(int(self.random.random() * 50 * SECOND))
+            what = self.random.random()
+            if what < 0.25:
+                scope = self.random.choice(("all", "rule:overdue", "channel:email"))
+                await self.store.run(deliver.kill(scope, "sim"))
+                await self.scheduler.sleep(int(self.random.random() * 60 * SECOND))
+                await self.store.run(deliver.release(scope))
+            elif what < 0.5:
+                place = self.random.choice([p for p in self.places() if p[0] in TOPICS.values()])
+                self.log.stalled.add(place)
+                await self.scheduler.sleep(int(self.random.random() * 60 * SECOND))
+                self.log.stalled.discard(place)
+            elif self.plan.new_partition:
+                topic = self.random.choice(sorted(TOPICS.values()))
+                number = sum(1 for place in self.places() if place[0] == topic)
+                await self.store.run(detect.connect([(topic, number)], self.scheduler.clock, grace=GRACE, history="live"))
+                self.log.partitions_[topic, number] = []
+
+    async def _publisher(self) -> None:
+        """Switch between rule sets that differ in the lateness they allow."""
+        while self.plan.switches and self.scheduler.clock < START + ACTIVE + 60 * SECOND:
+            await self.scheduler.sleep(int(self.random.random() * 40 * SECOND))
+            lateness = self.plan.lateness + self.random.choice((0, 0, 60)) * SECOND
+            await self._switch(replace(self.shops[self.active.hash], lateness=lateness))
+
+    async def _switch(self, shop: Shop) -> None:
+        new = self.make_rules(shop)
+        old = self.active
+        if new.hash != old.hash:
+            await self.store.run(detect.switch(old, new, b"{}", grace=GRACE))
+            self.active = new
+
+    async def _prepare(self) -> None:
+        for topic in sorted(TOPICS.values()):
+            for number in range(self.plan.partitions):
+                self.log.partitions_[topic, number] = []
+        for topic in sorted(PEOPLE.values()):
+            self.log.partitions_[topic, 0] = []
+        main = [p for p in self.places() if p[0] in TOPICS.values()]
+        other = [p for p in self.places() if p[0] in PEOPLE.values()]
+        await self.store.run(detect.connect(main, START, grace=GRACE, history="live"))
+        await self.store.run(detect.connect(other, START, grace=GRACE, history="live", reader=people.READER))
+        await self.store.run(detect.switch(None, self.active, b"{}", grace=GRACE))
+
+    def run(self) -> History:
+        """Run the history to its rest."""
+        History.running = self
+        scheduler = self.scheduler
+        scheduler.spawn(self._prepare(), "prepare", "prepare")
+        scheduler.run(START + 1)
+        for process in ("worker1", "worker2", "deliverer1", "deliverer2", "people1"):
+            self.alive[process] = 0
+            self.start(process)
+        for body in (self._producer(), self._minds(), self._operator(), self._publisher(), self._lag()):
+            scheduler.spawn(body, "world", "world")
+        scheduler.run(START + ACTIVE + 130 * SECOND)
+        self.quiet = True
+        self.log.stalled.clear()
+        self.log.slow = self.log.ahead = 0.0
+        self.provider.chaos = 0.0
+        while scheduler.clock < START + REST and not self._settled():
+            scheduler.run(scheduler.clock + 20 * SECOND)
+        for task in (*scheduler.ready, *(entry[2] for entry in scheduler.asleep)):
+            task.coroutine.close()
+        return self
+
+    def _settled(self) -> bool:
+        """Whether nothing is left to happen but the end of memories."""
+        store = self.store
+        position = {(row["topic"], row["partition"]): row["next_offset"] for row in store.rows("sources")}
+        return (
+            all(position.get(place) == len(records) for place, records in self.log.partitions_.items())
+            and not any(row["open"] for row in store.rows("messages"))
+            and not any(row["open"] for row in store.rows("runs"))
+            and not any(row["unread"] for row in store.rows("records"))
+            and all(row["due"] is None or row["due"] > self.scheduler.clock + DAY for row in store.rows("state"))
+        )
+
+    def events(self) -> list[Event]:
+        """Return every business event of the log."""
+        return [event for event in self.log.events.values() if event.type in TOPICS]
+
+
+def check(seed: int) -> list[str]:
+    """Run a seed and return what is wrong with its history."""
+    history = History(plan(seed)).run()
+    return history.faults + invariants.at_rest(history)
+
+
+def command(seed: int) -> str:
+    """Return the command that repeats a seed."""
+    return f"python -m tests.simulator {seed}"

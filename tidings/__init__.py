@@ -1,0 +1,1 @@
+"""The core: values and decisions. No socket, no clock, no event loop."""

@@ -1,0 +1,158 @@
+"""Delivery: T2 to T5 as a state machine over one message; pure, and the only road past `pending`.
+
+```
+T2 claim      pending → claimed(owner, lease)
+T3 intent     claimed → sending(attempt + 1), committed before the first byte; or held, ended, pending again
+T4 result     sending → accepted | pending | failed | cancelled | unknown
+lease over    claimed → pending;  sending → unknown, never pending
+T5 reconcile  unknown, settle over → accepted | pending | cancelled | unresolved
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from tidings.dispatch import STOPS, Heard
+from tidings.event import MINUTE, SECOND, Micros
+from tidings.gates import End, Hold, Stage, World, gates
+from tidings.message import Message
+from tidings.person import Person
+from tidings.ports import Outcome
+from tidings.reasons import MessageState, Reason
+
+FIRST_BYTE: Micros = 5 * SECOND
+"""How long after the intent the first byte may leave (`dispatch.md`, `start_by`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient delivery is; all in microseconds of the real clock."""
+
+    lease: Micros = 30 * SECOND
+    settle: Micros = MINUTE
+    """How long an unknown delivery rests before it is looked up, so that a provider's own books are up to date."""
+    retry_least: Micros = 2 * SECOND
+    retry_most: Micros = 10 * MINUTE
+    attempts: int = 50
+    look_up_again: Micros = 30 * SECOND
+
+
+def claim(message: Message, owner: str, now: Micros, pace: Pace) -> Message | None:
+    """T2. Return the message claimed, or None where it is not to be had."""
+    if message.state is not MessageState.PENDING or message.due_at is None or message.due_at > now:
+        return None
+    return replace(message, state=MessageState.CLAIMED, owner=owner, due_at=now + pace.lease)
+
+
+def is_mine(message: Message | None, owner: str, rev: int, now: Micros) -> bool:
+    """Return whether T3 may go on: claimed by this owner, within the lease, not rewritten since it was rendered."""
+    return (
+        message is not None
+        and message.state is MessageState.CLAIMED
+        and message.owner == owner
+        and message.rev == rev
+        and message.due_at is not None
+        and now < message.due_at
+    )
+
+
+def intend(
+    message: Message, person: Person, signals: Sequence[Heard], world: World, now: Micros, pace: Pace
+) -> Message:
+    """T3. Return the message as *sending*, with the number of the last signal that was read, or what a gate made of it."""
+    stopped = any(signal.kind in STOPS for signal in signals)
+    verdict = gates(message, person, replace(world, stopped=world.stopped or stopped), now, Stage.INTENT)
+    if isinstance(verdict, End):
+        return message.ended(verdict.state, verdict.reason)
+    if isinstance(verdict, Hold):
+        return message.held(verdict.reason, verdict.until)
+    lease = now + pace.lease
+    return replace(
+        message,
+        state=MessageState.SENDING,
+        attempt=message.attempt + 1,
+        due_at=lease,
+        start_by=min(now + FIRST_BYTE, lease, message.deadline),
+        seen=max((signal.seq for signal in signals), default=0),
+        body={**message.body, "address": person.address(message.channel)},
+    )
+
+
+def settle_result(message: Message, attempt: int, outcome: Outcome, *, stopped: bool, now: Micros, pace: Pace) -> Message:
+    """T4. Return the message after its attempt's outcome.
+
+    An answer that comes after the lease is over finds the message *unknown* and still settles it, as long as no other
+    attempt has begun. What the outcome cannot change comes back as it was.
+    """
+    if message.attempt != attempt or message.state not in (MessageState.SENDING, MessageState.UNKNOWN):
+        return message
+    if outcome.stage == "accepted":
+        return _accepted(message, outcome.reference)
+    if outcome.stage == "permanent":
+        return message.ended(MessageState.FAILED, Reason.REFUSED)
+    if outcome.stage == "not_sent":
+        return _again(message, stopped=stopped, wait=outcome.retry_after, now=now, pace=pace)
+    if message.state is MessageState.UNKNOWN:
+        return message
+    return unknown(message, now, pace)
+
+
+def lease_over(message: Message, now: Micros, pace: Pace) -> Message:
+    """Return a message whose deliverer is gone: claimed goes back, a begun sending is unknown, never pending."""
+    if message.due_at is None or message.due_at > now:
+        return message
+    if message.state is MessageState.CLAIMED:
+        return message.pending(now)
+    if message.state is MessageState.SENDING:
+        return unknown(message, now, pace)
+    return message
+
+
+def unknown(message: Message, now: Micros, pace: Pace) -> Message:
+    """Return the message as *unknown*: it rests until the provider's books have settled."""
+    return replace(message, state=MessageState.UNKNOWN, due_at=now + pace.settle, owner=None)
+
+
+def reconcile(
+    message: Message, found: str | None, *, can_look_up: bool, stopped: bool, now: Micros, pace: Pace
+) -> Message:
+    """T5. Return an unknown message after the look-up said `accepted`, `absent`, or nothing (None)."""
+    if message.state is not MessageState.UNKNOWN or message.due_at is None or message.due_at > now:
+        return message
+    if found == "accepted":
+        return _accepted(message, None)
+    if found == "absent":
+        return _again(message, stopped=stopped, wait=0, now=now, pace=pace)
+    if can_look_up and now + pace.look_up_again < message.deadline:
+        return replace(message, due_at=now + pace.look_up_again)
+    if message.on_unknown == "resend":
+        return _again(message, stopped=stopped, wait=0, now=now, pace=pace)
+    return message.ended(MessageState.UNRESOLVED, Reason.NO_ANSWER)
+
+
+def _accepted(message: Message, reference: str | None) -> Message:
+    ended = replace(message, state=MessageState.ACCEPTED, reason=None, due_at=None, owner=None)
+    return ended if reference is None else replace(ended, body={**message.body, "reference": reference})
+
+
+def _again(message: Message, *, stopped: bool, wait: Micros | None, now: Micros, pace: Pace) -> Message:
+    """Return a message that was surely not sent: cancelled if its run was stopped meanwhile, else waiting again."""
+    if stopped:
+        return message.ended(MessageState.CANCELLED, Reason.STOPPED)
+    if message.attempt >= pace.attempts:
+        return message.ended(MessageState.FAILED, Reason.GIVEN_UP)
+    pause = backoff(message.message_id, message.attempt, pace) if wait is None else wait
+    return message.pending(min(now + pause, max(now, message.deadline)))
+
+
+def backoff(message_id: str, attempt: int, pace: Pace) -> Micros:
+    """Return the wait before the next attempt: full jitter below a doubling bound.
+
+    The jitter is a hash of message and attempt: spread over messages, and the same in every run of a test.
+    """
+    bound = min(pace.retry_most, pace.retry_least * 2 ** min(attempt - 1, 30))
+    share = int.from_bytes(blake2b(f"{message_id}:{attempt}".encode(), digest_size=8).digest(), "big")
+    return max(1, bound * share >> 64)

@@ -1,0 +1,56 @@
+"""Ids that everybody can derive again: uuid5 over canonical JSON, with fixed namespaces.
+
+Nothing tunable and nothing recorded goes into an id: what is derived twice is the same row, and the primary key
+refuses it. Golden vectors in `tests/unit/tidings/test_ids.py` hold every one of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID, uuid5
+
+from tidings import canonical
+from tidings.event import Micros
+
+_ROOT = UUID("8a0f7c1e-3d57-5c53-9c3f-5d1f6f3b7a10")
+_EVENT = uuid5(_ROOT, "event")
+_FIRING = uuid5(_ROOT, "firing")
+_RUN = uuid5(_ROOT, "run")
+_MESSAGE = uuid5(_ROOT, "message")
+_OUTBOX = uuid5(_ROOT, "outbox")
+
+
+def _derive(namespace: UUID, *parts: Any) -> str:
+    return str(uuid5(namespace, canonical.dumps(list(parts)).decode()))
+
+
+def event_ref(tenant: str, source: str, event_id: str, occurred_at: Micros) -> str:
+    """Return the platform's id of an event; ids of the outside are unique per source only."""
+    return _derive(_EVENT, tenant, source, event_id, occurred_at)
+
+
+def firing_id(tenant: str, rule: str, key: Sequence[Any], episode: tuple[str, str], row: str | None = None) -> str:
+    """Return the id of a firing. `episode` is (source, ref) of the first event; `row` the key of a fan-out's row."""
+    return _derive(_FIRING, tenant, rule, list(key), list(episode), row)
+
+
+def run_id(firing: str, n: int, recipient: str) -> str:
+    """Return the id of a run; `n` is the number of the repetition, 0 first."""
+    return _derive(_RUN, firing, n, recipient)
+
+
+def message_id(run: str, role: str, step: int) -> str:
+    """Return the id of a message, which is the delivery id and the idempotency key at the provider."""
+    return _derive(_MESSAGE, run, role, step)
+
+
+def outbox_id(message: str, state: str, rev: int) -> str:
+    """Return the id of an outcome event."""
+    return _derive(_OUTBOX, message, state, rev)
+
+
+def state_key(tenant: str, kind: str, key: Sequence[Any]) -> bytes:
+    """Return the 16-byte key of a row of state: the hash of (tenant, class, key)."""
+    return hashlib.blake2b(canonical.dumps([tenant, kind, list(key)]), digest_size=16).digest()

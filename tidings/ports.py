@@ -1,0 +1,196 @@
+"""The store port: what a transaction may ask, and what a store must promise.
+
+A transaction body is a *generator function without arguments*: it yields operations, is sent their answers, and
+returns its result. It is pure and synchronous, so a store may run it on a thread of its own (SQLite), repeat it from
+the start on a conflict (a database server), or stop it between any two operations (the simulator).
+
+Promises that every store keeps, held by `tests/contract/test_store.py`:
+
+- All writes of a body become visible together at its commit, or not at all. A body sees its own writes.
+- `Lock` creates, locks and reads in one step and in key order; what is not there yet is locked as well (reads None).
+  Locks are held until the end. Locks across tables are taken in the order of `tables.LOCK_ORDER`.
+- `Read` and `Find` see what is committed at that moment, plus the body's own writes; they wait for nobody.
+- `Insert` of a key that somebody else is inserting waits for that transaction to end.
+- `NextSeq` never gives a number twice; numbers may be skipped, and are not given back.
+- When `run` has returned, the commit survives the death of the process (durable stores).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Create, lock and read rows. Answer: `dict[Key, Row | None]`. `skip_locked` leaves out what others hold."""
+
+    table: str
+    keys: Sequence[Key]
+    skip_locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read rows without a lock. Answer: `dict[Key, Row]`, only those that exist."""
+
+    table: str
+    keys: Sequence[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Rows of one index: its first columns equal to `equals`, the next one not null and ≤ `upto` (None: no bound).
+
+    Answer: `list[Row]` in the order of the index's columns, then of the primary key; at most `limit`.
+    """
+
+    table: str
+    index: str
+    equals: tuple[Any, ...] = ()
+    upto: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """All rows in the order of the primary key, after `after` (exclusive). For replay, checks and lists."""
+
+    table: str
+    after: Key | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Insert or replace whole rows."""
+
+    table: str
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Insert rows whose key is not there yet. Answer: `list[bool]`, whether each was inserted."""
+
+    table: str
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete rows; a missing one is no error."""
+
+    table: str
+    keys: Sequence[Key]
+
+
+@dataclass(frozen=True, slots=True)
+class NextSeq:
+    """The next number of a named sequence, from 1. Answer: `int`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Take a named lock shared with others that share it, until the end of the transaction."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exclude:
+    """Take a named lock alone, until the end of the transaction."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The clock of the world at this moment of the transaction, in microseconds: after its locks, not before them."""
+
+
+Op = Now | Lock | Read | Find | Scan | Put | Insert | Delete | NextSeq | Share | Exclude
+Transaction = Generator[Op, Any, T]
+Body = Callable[[], Transaction[T]]
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - it is a state of the world, not a mistake
+    """The store cannot commit now (disk full, server away). Nothing of the body was written; try again later."""
+
+
+class Store(Protocol):
+    """Where every promise is kept."""
+
+    async def run(self, body: Body[T], *, urgent: bool = False) -> T:
+        """Run `body` as one transaction and return its result. `urgent` goes first (deliveries before decisions)."""
+        ...
+
+    async def read(self, body: Body[T]) -> T:
+        """Run a body that only reads, on a snapshot, beside the writers."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a processor needs of the world: its clock, its sleep, and things going on side by side."""
+
+    def now(self) -> int:
+        """Return the wall clock in microseconds."""
+        ...
+
+    async def sleep(self, micros: int) -> None:
+        """Wait."""
+        ...
+
+    async def gather(self, jobs: Sequence[Awaitable[T]]) -> list[T]:
+        """Run `jobs` concurrently and return their results in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What a provider is asked to hand over."""
+
+    message_id: str
+    """Idempotency key, the same on every attempt."""
+    attempt: int
+    channel: str
+    address: str
+    content: Mapping[str, Any]
+    start_by: int
+    """No first byte after this instant (microseconds)."""
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far an attempt came. No exception leaves a provider."""
+
+    stage: str
+    """`accepted`, `not_sent` (surely), `ambiguous`, or `permanent` (refused for good)."""
+    reference: str | None = None
+    detail: str = ""
+    retry_after: int | None = None
+    """Microseconds that the provider asks to wait."""
+    first_byte_at: int | None = None
+
+
+class Provider(Protocol):
+    """One way out."""
+
+    name: str
+    can_look_up: bool
+
+    async def send(self, outgoing: Outgoing) -> Outcome:
+        """Hand the message over; compares `start_by` with the clock right before the first byte."""
+        ...
+
+    async def look_up(self, message_id: str) -> str | None:
+        """Return `accepted` or `absent`, or None where the provider does not know or does not answer."""
+        ...

@@ -1,0 +1,88 @@
+"""Why a message is not (yet) with its recipient: one closed list, used in records, metrics and pages.
+
+Each reason has a sentence that support can paste into a reply. States and their meaning are in `dispatch.md` order:
+open ones wait for something, terminal ones never change again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class MessageState(StrEnum):
+    """The states of a message. `digesting` and `merged` come with digests."""
+
+    HELD = "held"
+    DIGESTING = "digesting"
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    FAILED = "failed"
+    MERGED = "merged"
+    UNRESOLVED = "unresolved"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still happen."""
+        return self in OPEN
+
+
+OPEN = frozenset(
+    {
+        MessageState.HELD,
+        MessageState.DIGESTING,
+        MessageState.PENDING,
+        MessageState.CLAIMED,
+        MessageState.SENDING,
+        MessageState.UNKNOWN,
+    }
+)
+UNSENT = frozenset({MessageState.HELD, MessageState.DIGESTING, MessageState.PENDING, MessageState.CLAIMED})
+"""Surely not with the recipient, and nothing in flight."""
+
+
+class Reason(StrEnum):
+    """Why a message was held, suppressed, cancelled, expired, or failed."""
+
+    STOPPED = "stopped"
+    STALE = "stale"
+    EXPIRED = "expired"
+    SHADOW = "shadow"
+    RULE_OFF = "rule_off"
+    OVERFLOW = "overflow"
+    UNKNOWN_CUSTOMER = "unknown_customer"
+    NO_CONSENT = "no_consent"
+    NO_ADDRESS = "no_address"
+    KILLED = "killed"
+    RENDER = "render"
+    REFUSED = "refused"
+    GIVEN_UP = "given_up"
+    NO_ANSWER = "no_answer"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for the recipient's support, in English."""
+        return SENTENCES[self]
+
+
+SENTENCES: dict[Reason, str] = {
+    Reason.STOPPED: "What the message was about was settled before it left, so it was not sent.",
+    Reason.STALE: "The event was already too old when we learnt of it, so nobody was told.",
+    Reason.EXPIRED: "The message could not leave before its deadline, and was not sent late.",
+    Reason.SHADOW: "The rule is on trial: it decides and records, and sends nothing.",
+    Reason.RULE_OFF: "The rule was switched off before the message left.",
+    Reason.OVERFLOW: "Too many events waited for this one key, so its firings are not trusted and nobody was told.",
+    Reason.UNKNOWN_CUSTOMER: "We do not know which customer the event belongs to.",
+    Reason.NO_CONSENT: "The customer has not agreed to messages of this kind, or has taken the agreement back.",
+    Reason.NO_ADDRESS: "We have no address of the customer for this channel.",
+    Reason.KILLED: "Sending was stopped by an operator; the message waits.",
+    Reason.RENDER: "The text of the message lacks a value, and a blank is never sent.",
+    Reason.REFUSED: "The provider refused the message for good.",
+    Reason.GIVEN_UP: "The provider did not take the message after many attempts.",
+    Reason.NO_ANSWER: "The provider never said whether it took the message, and it is not sent a second time.",
+}
