@@ -45,7 +45,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """Rows of one index: its first columns equal to `equals`, the next one not null and ≤ `upto` (None: no bound).
+    """Rows of one index: its first columns equal to `equals`, the next one not null, ≤ `upto` and > `above`.
+
+    Without a bound (None) every value does.
 
     Answer: `list[Row]` in the order of the index's columns, then of the primary key; at most `limit`.
     """
@@ -55,6 +57,7 @@ class Find:
     equals: tuple[Any, ...] = ()
     upto: int | None = None
     limit: int | None = None
+    above: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ JOURNAL = _table("journal", 1, "seq:int kind:text body:bytes")
 EPOCHS = _table("epochs", 1, "name:text value:text")
 RULE_SETS = _table("rule_sets", 1, "hash:text body:bytes")
 LOG = _table(
-    "log", 3, "topic:text partition:int offset:int appended_at:int key:bytes? value:bytes? headers:bytes"
+    "log", 3, "topic:text partition:int offset:int appended_at:int key:bytes? value:bytes? headers:bytes",
+    by_offset="topic partition offset",
 )
 LOG_HEADS = _table("log_heads", 2, "topic:text partition:int next_offset:int")
 DEAD_LETTERS = _table(

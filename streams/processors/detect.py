@@ -140,16 +140,29 @@ def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body
     return body
 
 
-def mark_idle(place: tuple[str, int], position: int, sent_at: Micros, *, reader: str = READER) -> Body[bool]:
-    """Return the body that writes `caught_up_at`, if nobody has moved the position since."""
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A partition that was empty at its end: at which position, and since when that is known."""
 
-    def body() -> Transaction[bool]:
-        key = (reader, *place)
-        row = (yield Lock("sources", [key]))[key]
-        if row is None or row["next_offset"] != position or (row["caught_up_at"] or sent_at - 1) >= sent_at:
-            return False
-        yield Put("sources", [{**row, "caught_up_at": sent_at}])
-        return True
+    place: tuple[str, int]
+    position: int
+    since: Micros
+
+
+def mark_idle(idle: Sequence[Idle], *, reader: str = READER) -> Body[int]:
+    """Return the body that writes `caught_up_at` where nobody has moved the position since; its result: how many."""
+
+    def body() -> Transaction[int]:
+        by_key = {(reader, *one.place): one for one in idle}
+        rows = []
+        for key, row in (yield Lock("sources", sorted(by_key))).items():
+            one = by_key[key]
+            known = row is not None and row["next_offset"] == one.position
+            if row is not None and known and (row["caught_up_at"] is None or row["caught_up_at"] < one.since):
+                rows.append({**row, "caught_up_at": one.since})
+        if rows:
+            yield Put("sources", rows)
+        return len(rows)
 
     return body
 

@@ -15,12 +15,11 @@ from tidings.log import Decoder, Fetched, Log, LogRecord, Partition
 from tidings.ports import Runtime, Store, StoreUnavailable
 from tidings.rule import RuleSet
 from streams.processors import detect, people
-from streams.processors.detect import Batch, Done, Outdated, Skipped
+from streams.processors.detect import Batch, Idle, Outdated, Skipped
 from streams.processors.intake import prepare, without
 
 logger = logging.getLogger("tidings.worker")
 
-LoadRules = Callable[[str | None], "RuleSet"]
 Observe = Callable[[object], None]
 
 
@@ -42,11 +41,12 @@ class Worker:
     batch_limit: int = 500
     observe: Observe = _unobserved
     positions: dict[Partition, int] = field(default_factory=dict)
-    outside: Callable[[str], object] | None = None
+    marked: dict[Partition, Micros] = field(default_factory=dict)
 
     async def assign(self, places: Sequence[Partition]) -> None:
         """Take over partitions: positions come from the database, never from the broker."""
         self.positions = dict.fromkeys(places, 0)
+        self.marked.clear()
         await self._seek(places)
 
     async def step(self) -> bool:
@@ -56,9 +56,14 @@ class Worker:
         busy = bool(records)
         if records:
             await self.apply(records, {one.partition: one.position for one in fetched if one.records})
-        for one in fetched:
-            if one.caught_up:
-                await self.store.run(detect.mark_idle(one.partition, one.position, idle_since(one)))
+        idle = [
+            Idle(one.partition, one.position, since)
+            for one in fetched
+            if one.caught_up and (since := idle_since(one)) > self.marked.get(one.partition, since - 1)
+        ]
+        if idle:
+            await self.store.run(detect.mark_idle(idle))
+            self.marked.update({one.place: one.since for one in idle})
         return await self.tick() or busy
 
     async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:

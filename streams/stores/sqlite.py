@@ -38,6 +38,9 @@ URGENT_IN_A_ROW = 256
 VARIABLES = 900
 """Variables in one statement, below SQLite's smallest limit."""
 
+WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal"})
+"""Tables with long rows, which SQLite keeps better beside their key than in it."""
+
 KINDS = {"int": "INTEGER", "text": "TEXT", "bytes": "BLOB"}
 
 
@@ -269,9 +272,11 @@ def schema() -> Iterable[str]:
         columns = ", ".join(f'"{c.name}" {KINDS[c.kind]}{"" if c.null else " NOT NULL"}' for c in table.columns)
         yield (
             f'CREATE TABLE IF NOT EXISTS "{table.name}" ({columns}, PRIMARY KEY ({_names(table.key_names)})) '
-            f"STRICT{', WITHOUT ROWID' if table.name != 'log' else ''}"
+            f"STRICT{', WITHOUT ROWID' if table.name not in WIDE else ''}"
         )
         for index in table.indexes:
+            if index.columns == table.key_names:
+                continue  # the primary key is that index
             nullable = [f'"{c.name}" IS NOT NULL' for c in table.columns if c.null and c.name in index.columns]
             where = f" WHERE {' AND '.join(nullable)}" if nullable else ""
             yield f'CREATE INDEX IF NOT EXISTS "{table.name}_{index.name}" ON "{table.name}" ({_names(index.columns)}){where}'
@@ -345,6 +350,9 @@ class _Transaction:
             if op.upto is not None:
                 where.append(f'"{bound}" <= ?')
                 values.append(op.upto)
+            if op.above is not None:
+                where.append(f'"{bound}" > ?')
+                values.append(op.above)
         limit = "" if op.limit is None else f" LIMIT {int(op.limit)}"
         order = _names(dict.fromkeys((*columns, *table.key_names)))
         query = f'SELECT * FROM "{table.name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'

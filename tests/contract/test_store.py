@@ -163,11 +163,12 @@ def test_find_orders_bounds_limits_and_leaves_null_out(make: Any, tmp_path: Path
         every = yield Find("recipients", "by_next", ())
         some = yield Find("recipients", "by_next", (), upto=5, limit=3)
         one = yield Find("recipients", "by_next", (3,))
-        return [[row["recipient"] for row in found] for found in (every, some, one)]
+        above = yield Find("recipients", "by_next", (), upto=5, above=3)
+        return [[row["recipient"] for row in found] for found in (every, some, one, above)]
 
     async def test(store: Store) -> None:
         await store.run(put(*rows, table="recipients"))
-        assert await store.run(body) == [["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"]]
+        assert await store.run(body) == [["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"]]
 
     run(make, tmp_path, test)
 

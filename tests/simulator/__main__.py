@@ -3,11 +3,17 @@
 import sys
 import time
 
-from tests.simulator.history import check, command
+from tests.simulator.history import History, check, command, plan
+from tests.simulator.invariants import replay_of
 
 
 def main(arguments: list[str]) -> int:
     """Run the seeds that are named; 1 where one of them fails."""
+    if arguments[:1] == ["--records"]:
+        # The replay of a seed's journal, as bytes: for the comparison between processes.
+        history = History(plan(int(arguments[1]))).run()
+        sys.stdout.buffer.write(replay_of(history))
+        return 0
     seeds: list[int] = []
     for word in arguments:
         first, dots, last = word.partition("..")

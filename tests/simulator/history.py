@@ -34,6 +34,11 @@ REST = 900 * SECOND
 Append = tuple[int, tuple[str, int | None], dict[str, Any]]
 """(when, (topic, partition or any), event)"""
 
+RULES = (("overdue", "silent", "paid"), ("overdue",), ("overdue", "paid"), ("silent", "overdue"))
+
+TROUBLES = ("twins", "doubt", "editors", "slow", "storm")
+"""What a history may have much of: see `Plan.theme`."""
+
 STALLS = ("lock:sources", "lock:state", "lock:recipients", "lock:messages", "committed")
 """Where a process may stand still for long: each history has a place of its own."""
 
@@ -45,7 +50,8 @@ class Plan:
     seed: int
     theme: str
     """`mixed`, or a trouble that this history has much of: `twins` (repeats on another partition while the first copy
-    lags), `doubt` (people who give and withdraw consent all the time), `editors` (rule sets that come and go)."""
+    lags), `doubt` (people who withdraw their consent at the worst moment), `editors` (rule sets that come and go),
+    `slow` (answers of the log that take long), `storm` (crashes and a provider that fails)."""
     shop: Shop
     lateness: int
     partitions: int
@@ -65,16 +71,17 @@ class Plan:
 def plan(seed: int) -> Plan:
     """Draw the outline of a history."""
     random = Random(seed)
-    theme = random.choice(("mixed", "mixed", "mixed", "twins", "doubt", "editors", "editors"))
+    themes = ("mixed", *TROUBLES, "mixed", *TROUBLES, "mixed")
+    theme = themes[seed % len(themes)]
     lateness = random.choice((1, 5, 15) if theme not in ("twins", "editors") else (1, 3)) * SECOND
     shop = Shop(
         lateness=lateness,
-        once=random.random() < 0.3 and theme in ("mixed", "doubt"),
+        once=random.random() < 0.3 and theme not in ("twins", "editors"),
         on_repeat=random.choice(("keep", "restart")),
         patience=random.choice((30, 120, 600)) * SECOND,
         on_unknown=random.choice(("resend", "unresolved")),
-        consent=random.choice(("marketing", "transactional")),
-        names=random.choice((("overdue", "silent", "paid"), ("overdue",), ("overdue", "paid"), ("silent", "overdue"))),
+        consent="transactional" if theme == "doubt" else random.choice(("marketing", "transactional")),
+        names=("overdue", "silent", "paid") if theme in ("slow", "storm", "doubt") else random.choice(RULES),
     )
     return Plan(
         seed=seed,
@@ -82,8 +89,8 @@ def plan(seed: int) -> Plan:
         shop=shop,
         lateness=lateness,
         partitions=2 if theme == "twins" else random.choice((1, 2)),
-        chaos=random.choice((0.0, 0.2, 0.5)),
-        late_closers=random.random() < 0.35 and theme in ("mixed", "doubt"),
+        chaos=0.6 if theme == "storm" else random.choice((0.0, 0.2, 0.5)),
+        late_closers=random.random() < 0.5 and theme in ("mixed", "doubt", "storm"),
         can_look_up=random.random() < 0.5,
         new_partition=random.random() < 0.25,
         sluggish={"twins": None, "doubt": "lock:recipients"}.get(theme, random.choice((*STALLS, None))),
@@ -115,7 +122,8 @@ class History:
         self.rule_sets: dict[str, RuleSet] = {}
         self.active = self.make_rules(self.plan.shop)
         self.pace = Pace(retry_most=20 * SECOND)
-        self.crash_chance = 0.004 if self.plan.chaos else 0.0
+        self.crash_chance = 0.012 if self.plan.theme == "storm" else 0.004 if self.plan.chaos else 0.0
+        self.log.slow = 0.5 if self.plan.theme == "slow" else 0.1
         self.alive: dict[str, int] = {}
         self.assigned: dict[str, list[Partition]] = {}
         self.quiet = False
@@ -150,6 +158,8 @@ class History:
             return None
         if self.plan.theme == "twins" and label == "lock:state":
             return int((4 + 20 * chance) * SECOND) if task.process == "worker1" and chance > 0.4 else 0
+        if self.plan.theme == "doubt" and label == "lock:recipients" and task.process.startswith("deliverer"):
+            return int(chance * 8 * SECOND) if chance > 0.3 else 0
         if chance > (0.75 if label == self.plan.sluggish else 0.995):
             return int(self.random.random() ** 2 * 40 * SECOND)  # a process that is paused, and comes back
         return 0
@@ -196,7 +206,8 @@ class History:
         while True:
             await reader.assign([p for p in self.places() if p[0] in PEOPLE.values()])
             await reader.step()
-            await self.scheduler.sleep(int((0.5 + self.random.random() * 4) * SECOND))
+            patience = 0.5 if self.plan.theme == "doubt" else 4
+            await self.scheduler.sleep(int((0.2 + self.random.random() * patience) * SECOND))
 
     async def _deliverer(self, process: str, runtime: SimRuntime) -> None:
         deliverer = Deliverer(
@@ -237,6 +248,8 @@ class History:
         again = 0.5 if self.plan.switches else 0.25
         if self.plan.theme == "twins":
             return sorted([*self._twins(), *self._published(happened[:6], again)], key=lambda one: one[0])
+        if self.plan.theme == "editors":
+            return sorted([*self._echoes(), *self._published(happened[:9], again)], key=lambda one: one[0])
         return sorted(self._published(happened, again), key=lambda one: one[0])
 
     def _twins(self) -> list[Append]:
@@ -250,6 +263,18 @@ class History:
             found.append((at, (topic, 0), issued))
             found.append((at + int((12 + 4 * self.random.random()) * SECOND), (topic, 1), issued))
             found.append((at + SECOND, (TOPICS[PAID], 0), self._event(PAID, at + SECOND, data)))
+        return found
+
+    def _echoes(self) -> list[Append]:
+        """Invoices that are paid at once, and whose first copy comes again after the lateness was raised."""
+        found: list[Append] = []
+        for number in range(3):
+            at = START + (2 + 34 * number) * SECOND
+            data = {"invoice_id": f"echo-{number}", "customer_id": "c1", "due": at + 2 * SECOND}
+            issued = self._event(ISSUED, at, data)
+            found.append((at, (TOPICS[ISSUED], None), issued))
+            found.append((at + int((25 + 6 * self.random.random()) * SECOND), (TOPICS[ISSUED], None), issued))
+            found.append((at + SECOND, (TOPICS[PAID], None), self._event(PAID, at + SECOND, data)))
         return found
 
     async def _lag(self) -> None:
@@ -293,12 +318,23 @@ class History:
                 self._tell("customer.profile.changed", profile)
             if self.random.random() < 0.9:
                 self._tell("customer.consent.given", {"customer_id": customer, "consent_class": "marketing"})
-        doubt = self.plan.theme == "doubt"
-        for _ in range(50 if doubt else self.random.randrange(9)):
-            await self.scheduler.sleep(int(self.random.random() * (6 if doubt else 30) * SECOND))
+        for _ in range(self.random.randrange(9)):
+            await self.scheduler.sleep(int(self.random.random() * 30 * SECOND))
             kind = self.random.choice(("customer.consent.withdrawn", "customer.consent.given"))
             customer = self.random.choice(("c1", "c2"))
             self._tell(kind, {"customer_id": customer, "consent_class": self.plan.shop.consent})
+
+    async def _hesitate(self, customer: str) -> None:
+        """Withdraw a consent now, and give it again a little later."""
+        consent = {"customer_id": customer, "consent_class": self.plan.shop.consent}
+        self._tell("customer.consent.withdrawn", consent)
+        await self.scheduler.sleep(8 * SECOND)
+        self._tell("customer.consent.given", consent)
+
+    def claimed(self, recipient: str) -> None:
+        """Hear that a message about somebody is about to leave."""
+        if self.plan.theme == "doubt" and not self.quiet and self.random.random() < 0.7:
+            self.scheduler.spawn(self._hesitate(recipient.removeprefix("customer:")), "doubt", "world")
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
         self.log.append(PEOPLE[kind], 0, self._event(kind, self.scheduler.clock, data))
@@ -327,9 +363,9 @@ class History:
     async def _publisher(self) -> None:
         """Switch between rule sets that differ in the lateness they allow."""
         while self.plan.switches and self.scheduler.clock < START + ACTIVE + 60 * SECOND:
-            await self.scheduler.sleep(int(self.random.random() * 40 * SECOND))
-            lateness = self.plan.lateness + self.random.choice((0, 0, 60)) * SECOND
-            await self._switch(replace(self.shops[self.active.hash], lateness=lateness))
+            for pause, more in ((22 + 3 * self.random.random(), 60), (9, self.random.choice((0, 0, 5)))):
+                await self.scheduler.sleep(int(pause * SECOND))
+                await self._switch(replace(self.plan.shop, lateness=self.plan.lateness + more * SECOND))
 
     async def _switch(self, shop: Shop) -> None:
         new = self.make_rules(shop)

@@ -74,6 +74,8 @@ class Watch:
     def _transition(self, row: Row) -> None:
         before, after = self.state.get(row["message_id"]), row["state"]
         self.state[row["message_id"]] = after
+        if after == "claimed":
+            self.history.claimed(row["recipient"])
         if after == "unknown":
             self.unknown.add(row["message_id"])
         if before is None or before == after:
@@ -162,8 +164,8 @@ def tiled(history: History) -> list[str]:
     return faults
 
 
-def replayed(history: History) -> list[str]:
-    """Replay the journal on an empty state: the same bytes."""
+def replay_of(history: History) -> bytes:
+    """Replay the journal on an empty state and return its records as canonical bytes."""
     entries = [read_entry(row) for row in history.store.rows("journal")]
     events = history.log.events
 
@@ -172,10 +174,14 @@ def replayed(history: History) -> list[str]:
         return [events[span.topic, span.partition, at] for at in offsets]
 
     again = Replay(history.rule_sets.__getitem__, events_of).run(entries)
+    return canonical_records([(*key, record.body) for key, record in again.items()])
+
+
+def replayed(history: History) -> list[str]:
+    """Compare the replay of the journal with what was recorded: the same bytes."""
     rows = history.store.rows("records")
     recorded = canonical_records([(r["firing_id"], r["kind"], r["n"], r["body"]) for r in rows])
-    replay = canonical_records([(*key, record.body) for key, record in again.items()])
-    return [] if recorded == replay else ["the replay of the journal differs"]
+    return [] if recorded == replay_of(history) else ["the replay of the journal differs"]
 
 
 def buffers(history: History) -> list[str]:
