@@ -1,0 +1,126 @@
+"""`tidings ingest`: a payload of another system becomes an event, a decision, a message; told step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from gateway.cli.shop import customers
+from gateway.cli.verbs import Told, example, loaded
+from gateway.cli.watch import Watch, summary
+from handlers.providers.catcher import FileCatcher
+from schemas import contracts
+from streams.embedded import Engine, count
+from streams.json_events import TIME, NotAnEvent, from_json, micros, parse_json
+from streams.processors.detect import Refused, dead_letter
+from streams.sources import stripe
+from tidings.errors import BadContract, Refusal
+from tidings.event import DAY
+from tidings.log import LogRecord
+from tidings.ports import Insert, NextSeq, Transaction
+
+SOURCES: dict[str, Callable[[Any], list[tuple[str, dict[str, Any]]]]] = {"stripe": stripe.to_events}
+MAX_FILE = 1024 * 1024
+PATIENCE = 15.0
+"""Seconds to wait for the end of what was begun."""
+
+
+def ingest(arguments: Namespace) -> int:
+    """Run the verb; 0 if every payload became an event, 1 if one went to the dead letters."""
+    if arguments.source not in SOURCES:
+        near = get_close_matches(arguments.source, SOURCES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; built so far: {', '.join(SOURCES)}"
+        raise Told(f"there is no source {arguments.source!r}{hint}")
+    clock = reference(arguments.now)
+    payloads = [(path, read(path)) for path in arguments.files]
+    if arguments.data is not None:
+        return asyncio.run(_ingest(arguments, payloads, clock, arguments.data))
+    with tempfile.TemporaryDirectory(prefix="tidings-") as folder:
+        return asyncio.run(_ingest(arguments, payloads, clock, Path(folder)))
+
+
+def reference(text: str | None) -> Callable[[], int]:
+    """Return a clock that begins at the time of reference and goes on from there."""
+    began = time.time_ns() // 1000
+    if text is None:
+        return lambda: time.time_ns() // 1000
+    if TIME.fullmatch(text) is None:
+        raise Told(f"--now {text!r} is no time with zone; write 2012-01-18T02:25:00Z")
+    try:
+        start = micros(datetime.fromisoformat(text))
+    except ValueError as fault:
+        raise Told(f"--now {text!r}: {fault}") from fault
+    return lambda: start + time.time_ns() // 1000 - began
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a payload."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except OSError as fault:
+        raise Told(f"{path}: {fault.strerror}") from fault
+    if len(raw) > MAX_FILE:
+        raise Told(f"{path} is larger than {MAX_FILE} bytes")
+    return raw
+
+
+async def _ingest(arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: Callable[[], int], folder: Path) -> int:
+    found, files, texts = loaded(example())
+    assert found.rules is not None, "the example's rules load; a test says so"
+    provider = FileCatcher(folder / "caught.jsonl", clock)
+    watch = Watch(found.rules, clock, as_json=arguments.json)
+    file = folder / "tidings.db"
+    engine = Engine(file, contracts(), files, texts, found.rules, provider, clock, history="live", observe=watch)
+    refused = 0
+    async with engine:
+        # The demonstration's customers, as if they had been known for a day; repeats change nothing.
+        for kind, event in customers(example(), clock() // DAY * DAY - DAY):
+            await engine.publish(kind, from_json(contracts().by_type[kind], event))
+        for path, raw in payloads:
+            refused += await _one(engine, watch, arguments.source, path, raw)
+        await engine.start()
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and not await engine.at_rest():
+            engine.check()
+            await asyncio.sleep(0.05)
+        await engine.stop()
+        counts = await count(engine.store)
+    lines, data, holds = summary(counts)
+    print(json.dumps({"what": "summary", **data}) if arguments.json else "\n" + "\n".join(lines[1:]))
+    return 0 if holds and not refused else 1
+
+
+async def _one(engine: Engine, watch: Watch, source: str, path: Path, raw: bytes) -> int:
+    """Publish one payload; 1 where it went to the dead letters."""
+    try:
+        for kind, event in SOURCES[source](parse_json(raw)):
+            await engine.publish(kind, from_json(engine.contracts.by_type[kind], event))
+    except NotAnEvent as fault:
+        return await _refuse(engine, watch, source, path, raw, Refusal.BAD_VALUE, str(fault))
+    except BadContract as fault:
+        return await _refuse(engine, watch, source, path, raw, fault.reason, fault.detail)
+    watch.say("taken", f"{path.name} as {kind}", file=path.name, type=kind)
+    return 0
+
+
+async def _refuse(
+    engine: Engine, watch: Watch, source: str, path: Path, raw: bytes, reason: Refusal, detail: str
+) -> int:
+    def body() -> Transaction[None]:
+        number = yield NextSeq("refused")
+        record = LogRecord(f"ingest:{source}", 0, number, engine.clock(), path.name.encode(), raw)
+        yield Insert("dead_letters", [dead_letter(Refused(record, str(reason), detail), "ingest")])
+
+    await engine.store.run(body)
+    watch.say("refused", f"{path.name}: {reason}: {detail}", file=path.name, reason=str(reason), detail=detail)
+    return 1
+

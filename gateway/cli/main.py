@@ -1,0 +1,82 @@
+"""The command `tidings`. Imports of everything heavy are inside the verbs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """Read a duration such as `20s`, `2m` or `1h`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if match is None:
+        message = f"{text!r} is no duration; write 20s, 2m or 1h"
+        raise argparse.ArgumentTypeError(message)
+    return float(match[1]) * UNITS[match[2]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command."""
+    top = argparse.ArgumentParser(prog="tidings", description="Event-driven proactive notifications.")
+    top.add_argument("--version", action="store_true", help="print the version and end")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+
+    demo = verbs.add_parser("demo", help="run a small shop and watch what its customers hear")
+    demo.add_argument("--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME (20s, 2m); else Ctrl-C")
+    demo.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is kept (demo)")
+    demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
+    demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
+
+    ingest = verbs.add_parser("ingest", help="turn payloads of other systems into events, decisions and messages")
+    ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
+    ingest.add_argument("--source", required=True, help="where they come from: stripe")
+    ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
+    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (else it is thrown away)")
+    ingest.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    rules = verbs.add_parser("rules", help="check rules").add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = rules.add_parser("check", help="say everything that is wrong with a folder of rules")
+    check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
+    check.add_argument("--json", action="store_true", help="diagnostics as JSON")
+
+    contracts = verbs.add_parser("contracts", help="list and check the contracts of events")
+    actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="every event type with its topic and owner")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    show = actions.add_parser("show", help="the fields of one event type")
+    show.add_argument("type", help="as billing.invoice.issued")
+    actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 done, 1 something is wrong with what was given, 2 usage."""
+    arguments = parser().parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(f"tidings {version('tidings')}")
+        return 0
+    if arguments.verb is None:
+        parser().print_help()
+        return 2
+    from gateway.cli import verbs
+
+    try:
+        return verbs.run(arguments)
+    except verbs.Told as told:
+        print(f"tidings: {told}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has gone; nothing is left to say, nor to flush at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

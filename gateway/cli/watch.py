@@ -1,0 +1,175 @@
+"""Tells what happens, as it happens: one line for each thing, or one JSON object for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlers.operators.event import EventOperator
+from handlers.rules.conditions import Compiled, Trace
+from streams.json_events import rfc3339
+from streams.processors.deliverer import Sent
+from streams.processors.detect import Batch, Done
+from streams.processors.dispatch import Passed
+from tidings import canonical
+from tidings.event import Event
+from tidings.message import Message
+from tidings.reasons import MessageState, Reason
+from tidings.rule import Rule, RuleSet
+from tidings.unknown import UNKNOWN
+
+QUIET = ("customer.profile.changed", "customer.consent.given", "customer.identity.linked")
+
+
+def why_not(rule: Rule, event: Event) -> str | None:
+    """Return why a rule did not speak on an event, or None where it has nothing to say about it."""
+    operator = rule.operator
+    if not isinstance(operator, EventOperator) or operator.matcher.type != event.type:
+        return None
+    condition = operator.matcher.condition
+    if isinstance(condition, Compiled) and not condition.true(event.data, event, rule.params):
+        return decisive(condition.explain(event.data, event, rule.params))
+    if operator.changed and not operator.fires(event, rule.params):
+        return f"{' and '.join(operator.changed)} did not change"
+    return None
+
+
+def decisive(trace: Trace) -> str:
+    """Return the term that decided against: `amount >= 50 (amount is 12)`."""
+    for part in trace.parts:
+        if part.kind == "bool" and part.value is not True and part.parts and trace.value is not True:
+            return decisive(part)
+    if trace.value is UNKNOWN:
+        return f"{trace.source} cannot be known: {trace.because}"
+    values = [f"{part.source} is {part.shown}" for part in trace.parts if part.source != part.shown and not part.parts]
+    details = [text for text in values if not text.startswith(('"', "'", "money(", "["))]
+    return f"{trace.source} is {trace.shown}" + (f" ({', '.join(details)})" if details else "")
+
+
+@dataclass
+class Watch:
+    """Observes the engine."""
+
+    rules: RuleSet
+    clock: Callable[[], int]
+    as_json: bool = False
+    out: Callable[[str], None] = print
+    quiet: bool = True
+    """Leave out what only makes customers known."""
+    told: list[Sent] = field(default_factory=list)
+
+    def __call__(self, seen: object) -> None:
+        """Tell one thing."""
+        match seen:
+            case Batch():
+                self._batch(seen)
+            case Done():
+                self._done(seen)
+            case Passed():
+                self._passed(seen)
+            case Sent():
+                self._sent(seen)
+            case Message():
+                self._message(seen)
+
+    def say(self, what: str, line: str, /, **data: Any) -> None:
+        """Print a line."""
+        now = rfc3339(self.clock())
+        if self.as_json:
+            self.out(json.dumps({"at": now, "what": what, **data}, ensure_ascii=False))
+        else:
+            self.out(f"{now[11:19]}  {what:9}  {line}")
+
+    def _batch(self, batch: Batch) -> None:
+        for event in batch.events:
+            if self.quiet and event.type in QUIET:
+                continue
+            who = event.data.get("customer_id") or event.data.get("sku") or ""
+            key = event.subject or next(iter(event.data.values()), "")
+            text = f"{event.type}  {key}  {who if who != key else ''}".rstrip()
+            self.say("event", text, type=event.type, ref=event.ref, id=event.id, customer=event.data.get("customer_id"))
+            for rule in self.rules.active:
+                if (reason := why_not(rule, event)) is not None:
+                    self.say("silent", f"{rule.id}: {reason}", rule=rule.id, event=event.ref, because=reason)
+        for refused in batch.refused:
+            record = refused.record
+            place = f"{record.topic}[{record.partition}]@{record.offset}"
+            self.say("refused", f"{place}: {refused.reason}: {refused.detail}", place=place, reason=refused.reason)
+
+    def _done(self, done: Done) -> None:
+        for record in done.records:
+            body = canonical.loads(record.body)
+            key = ", ".join(str(part) for part in record_key(body))
+            text = f"{record.rule}  {record.recipient}  {key}".rstrip()
+            what = "fired" if record.kind == "fired" else record.kind
+            if record.kind == "stopped":
+                text += "  (what was missing has come)"
+            self.say(what, text, rule=record.rule, firing=record.firing_id, recipient=record.recipient, key=body["key"])
+
+    def _passed(self, passed: Passed) -> None:
+        for message in passed.result.messages.values():
+            if message.state is not MessageState.PENDING:
+                self._message(message)
+
+    def _message(self, message: Message) -> None:
+        if message.state in (MessageState.ACCEPTED, MessageState.PENDING):
+            return
+        reason = message.reason or ""
+        sentence = Reason(reason).sentence if reason in set(Reason) else ""
+        what = "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
+        text = f"{message.rule}  {message.recipient}  {message.state}({reason}): {sentence}"
+        self.say(
+            what, text, rule=message.rule, recipient=message.recipient, message=message.message_id,
+            state=str(message.state), reason=reason, because=sentence,
+        )  # fmt: skip
+
+    def _sent(self, sent: Sent) -> None:
+        message, content = sent.message, sent.outgoing.content
+        if sent.outcome.stage != "accepted":
+            self.say("attempt", f"{message.rule}: {sent.outcome.stage} {sent.outcome.detail}", stage=sent.outcome.stage)
+            return
+        self.told.append(sent)
+        self.say(
+            "told", f"{message.rule}  {message.recipient}", rule=message.rule, recipient=message.recipient,
+            message=message.message_id, channel=message.channel, to=sent.outgoing.address, **content,
+        )  # fmt: skip
+        if not self.as_json:
+            lines = [f"To: {sent.outgoing.address}", f"Subject: {content['subject']}", "", *content["text"].rstrip().splitlines()]
+            for line in lines:
+                self.out(f"{'':21}| {line}".rstrip())
+
+
+def record_key(body: dict[str, Any]) -> list[Any]:
+    """Return the key values of a record."""
+    return list(body["key"])
+
+
+def summary(counts: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
+    """Return the sum in words, as data, and whether it holds."""
+    messages = counts["messages"]
+    ends = ("accepted", "suppressed", "cancelled", "expired", "failed", "unresolved")
+    open_count = sum(count for state, count in messages.items() if state not in ends)
+    by_state = {state: messages.get(state, 0) for state in ends}
+    holds = counts["steps_due"] == sum(by_state.values()) + open_count
+    untaken = counts["untaken"]
+    decided = counts["events"] - counts["dead_letters"] - untaken
+    reasons = ", ".join(f"{number} {name}" for name, number in sorted(counts["reasons"].items()))
+    terms = " + ".join(f"{number} {state}" for state, number in by_state.items())
+    left = f" + {untaken} not taken yet" if untaken else ""
+    fired = counts["records"].get("fired", 0)
+    stopped = counts["records"].get("stopped", 0)
+    lines = [
+        f"events    {counts['events']} published = {decided} decided + {counts["dead_letters"]} in the dead letters{left}",
+        f"firings   {fired} fired, {stopped} of them taken back; {counts['armed']} absences still wait for their deadline",
+        f"messages  {counts['steps_due']} due = {terms} + {open_count} open",
+        f"because   {reasons or 'nothing was held back'}",
+        "The sum holds." if holds else "THE SUM DOES NOT HOLD: please report this, with the file.",
+    ]
+    data = {
+        "events": counts["events"], "decided": decided, "dead_letters": counts["dead_letters"], "not_taken": untaken,
+        "fired": fired, "stopped": stopped, "armed": counts["armed"], "steps_due": counts["steps_due"], **by_state,
+        "open": open_count, "reasons": counts["reasons"], "holds": holds,
+    }  # fmt: skip
+    return lines, data, holds

@@ -1,0 +1,100 @@
+"""Catchers: they take what would leave, and keep it where a person or a test can look.
+
+`FileCatcher` appends one JSON line a message to a file. `SocketCatcher` hands over to a catcher in another process, so
+that what it counts survives the death of this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tidings.ports import Outcome, Outgoing
+
+
+def letter(outgoing: Outgoing) -> dict[str, Any]:
+    """Return what is caught of a message."""
+    return {
+        "message_id": outgoing.message_id, "attempt": outgoing.attempt, "channel": outgoing.channel,
+        "to": outgoing.address, **outgoing.content,
+    }  # fmt: skip
+
+
+@dataclass
+class FileCatcher:
+    """Appends to a file; its own books answer every look-up."""
+
+    path: Path
+    clock: Callable[[], int]
+    name: str = "catcher"
+    can_look_up: bool = True
+    _known: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_file():
+            lines = self.path.read_text("utf-8").splitlines()
+            # A line that a crash has cut short was not acknowledged.
+            self._known = {json.loads(line)["message_id"] for line in lines if line.endswith("}")}
+
+    async def send(self, outgoing: Outgoing) -> Outcome:
+        """Append a line."""
+        now = self.clock()
+        if now >= outgoing.start_by:
+            return Outcome("not_sent", detail="start_by is over")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(letter(outgoing), ensure_ascii=False) + "\n")
+        except OSError as fault:
+            return Outcome("ambiguous", detail=str(fault), first_byte_at=now)
+        self._known.add(outgoing.message_id)
+        return Outcome("accepted", reference=f"caught:{outgoing.message_id[:8]}", first_byte_at=now)
+
+    async def look_up(self, message_id: str) -> str | None:
+        """Say whether the message is in the file."""
+        return "accepted" if message_id in self._known else "absent"
+
+
+TIMEOUT = 10.0
+"""Seconds for one exchange with the catcher."""
+
+
+@dataclass
+class SocketCatcher:
+    """Hands over to a catcher on a loopback port: one JSON line there, one word back."""
+
+    port: int
+    clock: Callable[[], int]
+    name: str = "socket"
+    can_look_up: bool = False
+
+    async def send(self, outgoing: Outgoing) -> Outcome:
+        """Hand over; what is lost after the first byte is ambiguous."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except (OSError, TimeoutError) as fault:
+            return Outcome("not_sent", detail=f"connect: {fault}")
+        try:
+            now = self.clock()
+            if now >= outgoing.start_by:
+                return Outcome("not_sent", detail="start_by is over")
+            async with asyncio.timeout(TIMEOUT):
+                writer.write(json.dumps(letter(outgoing)).encode() + b"\n")
+                await writer.drain()
+                answer = await reader.readline()
+        except (OSError, TimeoutError) as fault:
+            return Outcome("ambiguous", detail=str(fault), first_byte_at=now)
+        finally:
+            writer.close()
+        if answer != b"taken\n":
+            return Outcome("ambiguous", detail=f"answer {answer[:40]!r}", first_byte_at=now)
+        return Outcome("accepted", first_byte_at=now)
+
+    async def look_up(self, message_id: str) -> str | None:
+        """It keeps no books."""
+        return None

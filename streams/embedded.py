@@ -1,0 +1,257 @@
+"""The embedded engine: log, detection, dispatch and delivery in one process on one SQLite file.
+
+The composition root of the embedded mode: it builds the objects, runs the loops side by side, and stops them in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from handlers import templates
+from handlers.rules.load import dump_sources, load_sources
+from schemas import Contracts
+from streams.codec import Codec
+from streams.embedded_log import Append, EmbeddedLog, create
+from streams.processors import detect, people
+from streams.processors.deliverer import Deliverer
+from streams.processors.worker import Observe, PeopleReader, Worker
+from streams.stores.sqlite import SqliteStore
+from tidings import canonical
+from tidings.delivery import Pace
+from tidings.event import SECOND
+from tidings.message import Message
+from tidings.ports import Find, Provider, Read, Scan, Store, Transaction
+from tidings.reasons import MessageState
+from tidings.rule import RuleSet
+
+T = TypeVar("T")
+
+logger = logging.getLogger("tidings.engine")
+
+IDLE = 0.02
+"""Seconds that a loop rests when it found nothing to do."""
+
+
+@dataclass(frozen=True)
+class RealRuntime:
+    """The world as it is."""
+
+    clock: Callable[[], int]
+
+    def now(self) -> int:
+        """Return the clock."""
+        return self.clock()
+
+    async def sleep(self, micros: int) -> None:
+        """Wait."""
+        await asyncio.sleep(micros / SECOND)
+
+    async def gather(self, jobs: Sequence[Awaitable[T]]) -> list[T]:
+        """Run jobs side by side; one that fails does not take the others with it."""
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return results  # type: ignore[return-value]
+
+
+def wall_clock() -> int:
+    """Return microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+@dataclass
+class RuleBook:
+    """Rule sets by hash: an old one is built again from its sources, which the store keeps."""
+
+    contracts: Contracts
+    sources: dict[str, bytes] = field(default_factory=dict)
+    built: dict[str, RuleSet] = field(default_factory=dict)
+
+    def get(self, digest: str) -> RuleSet:
+        """Return a rule set that the store knows."""
+        if digest not in self.built:
+            self.built[digest] = load_sources(self.sources[digest], self.contracts.by_type)
+        return self.built[digest]
+
+
+def render(rules: RuleSet, message: Message) -> Mapping[str, str]:
+    """Return the text of a message, from the rule set with which it was decided."""
+    rule = rules.by_id[message.rule]
+    step = rule.steps[message.step]
+    rendered = templates.parse(rules.templates[step.template]).render(message.body["data"], step.types)
+    return {"subject": rendered.subject, "text": rendered.text}
+
+
+@dataclass
+class Engine:
+    """One process on one file. `async with Engine(...)` opens it; `start` runs the loops."""
+
+    path: Path
+    contracts: Contracts
+    files: Mapping[str, bytes]
+    texts: Mapping[str, str]
+    rules: RuleSet
+    provider: Provider
+    clock: Callable[[], int] = wall_clock
+    history: str = "past"
+    observe: Observe = lambda _: None
+    pace: Pace = field(default_factory=Pace)
+    concurrency: int = 16
+    name: str = "embedded"
+
+    async def __aenter__(self) -> Engine:
+        """Open the file, connect the topics, make the rules active."""
+        self.codec = Codec(self.contracts)
+        self.store = await SqliteStore.open(self.path, self.clock)
+        self.log = EmbeddedLog(self.store)
+        self.book = RuleBook(self.contracts)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.faults: list[BaseException] = []
+        try:
+            await self._connect()
+            await self._activate()
+        except BaseException:
+            await self.store.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop the loops and close the file."""
+        await self.stop()
+        await self.store.close()
+
+    async def _connect(self) -> None:
+        business = [(c.topic, 0) for c in self.contracts.by_type.values() if not c.type.startswith("customer.")]
+        persons = [(c.topic, 0) for c in self.contracts.by_type.values() if c.type.startswith("customer.")]
+        await self.store.run(create([*business, *persons]))
+        now = self.clock()
+        # The customers' own events are read by both: rules may name them, and the profiles are made of them.
+        everything = [*business, *persons]
+        await self.store.run(detect.connect(everything, now, grace=0, history=self.history))
+        await self.store.run(detect.connect(persons, now, grace=0, history=self.history, reader=people.READER))
+        self.business, self.persons = everything, persons
+
+    async def _activate(self) -> None:
+        def known() -> Transaction[Any]:
+            sets = yield Scan("rule_sets")
+            active = yield Read("epochs", [(detect.EPOCH,)])
+            return {row["hash"]: row["body"] for row in sets}, active.get((detect.EPOCH,), {}).get("value")
+
+        sources, active = await self.store.read(known)
+        self.book.sources.update(sources)
+        self.book.built[self.rules.hash] = self.rules
+        source = dump_sources(self.files, self.texts)
+        self.book.sources[self.rules.hash] = source
+        old = None if active is None else self.book.get(active)
+        await self.store.run(detect.switch(old, self.rules, source, grace=0))
+
+    async def start(self) -> None:
+        """Run the loops."""
+        runtime = RealRuntime(self.clock)
+        observe = self._watched
+        self.worker = Worker(
+            self.store, self.log, runtime, self.codec.decode, self.rules, self.book.get, 0, observe=observe
+        )
+        self.reader = PeopleReader(self.store, self.log, self.codec.decode, observe=observe)
+        self.deliverer = Deliverer(
+            self.name, self.store, runtime, self.provider, self.rules, self.book.get, render, self.pace,
+            self.concurrency, observe,
+        )  # fmt: skip
+        await self.worker.assign(self.business)
+        await self.reader.assign(self.persons)
+        # Who people are is known before anything is said to them.
+        while await self.reader.step():
+            pass
+        steps = (self.reader.step, self.worker.step, self.deliverer.step)
+        self.tasks = [asyncio.create_task(self._forever(step)) for step in steps]
+
+    def _watched(self, seen: object) -> None:
+        """Tell the observer; one that fails must not stop what it watches."""
+        try:
+            self.observe(seen)
+        except Exception:
+            logger.exception("the observer failed on %s", type(seen).__name__)
+
+    async def _forever(self, step: Callable[[], Awaitable[bool]]) -> None:
+        while True:
+            if not await step():
+                await asyncio.sleep(IDLE)
+
+    async def stop(self) -> None:
+        """End the loops."""
+        for task in self.tasks:
+            task.cancel()
+        for task in self.tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.tasks = []
+
+    def check(self) -> None:
+        """Raise what ended a loop, if anything did."""
+        for task in self.tasks:
+            if task.done() and not task.cancelled() and (fault := task.exception()) is not None:
+                raise fault
+
+    async def publish(self, event_type: str, payload: Mapping[str, Any]) -> tuple[str, int, int]:
+        """Append one event, durably."""
+        key, value = self.codec.encode(event_type, payload)
+        topic = self.contracts.by_type[event_type].topic
+        return (await self.log.append([Append(topic, key, value)]))[0]
+
+    async def at_rest(self) -> bool:
+        """Return whether every record was taken, every firing was heard, and no message is under way."""
+        return await self.store.read(at_rest)
+
+
+def at_rest() -> Transaction[bool]:
+    """Ask whether anything is left to do now; what waits for its time is no such thing."""
+    heads = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("log_heads"))}
+    for row in (yield Scan("sources")):
+        if row["next_offset"] < heads.get((row["topic"], row["partition"]), 0):
+            return False
+    if (yield Find("records", "by_unread", (1,), limit=1)):
+        return False
+    for state in (MessageState.PENDING, MessageState.CLAIMED, MessageState.SENDING):
+        if (yield Find("messages", "by_work", (str(state),), limit=1)):
+            return False
+    return True
+
+
+def totals() -> Transaction[dict[str, Any]]:
+    """Count everything, for the sum that must hold: steps due = open + each terminal state."""
+    counts: dict[str, Any] = {"records": {}, "messages": {}, "reasons": {}, "steps_due": 0, "events": 0, "armed": 0, "untaken": 0}
+    ends = {}
+    for row in (yield Scan("log_heads")):
+        counts["events"] += row["next_offset"]
+        ends[row["topic"], row["partition"]] = row["next_offset"]
+    for row in (yield Scan("sources")):
+        if row["reader"] == detect.READER:
+            counts["untaken"] += ends.get((row["topic"], row["partition"]), 0) - row["next_offset"]
+    for row in (yield Scan("records")):
+        counts["records"][row["kind"]] = counts["records"].get(row["kind"], 0) + 1
+    for row in (yield Scan("runs")):
+        counts["steps_due"] += row["steps_due"]
+    for row in (yield Scan("messages")):
+        counts["messages"][row["state"]] = counts["messages"].get(row["state"], 0) + 1
+        if row["reason"] is not None:
+            name = f"{row['state']}({row['reason']})"
+            counts["reasons"][name] = counts["reasons"].get(name, 0) + 1
+    letters = [row for row in (yield Scan("dead_letters")) if (row["topic"], row["partition"]) in ends]
+    counts["dead_letters"] = len({(row["topic"], row["partition"], row["offset"]) for row in letters})
+    for row in (yield Scan("state")):
+        if row["class"].startswith("rule:") and row["value"] is not None:
+            counts["armed"] += "armed" in (canonical.loads(row["value"])["state"] or {})
+    return counts
+
+
+async def count(store: Store) -> dict[str, Any]:
+    """Return the totals of a store."""
+    return await store.read(totals)
