@@ -129,7 +129,8 @@ class Contracts:
 def read_lock() -> dict[str, Any]:
     """Return `lock.json`: full name → version → sha256, schema id, status."""
     file = root() / "lock.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else {}  # type: ignore[no-any-return]
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return found
 
 
 @cache

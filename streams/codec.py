@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fastavro
+
 from schemas import Contracts
 from schemas.loading import Released
 from tidings import ids
@@ -119,7 +120,7 @@ class Codec:
         try:
             # The same object as reader: resolving a schema against itself costs as much again as reading.
             reader = None if current == released.schema_id else self._parsed[current]
-            payload = fastavro.schemaless_reader(buffer, writer, reader)
+            payload: Any = fastavro.schemaless_reader(buffer, writer, reader)
         except EOFError as fault:
             text = f"the record ends inside a value ({len(body)} bytes)"
             raise BadContract(Refusal.TRUNCATED, text, released.schema_id) from fault
@@ -130,7 +131,7 @@ class Codec:
         if left := len(body) - buffer.tell():
             raise BadContract(Refusal.TRAILING_BYTES, f"{left} bytes are left over", released.schema_id)
         # fastavro shares mutable defaults between records.
-        return copy.deepcopy(payload) if reader is not None else payload  # type: ignore[return-value]
+        return copy.deepcopy(payload) if reader is not None else payload
 
     def _event(self, payload: dict[str, Any], contract: Contract, record: LogRecord) -> Event:
         meta = payload.pop("meta")

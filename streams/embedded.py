@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from handlers import templates
 from handlers.rules.load import dump_sources, load_sources
@@ -107,7 +107,7 @@ class Engine:
     concurrency: int = 16
     name: str = "embedded"
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> Self:
         """Open the file, connect the topics, make the rules active."""
         self.codec = Codec(self.contracts)
         self.store = await SqliteStore.open(self.path, self.clock)
@@ -227,7 +227,15 @@ def at_rest() -> Transaction[bool]:
 
 def totals() -> Transaction[dict[str, Any]]:
     """Count everything, for the sum that must hold: steps due = open + each terminal state."""
-    counts: dict[str, Any] = {"records": {}, "messages": {}, "reasons": {}, "steps_due": 0, "events": 0, "armed": 0, "untaken": 0}
+    counts: dict[str, Any] = {
+        "records": {},
+        "messages": {},
+        "reasons": {},
+        "steps_due": 0,
+        "events": 0,
+        "armed": 0,
+        "untaken": 0,
+    }
     ends = {}
     for row in (yield Scan("log_heads")):
         counts["events"] += row["next_offset"]

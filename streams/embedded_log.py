@@ -121,10 +121,12 @@ class EmbeddedLog:
 
 
 def _now() -> Transaction[int]:
-    return (yield Now())
+    now: int = yield Now()
+    return now
 
 
 def _barrier() -> Transaction[int]:
     # The lock makes it a writer's transaction; nothing is ever stored under this key.
     yield Lock("log_heads", [("", -1)])
-    return (yield Now())
+    now: int = yield Now()
+    return now

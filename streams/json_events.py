@@ -32,7 +32,7 @@ class Mistake:
         return f"{self.pointer or '/'}: {self.text}" + (f" (did you mean {self.hint!r}?)" if self.hint else "")
 
 
-class NotAnEvent(ValueError):  # noqa: N818 - says what the text is
+class NotAnEvent(ValueError):
     """The JSON does not describe an event; `mistakes` says why, all of it."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
@@ -126,7 +126,9 @@ def _text(event: Mapping[str, Any], name: str, mistakes: list[Mistake]) -> str:
     return value
 
 
-def _record(data: Mapping[str, Any], fields: Mapping[str, Field], pointer: str, mistakes: list[Mistake]) -> dict[str, Any]:
+def _record(
+    data: Mapping[str, Any], fields: Mapping[str, Field], pointer: str, mistakes: list[Mistake]
+) -> dict[str, Any]:
     _unknown(data, fields, pointer, mistakes)
     found = {}
     for name, field in fields.items():
@@ -140,7 +142,7 @@ def _record(data: Mapping[str, Any], fields: Mapping[str, Field], pointer: str, 
     return found
 
 
-def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:  # noqa: C901 - one case a type
+def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
     if value is None:
         if not kind.nullable:
             mistakes.append(Mistake(place, "must not be null"))
@@ -157,7 +159,9 @@ def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any: 
         case "enum" if isinstance(value, str):
             if value not in kind.symbols:
                 near = get_close_matches(value, kind.symbols, 1)
-                mistakes.append(Mistake(place, f"{value!r} is none of {', '.join(kind.symbols)}", near[0] if near else None))
+                mistakes.append(
+                    Mistake(place, f"{value!r} is none of {', '.join(kind.symbols)}", near[0] if near else None)
+                )
             return value
         case "money" | "record" if isinstance(value, Mapping):
             return _record(value, kind.fields, place, mistakes)
@@ -194,7 +198,12 @@ def rfc3339(at: Micros) -> str:
 
 def to_json(event: Event, contract: Contract) -> dict[str, Any]:
     """Return an event as plain JSON; `from_json` reads it back."""
-    found: dict[str, Any] = {"id": event.id, "type": event.type, "source": event.source, "time": rfc3339(event.occurred_at)}
+    found: dict[str, Any] = {
+        "id": event.id,
+        "type": event.type,
+        "source": event.source,
+        "time": rfc3339(event.occurred_at),
+    }
     for name in ("subject", "correlation_id", "causation_id", "sequence"):
         if (value := getattr(event, name)) is not None:
             found[name] = value

@@ -14,7 +14,9 @@ from typing import Any, Literal
 NO_DEFAULT: Any = ...
 """A field that every producer must give."""
 
-Kind = Literal["string", "long", "boolean", "double", "enum", "timestamp", "duration", "money", "record", "array", "map"]
+Kind = Literal[
+    "string", "long", "boolean", "double", "enum", "timestamp", "duration", "money", "record", "array", "map"
+]
 
 
 @dataclass(frozen=True, slots=True)

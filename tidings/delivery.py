@@ -81,7 +81,9 @@ def intend(
     )
 
 
-def settle_result(message: Message, attempt: int, outcome: Outcome, *, stopped: bool, now: Micros, pace: Pace) -> Message:
+def settle_result(
+    message: Message, attempt: int, outcome: Outcome, *, stopped: bool, now: Micros, pace: Pace
+) -> Message:
     """T4. Return the message after its attempt's outcome.
 
     An answer that comes after the lease is over finds the message *unknown* and still settles it, as long as no other
@@ -155,4 +157,5 @@ def backoff(message_id: str, attempt: int, pace: Pace) -> Micros:
     """
     bound = min(pace.retry_most, pace.retry_least * 2 ** min(attempt - 1, 30))
     share = int.from_bytes(blake2b(f"{message_id}:{attempt}".encode(), digest_size=8).digest(), "big")
-    return max(1, bound * share >> 64)
+    pause: int = bound * share >> 64
+    return max(1, pause)

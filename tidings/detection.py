@@ -121,8 +121,8 @@ def decide(
     """
     decided = Decided()
     arrived: dict[tuple[str, bytes], list[tuple[Item, Event]]] = {}
-    for event in events:
-        event = _completed(rules, event, states, decided)
+    for plain_event in events:
+        event = _completed(rules, plain_event, states, decided)
         for rule in rules.by_type.get(event.type, ()):
             if rule.operator.stateful:
                 _collect(rule, event, arrived, decided)

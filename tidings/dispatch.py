@@ -186,9 +186,7 @@ def _begin(
     result.new.add(run_id)
 
 
-def _stop(
-    record: Heard, known: dict[str, Run], open_messages: dict[str, Message], result: Dispatched
-) -> None:
+def _stop(record: Heard, known: dict[str, Run], open_messages: dict[str, Message], result: Dispatched) -> None:
     """End the run: what is unsent is cancelled, what is in flight learns of it at its outcome."""
     for run in [run for run in known.values() if run.firing_id == record.firing_id and run.is_open]:
         known[run.run_id] = result.runs[run.run_id] = replace(run, state="stopped", reason=str(Reason.STOPPED))

@@ -26,7 +26,7 @@ class Refusal(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
-class BadContract(Exception):  # noqa: N818 - the name says what is wrong with the record
+class BadContract(Exception):
     """A record that cannot be read: park it with its reason and its bytes, and go on."""
 
     def __init__(self, reason: Refusal, detail: str, schema_id: int | None = None) -> None:
@@ -36,5 +36,5 @@ class BadContract(Exception):  # noqa: N818 - the name says what is wrong with t
         self.schema_id = schema_id
 
 
-class Misconfigured(Exception):  # noqa: N818 - likewise
+class Misconfigured(Exception):
     """Something that a person has to set right; the text says what and how."""

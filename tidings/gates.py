@@ -126,12 +126,11 @@ Gate = Callable[[Message, Person, World, Micros, Stage], Verdict]
 
 GATES: tuple[Gate, ...] = (
     _stopped,
-    lambda *asked: deadline(*asked),  # late binding, so that the simulator can take a gate away
+    lambda *asked: deadline(*asked),  # noqa: PLW0108 - late binding, so that the simulator can take a gate away
     _status,
     _overflow,
     _customer,
-    lambda *asked: consent(*asked),
+    lambda *asked: consent(*asked),  # noqa: PLW0108 - likewise
     _address,
     _kill,
 )
-

@@ -124,7 +124,7 @@ Transaction = Generator[Op, Any, T]
 Body = Callable[[], Transaction[T]]
 
 
-class StoreUnavailable(Exception):  # noqa: N818 - it is a state of the world, not a mistake
+class StoreUnavailable(Exception):
     """The store cannot commit now (disk full, server away). Nothing of the body was written; try again later."""
 
 

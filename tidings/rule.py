@@ -86,12 +86,30 @@ State = Mapping[str, Any]
 class Operator(Protocol):
     """What `when` names. Pure: state and an event or a timer in, state and emissions out."""
 
-    kind: str
-    stateful: bool
-    prompt: bool
-    allowed_lateness: Micros
-    matchers: tuple[Matcher, ...]
-    """Every event the operator looks at; gives the rule's topics."""
+    @property
+    def kind(self) -> str:
+        """Its name in the language."""
+        ...
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it keeps state for a key."""
+        ...
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it decides before the watermark has passed."""
+        ...
+
+    @property
+    def allowed_lateness(self) -> Micros:
+        """How long after the watermark an event may still come."""
+        ...
+
+    @property
+    def matchers(self) -> tuple[Matcher, ...]:
+        """Every event that it looks at; gives the rule's topics."""
+        ...
 
     def fires(self, event: Event, params: Mapping[str, Any]) -> Sequence[Emission]:
         """Stateless operators: decide on one event."""

@@ -65,9 +65,7 @@ SOURCES = _table(
 )
 FLOORS = _table("floors", 1, "rule:text w:int")
 STATE = _table("state", 1, "k:bytes class:text tenant:text key:text value:bytes? due:int?", by_due="class due")
-BUFFER = _table(
-    "buffer", 5, "k:bytes time:int rank:int source:text ref:text value:bytes", by_time="k time"
-)
+BUFFER = _table("buffer", 5, "k:bytes time:int rank:int source:text ref:text value:bytes", by_time="k time")
 RECORDS = _table(
     "records",
     4,
@@ -82,7 +80,9 @@ JOURNAL = _table("journal", 1, "seq:int kind:text body:bytes")
 EPOCHS = _table("epochs", 1, "name:text value:text")
 RULE_SETS = _table("rule_sets", 1, "hash:text body:bytes")
 LOG = _table(
-    "log", 3, "topic:text partition:int offset:int appended_at:int key:bytes? value:bytes? headers:bytes",
+    "log",
+    3,
+    "topic:text partition:int offset:int appended_at:int key:bytes? value:bytes? headers:bytes",
     by_offset="topic partition offset",
 )
 LOG_HEADS = _table("log_heads", 2, "topic:text partition:int next_offset:int")
@@ -123,7 +123,9 @@ ATTEMPTS = _table(
     "ended_at:int? first_byte_at:int? detail:text",
 )
 KILLS = _table("kills", 1, "scope:text state:text at:int by:text")
-OUTBOX = _table("outbox", 1, "id:text tenant:text topic:text key:text body:bytes unpublished:int?", by_open="unpublished")
+OUTBOX = _table(
+    "outbox", 1, "id:text tenant:text topic:text key:text body:bytes unpublished:int?", by_open="unpublished"
+)
 
 TABLES: Mapping[str, Table] = {
     table.name: table

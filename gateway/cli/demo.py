@@ -70,8 +70,12 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
 def _introduce(arguments: Namespace, folder: Path, rules: int, *, again: bool) -> None:
     ends = f"ends by itself after {arguments.duration:g} s" if arguments.duration else "Ctrl-C ends it"
     begins = "continues in" if again else "begins a new"
-    print(f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {folder / 'tidings.db'}; {ends}.")
-    print("event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what the customer")
+    print(
+        f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {folder / 'tidings.db'}; {ends}."
+    )
+    print(
+        "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what the customer"
+    )
     print("gets · not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read\n")
 
 
@@ -99,8 +103,8 @@ async def _play(engine: Engine, duration: float | None, seed: int, stop: asyncio
                 topic = engine.contracts.by_type["billing.invoice.paid"].topic
                 await engine.log.append([Append(topic, b"inv-broken", b"\x00\x00\x00\x00\x07not what it says")])
         while planned and planned[0][0] <= now:
-            kind, event = shop.at(heapq.heappop(planned)[2], wall_clock())  # type: ignore[arg-type]
-            await engine.publish(kind, from_json(engine.contracts.by_type[kind], event))
+            kind, payload = shop.at(heapq.heappop(planned)[2], wall_clock())
+            await engine.publish(kind, from_json(engine.contracts.by_type[kind], payload))
         if duration is not None and now >= duration - 1.5:
             return
         await asyncio.sleep(0.05)

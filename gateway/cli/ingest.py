@@ -73,7 +73,9 @@ def read(path: Path) -> bytes:
     return raw
 
 
-async def _ingest(arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: Callable[[], int], folder: Path) -> int:
+async def _ingest(
+    arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: Callable[[], int], folder: Path
+) -> int:
     found, files, texts = loaded(example())
     assert found.rules is not None, "the example's rules load; a test says so"
     provider = FileCatcher(folder / "caught.jsonl", clock)
@@ -123,4 +125,3 @@ async def _refuse(
     await engine.store.run(body)
     watch.say("refused", f"{path.name}: {reason}: {detail}", file=path.name, reason=str(reason), detail=detail)
     return 1
-

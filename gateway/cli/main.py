@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
 
     demo = verbs.add_parser("demo", help="run a small shop and watch what its customers hear")
-    demo.add_argument("--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME (20s, 2m); else Ctrl-C")
+    demo.add_argument(
+        "--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME (20s, 2m); else Ctrl-C"
+    )
     demo.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is kept (demo)")
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         # The reader of our output has gone; nothing is left to say, nor to flush at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1
 
 

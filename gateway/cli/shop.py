@@ -50,7 +50,7 @@ class Shop:
     told: int = 0
 
     def __post_init__(self) -> None:
-        self.random = Random(self.seed)
+        self.random = Random(self.seed)  # noqa: S311 - a shop for show
         self.deck: list[Any] = []
 
     def story(self) -> Sequence[Planned]:
@@ -164,5 +164,10 @@ class Shop:
 
     def _stock(self) -> Sequence[Planned]:
         level = self.random.randint(0, 40)
-        data = {"sku": "mug-blue", "warehouse": "berlin", "after": {"on_hand": level, "reserved": 0}, "after_coverage": "FULL"}
+        data = {
+            "sku": "mug-blue",
+            "warehouse": "berlin",
+            "after": {"on_hand": level, "reserved": 0},
+            "after_coverage": "FULL",
+        }
         return [self._one(0, "inventory.stock.changed", "warehouse", **data)]

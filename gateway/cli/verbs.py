@@ -16,7 +16,7 @@ from tidings.ports import StoreUnavailable
 MAX_FILE = 1024 * 1024
 
 
-class Told(Exception):  # noqa: N818 - what the user is told
+class Told(Exception):
     """A sentence for the user, who gave something that cannot be used."""
 
 
@@ -113,7 +113,9 @@ def contracts_show(name: str) -> int:
         near = get_close_matches(name, list(known), 1)
         raise Told(f"there is no event contract {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     print(f"{contract.type}  {contract.doc}")
-    print(f"  topic {contract.topic}, key {'.'.join(contract.key)}, owner {contract.owner}, schema id {contract.schema_id}")
+    print(
+        f"  topic {contract.topic}, key {'.'.join(contract.key)}, owner {contract.owner}, schema id {contract.schema_id}"
+    )
     for field in contract.fields.values():
         kind = field.type.kind + ("?" if field.type.nullable else "")
         mark = "" if field.pii == "none" else f" ({field.pii})"

@@ -118,7 +118,9 @@ class Watch:
             return
         reason = message.reason or ""
         sentence = Reason(reason).sentence if reason in set(Reason) else ""
-        what = "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
+        what = (
+            "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
+        )
         text = f"{message.rule}  {message.recipient}  {message.state}({reason}): {sentence}"
         self.say(
             what, text, rule=message.rule, recipient=message.recipient, message=message.message_id,
@@ -136,7 +138,12 @@ class Watch:
             message=message.message_id, channel=message.channel, to=sent.outgoing.address, **content,
         )  # fmt: skip
         if not self.as_json:
-            lines = [f"To: {sent.outgoing.address}", f"Subject: {content['subject']}", "", *content["text"].rstrip().splitlines()]
+            lines = [
+                f"To: {sent.outgoing.address}",
+                f"Subject: {content['subject']}",
+                "",
+                *content["text"].rstrip().splitlines(),
+            ]
             for line in lines:
                 self.out(f"{'':21}| {line}".rstrip())
 
@@ -161,7 +168,7 @@ def summary(counts: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
     fired = counts["records"].get("fired", 0)
     stopped = counts["records"].get("stopped", 0)
     lines = [
-        f"events    {counts['events']} published = {decided} decided + {counts["dead_letters"]} in the dead letters{left}",
+        f"events    {counts['events']} published = {decided} decided + {counts['dead_letters']} in the dead letters{left}",
         f"firings   {fired} fired, {stopped} of them taken back; {counts['armed']} absences still wait for their deadline",
         f"messages  {counts['steps_due']} due = {terms} + {open_count} open",
         f"because   {reasons or 'nothing was held back'}",

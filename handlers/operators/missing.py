@@ -187,7 +187,12 @@ class MissingOperator:
 
 
 def _envelope(item: Item) -> dict[str, Any]:
-    return {"type": item.body["type"], "id": item.body["id"], "tenant": item.body["tenant"], "subject": item.body["subject"]}
+    return {
+        "type": item.body["type"],
+        "id": item.body["id"],
+        "tenant": item.body["tenant"],
+        "subject": item.body["subject"],
+    }
 
 
 def _event(episode: Mapping[str, Any]) -> Event:

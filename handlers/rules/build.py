@@ -10,8 +10,9 @@ from typing import Any
 
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
-from handlers.rules.conditions import KINDS, Compiled, Scope, compile_value, parse_duration
-from handlers.rules.keys import BUILT, CONSENTS, LATER, LATER_STATUSES, PARAM_TYPES, SEVERITIES, STATUSES
+from handlers.rules.conditions import KINDS, Compiled, Scope, compile_value
+from handlers.rules.keys import CONSENTS, LATER, LATER_STATUSES, PARAM_TYPES, SEVERITIES, STATUSES
+from handlers.rules.shape import Shape
 from handlers.rules.yaml import Node, Reader
 from handlers.templates import Template
 from tidings.contract import Contract, Type
@@ -32,7 +33,15 @@ class _Draft:
     used: set[str] = field(default_factory=set)
 
 
-class Builder:
+def rules_of(
+    reader: Reader, root: Node, contracts: Mapping[str, Contract], templates: Mapping[str, Template],
+    template_names: frozenset[str],
+) -> list[Rule]:  # fmt: skip
+    """Return the rules of a file; mistakes become diagnostics of the reader."""
+    return _Builder(reader, contracts, templates, template_names).file(root)
+
+
+class _Builder(Shape):
     """Builds the rules of one file."""
 
     def __init__(
@@ -42,61 +51,10 @@ class Builder:
         templates: Mapping[str, Template],
         template_names: frozenset[str],
     ) -> None:
-        self.reader = reader
+        super().__init__(reader)
         self.contracts = contracts
         self.templates = templates
         self.template_names = template_names
-
-    # -- diagnostics
-
-    def wrong(self, node: Node, code: str, text: str, hint: str | None = None, *, severity: str = "error") -> None:
-        self.reader.diagnostics.append(self.reader.at(node.line, node.column, code, text, hint, severity))
-
-    def keys(self, node: Node, kind: str) -> bool:
-        """Check the keys of a mapping: unknown ones get a suggestion, later ones are refused by name."""
-        if node.kind != "map":
-            self.wrong(node, "R006", f"a mapping is needed here, with {', '.join(BUILT[kind][:4])} …")
-            return False
-        for key, _ in node.entries:
-            if key.text in LATER[kind]:
-                self.wrong(key, "R010", f"'{key.text}' is part of the language, but not built yet")
-            elif key.text not in BUILT[kind]:
-                near = get_close_matches(key.text, (*BUILT[kind], *LATER[kind]), 1)
-                self.wrong(key, "R005", f"there is no key '{key.text}' here", near[0] if near else None)
-        return True
-
-    def text(self, node: Node | None, what: str, owner: Node) -> str:
-        if node is None:
-            self.wrong(owner, "R007", f"'{what}' is missing")
-            return ""
-        if node.kind != "scalar" or not isinstance(node.value, str) or not node.text.strip():
-            self.wrong(node, "R006", f"'{what}' is a text")
-            return ""
-        return node.text
-
-    def choice(self, node: Node | None, options: Sequence[str], default: str, later: Sequence[str] = ()) -> Any:
-        if node is None:
-            return default
-        if node.text in later:
-            self.wrong(node, "R010", f"'{node.text}' is part of the language, but not built yet")
-        elif node.kind != "scalar" or node.text not in options:
-            near = get_close_matches(node.text, options, 1)
-            self.wrong(node, "R006", f"one of {', '.join(options)} is needed here", near[0] if near else None)
-        return node.text if node.text in options else default
-
-    def duration(self, node: Node | None, default: int | None) -> int | None:
-        if node is None:
-            return default
-        found = 0 if node.text == "0" else parse_duration(node.text) if node.kind == "scalar" else None
-        if found is None:
-            self.wrong(node, "R006", "a duration is needed here, as 90m, 24h or 3d")
-            return default
-        return found
-
-    def flag(self, node: Node | None) -> bool:
-        if node is not None and not isinstance(node.value, bool):
-            self.wrong(node, "R006", "true or false is needed here")
-        return node is not None and node.value is True
 
     # -- files and rules
 
@@ -119,7 +77,9 @@ class Builder:
         before = len(self.reader.diagnostics)
         name = self.text(node.get("id"), "id", node)
         if name and (RULE_ID.fullmatch(name) is None or len(name) > MAX_ID):
-            self.wrong(node.get("id") or node, "R006", "an id is lower-case words joined by '-', at most 100 characters")
+            self.wrong(
+                node.get("id") or node, "R006", "an id is lower-case words joined by '-', at most 100 characters"
+            )
         owner = self.text(node.get("owner"), "owner", node)
         for optional in ("title", "description", "runbook"):
             if (part := node.get(optional)) is not None:
@@ -319,7 +279,9 @@ class Builder:
                 names.append(one.text)
             else:
                 near = get_close_matches(one.text, list(fields), 1)
-                self.wrong(one, "R104", f"{contract.type} has no field '{one.text}' in after", near[0] if near else None)
+                self.wrong(
+                    one, "R104", f"{contract.type} has no field '{one.text}' in after", near[0] if near else None
+                )
         return tuple(names)
 
     def missing(self, node: Node, draft: _Draft) -> tuple[Operator | None, Contract | None]:
@@ -363,7 +325,9 @@ class Builder:
                 found = contract.fields.get(one.text)
                 if found is None:
                     near = get_close_matches(one.text, list(contract.fields), 1)
-                    self.wrong(one, "R105", f"{matcher.type} has no field '{one.text}' to be a key", near[0] if near else None)
+                    self.wrong(
+                        one, "R105", f"{matcher.type} has no field '{one.text}' to be a key", near[0] if near else None
+                    )
                 elif found.type.kind not in KEY_KINDS:
                     self.wrong(one, "R105", f"'{one.text}' of {matcher.type} is {found.type.kind}, which is no key")
                 elif found.type.nullable:
@@ -372,7 +336,9 @@ class Builder:
             names.append(one.text)
         return tuple(dict.fromkeys(names))
 
-    def moves(self, moves: Sequence[tuple[Matcher, Contract, Node]], deadline: Compiled | None, arming: Contract) -> None:
+    def moves(
+        self, moves: Sequence[tuple[Matcher, Contract, Node]], deadline: Compiled | None, arming: Contract
+    ) -> None:
         """Check that a reschedule brings a field of the deadline, of the same kind."""
         if deadline is None:
             return
@@ -393,12 +359,9 @@ class Builder:
         if node is None or node.kind != "list" or not node.items:
             self.wrong(node or rule, "R007", "'then' is a list of steps, as - send: email")
             return (), frozenset()
-        steps = []
         reads: set[str] = set()
-        for one in node.items:
-            if self.keys(one, "step") and (step := self.step(one, draft, arming, reads)) is not None:
-                steps.append(step)
-        return tuple(steps), frozenset(reads)
+        steps = [self.step(one, draft, arming, reads) for one in node.items if self.keys(one, "step")]
+        return tuple(step for step in steps if step is not None), frozenset(reads)
 
     def step(self, node: Node, draft: _Draft, arming: Contract | None, reads: set[str]) -> Send | None:
         channel = node.get("send")
@@ -411,7 +374,9 @@ class Builder:
         name = self.text(node.get("template"), "template", node)
         if name and name not in self.template_names:
             near = get_close_matches(name, sorted(self.template_names), 1)
-            self.wrong(node.get("template") or node, "R121", f"there is no template '{name}'", near[0] if near else None)
+            self.wrong(
+                node.get("template") or node, "R121", f"there is no template '{name}'", near[0] if near else None
+            )
         data: dict[str, Compiled] = {}
         types: dict[str, Type] = {}
         given = node.get("with")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from handlers import templates as texts
-from handlers.rules.build import Builder
+from handlers.rules.build import rules_of
 from handlers.rules.diagnostics import Diagnostic
 from handlers.rules.yaml import Broken, Reader
 from tidings import canonical
@@ -47,8 +47,7 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
         except Broken as broken:
             found.append(broken.diagnostic)
             continue
-        builder = Builder(reader, contracts, parsed, frozenset(templates))
-        rules += builder.file(root)
+        rules += rules_of(reader, root, contracts, parsed, frozenset(templates))
         found += reader.diagnostics
     found += _twice(rules)
     found.sort(key=lambda one: (one.file, one.line, one.column, one.code))
@@ -69,7 +68,9 @@ def digest(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: 
 
 def dump_sources(files: Mapping[str, bytes], templates: Mapping[str, str]) -> bytes:
     """Return the sources of a rule set as one value, so that another process can build it again."""
-    return canonical.dumps({"files": {name: raw.decode("utf-8") for name, raw in files.items()}, "templates": dict(templates)})
+    return canonical.dumps(
+        {"files": {name: raw.decode("utf-8") for name, raw in files.items()}, "templates": dict(templates)}
+    )
 
 
 def load_sources(raw: bytes, contracts: Mapping[str, Contract]) -> RuleSet:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import yaml
+
 from handlers.rules.diagnostics import Diagnostic
 
 MAX_BYTES = 256 * 1024
@@ -56,7 +57,7 @@ class Node:
         return self.line, self.column + quote + offset
 
 
-class Broken(Exception):  # noqa: N818 - the file is
+class Broken(Exception):
     """The file cannot be read as YAML; carries the diagnostic."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
@@ -94,7 +95,9 @@ class Reader:
             raise Broken(self.at(1, 1, "R001", "the file is empty"))
         return self._node(root)
 
-    def at(self, line: int, column: int, code: str, text: str, hint: str | None = None, severity: Any = "error") -> Diagnostic:
+    def at(
+        self, line: int, column: int, code: str, text: str, hint: str | None = None, severity: Any = "error"
+    ) -> Diagnostic:
         """Return a diagnostic for a place in this file, with its line."""
         snippet = self.lines[line - 1][:200] if 0 < line <= len(self.lines) else ""
         return Diagnostic(code, text, self.file, line, column, hint, severity, snippet)
@@ -116,11 +119,15 @@ class Reader:
     def _scan(self, text: str) -> None:
         depth = 0
         for count, event in enumerate(yaml.parse(text, Loader=yaml.CBaseLoader), 1):
-            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+            mark = event.start_mark
+            assert mark is not None
+            line, column = mark.line + 1, mark.column + 1
             if count > MAX_EVENTS:
                 raise Broken(self.at(line, column, "R002", f"more than {MAX_EVENTS} parts"))
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise Broken(self.at(line, column, "R003", "anchors and aliases are refused in rule files; write it out"))
+                raise Broken(
+                    self.at(line, column, "R003", "anchors and aliases are refused in rule files; write it out")
+                )
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
                 if depth > MAX_DEPTH:
@@ -149,7 +156,9 @@ class Reader:
                 self.diagnostics.append(self.at(key.line, key.column, "R004", "a key is a plain word"))
                 continue
             if key.text == "<<":
-                self.diagnostics.append(self.at(key.line, key.column, "R003", "merge keys (<<) are refused; write it out"))
+                self.diagnostics.append(
+                    self.at(key.line, key.column, "R003", "merge keys (<<) are refused; write it out")
+                )
                 continue
             if key.text in seen:
                 text = f"'{key.text}' stands here twice; first in line {seen[key.text]}"

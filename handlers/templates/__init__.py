@@ -22,7 +22,7 @@ PLACEHOLDER = re.compile(r"\{\{\s*([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)\s*\}
 FOREIGN = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}|\{\{|\{%", re.DOTALL)
 
 
-class BadTemplate(ValueError):  # noqa: N818 - the template is
+class BadTemplate(ValueError):
     """The template cannot be used; `line` counts from 1."""
 
     def __init__(self, text: str, line: int) -> None:
@@ -31,7 +31,7 @@ class BadTemplate(ValueError):  # noqa: N818 - the template is
         self.line = line
 
 
-class Blank(ValueError):  # noqa: N818 - what would be sent
+class Blank(ValueError):
     """A value is missing that the text needs."""
 
 

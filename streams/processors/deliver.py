@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from streams.processors.detect import Outdated
+from streams.processors.dispatch import CONTROLS, Who, active_kills, active_rules, resolve
 from tidings import canonical, delivery
 from tidings.delivery import Pace
 from tidings.dispatch import STOPS, Heard, Outside, read_heard, world_of
@@ -29,8 +31,6 @@ from tidings.ports import (
 )
 from tidings.reasons import MessageState, Reason
 from tidings.rule import RuleSet
-from streams.processors.detect import Outdated
-from streams.processors.dispatch import CONTROLS, Who, active_kills, active_rules, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,8 @@ def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
         for state in (MessageState.CLAIMED, MessageState.SENDING):
             over += yield Find("messages", "by_work", (str(state),), upto=now, limit=limit)
         held = yield Lock("messages", sorted((row["message_id"],) for row in over), skip_locked=True)
-        changed = []
-        for row in held.values():
-            if row is not None and (after := delivery.lease_over(read_message(row), now, pace)).state != row["state"]:
-                changed.append(after)
+        pairs = ((row, delivery.lease_over(read_message(row), now, pace)) for row in held.values() if row is not None)
+        changed = [after for row, after in pairs if after.state != row["state"]]
         if changed:
             yield Put("messages", [message_row(message) for message in changed])
         return changed
@@ -223,7 +221,7 @@ def signals_of(firing_id: str) -> Transaction[list[Heard]]:
 
 def wake(changed: Sequence[Message], held: Mapping[tuple[str, ...], Row | None]) -> Transaction[None]:
     """Let dispatch look again at recipients whose message was held or has ended, to close its run."""
-    rows = {}
+    rows: dict[tuple[str, str], Row] = {}
     for message in changed:
         place = (message.tenant, message.recipient)
         row = rows.get(place, held.get(place))
@@ -248,7 +246,7 @@ def _is_stopped(signals: Sequence[Heard]) -> bool:
 
 
 def _outgoing(message: Message, content: Mapping[str, str]) -> Outgoing:
-    assert message.start_by is not None  # noqa: S101 - T3 has just written it
+    assert message.start_by is not None
     return Outgoing(
         message.message_id, message.attempt, message.channel, message.body["address"], content, message.start_by,
         message.deadline,
@@ -262,4 +260,3 @@ def _attempt(message: Message, person: Person, outside: Outside, owner: str, pro
         "intent_at": now, "start_by": message.start_by, "seen": message.seen, "asked": canonical.dumps(asked),
         "outcome": None, "ended_at": None, "first_byte_at": None, "detail": "",
     }  # fmt: skip
-

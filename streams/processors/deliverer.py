@@ -9,15 +9,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tidings.delivery import Pace
-from tidings.message import Message
-from tidings.ports import Outcome, Outgoing, Provider, Runtime, Store
-from tidings.rule import RuleSet
 from streams.processors import deliver
 from streams.processors.deliver import Claimed
 from streams.processors.detect import Outdated
 from streams.processors.dispatch import Passed, dispatch_one, find_work
 from streams.processors.worker import Observe, _unobserved
+from tidings.delivery import Pace
+from tidings.message import Message
+from tidings.ports import Outcome, Outgoing, Provider, Runtime, Store
+from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliverer")
 

@@ -100,7 +100,7 @@ def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skippe
         w_before, _ = watermarks(rules, refs, batch.events, world, grace)
         for place, span in spans.items():
             world.sources[place] = _advanced(held[place] or {}, span, batch)
-        w_after, topics = watermarks(rules, refs, batch.events, world, grace)
+        w_after, _ = watermarks(rules, refs, batch.events, world, grace)
         yield from _waiting(rules, states, w_after, world.floors)
         yield from _present(rules, states, batch.events)
         seq = yield NextSeq("journal")
@@ -210,9 +210,7 @@ def connect(
     return body
 
 
-def switch(
-    old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros
-) -> Body[Done | Outdated]:
+def switch(old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros) -> Body[Done | Outdated]:
     """Return the body that makes `new` the active rule set. W(rule) never goes back: the old value stays as a floor."""
 
     def body() -> Transaction[Done | Outdated]:
@@ -359,7 +357,7 @@ def _present(rules: RuleSet, states: Mapping[bytes, KeyState], events: Sequence[
     for place in (yield Read("buffer", sorted(set(asked)))):
         found.setdefault(place[0], set()).add(place[1:])
     for k, orders in found.items():
-        states[k].present = frozenset(orders)  # type: ignore[arg-type]
+        states[k].present = frozenset(orders)
 
 
 def _write(entry: Entry, decided: Decided) -> Transaction[None]:
@@ -425,4 +423,3 @@ def dead_letter(refused: Refused, reader: str = READER) -> Row:
         "reason": refused.reason, "detail": refused.detail[:2000], "schema_id": refused.schema_id,
         "appended_at": record.appended_at, "key": record.key, "value": record.value, "headers": headers,
     }  # fmt: skip
-

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from streams.processors.detect import EPOCH, READER, Outdated
 from tidings.dispatch import Dispatched, Heard, Outside, dispatch, read_heard
 from tidings.message import message_row, read_message, read_run, run_row
 from tidings.person import Person, read_person
 from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Share, Transaction
 from tidings.rule import RuleSet
-from streams.processors.detect import EPOCH, READER, Outdated
 
 CONTROLS = "controls"
 """Named lock that dispatch and the intent share, and that a kill or a switch of the rule set takes alone."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from streams.processors.detect import Batch, Refused
 from tidings.errors import BadContract
 from tidings.event import MINUTE, Event, Micros
 from tidings.journal import Span
 from tidings.log import Decoder, LogRecord, Partition
-from streams.processors.detect import Batch, Refused
 
 MAX_CLOCK_SKEW: Micros = 5 * MINUTE
 """How far an event's time may lie after its append time."""

@@ -6,9 +6,9 @@ withdrawal is answered, and no intent follows it: T3 takes the same lock and rea
 
 from __future__ import annotations
 
+from streams.processors.detect import Batch, Skipped, dead_letter, positions_match
 from tidings.person import changed_row, recipient_named
 from tidings.ports import Body, Insert, Lock, Now, Put, Transaction
-from streams.processors.detect import Batch, Skipped, dead_letter, positions_match
 
 READER = "people"
 

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streams.processors import detect, people
+from streams.processors.detect import Batch, Idle, Outdated, Skipped
+from streams.processors.intake import prepare, without
 from tidings.event import Micros
 from tidings.log import Decoder, Fetched, Log, LogRecord, Partition
 from tidings.ports import Runtime, Store, StoreUnavailable
 from tidings.rule import RuleSet
-from streams.processors import detect, people
-from streams.processors.detect import Batch, Idle, Outdated, Skipped
-from streams.processors.intake import prepare, without
 
 logger = logging.getLogger("tidings.worker")
 

@@ -332,9 +332,7 @@ class _Transaction:
         found: dict[Key, Row] = {}
         for part in _chunks(keys, VARIABLES // width):
             one = f"({', '.join('?' * width)})"
-            query = (
-                f'SELECT * FROM "{table.name}" WHERE ({_names(table.key_names)}) IN (VALUES {", ".join([one] * len(part))})'
-            )
+            query = f'SELECT * FROM "{table.name}" WHERE ({_names(table.key_names)}) IN (VALUES {", ".join([one] * len(part))})'
             for values in self.connection.execute(query, [value for key in part for value in key]):
                 found[tuple(values[:width])] = dict(zip(names, values, strict=True))
         return {key: found[key] for key in keys if key in found}

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from streams.stores.sqlite import SqliteStore
 from tests.contract.test_store import everything, run, sqlite
 from tidings.errors import Misconfigured
@@ -60,12 +61,14 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
     run(sqlite, tmp_path, test)
 
+
 def test_a_second_process_is_told_who_has_the_file(tmp_path: Path) -> None:
     async def test(_: Store) -> None:
         with pytest.raises(Misconfigured, match=f"in use by process {os.getpid()}"):
             await SqliteStore.open(tmp_path / "store.db")
 
     run(sqlite, tmp_path, test)
+
 
 def test_files_of_others_and_of_newer_versions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database at all, just a text that is long enough " * 20)

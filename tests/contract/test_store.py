@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from streams.stores.sqlite import SqliteStore
 from tidings.ports import (
     Delete,
@@ -83,7 +84,8 @@ def put(*rows: Row, table: str = "floors") -> Callable[[], Transaction[None]]:
 
 def everything(table: str) -> Callable[[], Transaction[list[Row]]]:
     def body() -> Transaction[list[Row]]:
-        return (yield Scan(table))
+        rows: list[Row] = yield Scan(table)
+        return rows
 
     return body
 
@@ -190,7 +192,8 @@ def test_scan_goes_on_after_a_key(make: Any, tmp_path: Path) -> None:
 
 def test_a_sequence_never_repeats_a_number(make: Any, tmp_path: Path) -> None:
     def body() -> Transaction[int]:
-        return (yield NextSeq("journal"))
+        seq: int = yield NextSeq("journal")
+        return seq
 
     async def test(store: Store) -> None:
         numbers = await asyncio.gather(*(store.run(body) for _ in range(30)))
@@ -260,7 +263,8 @@ def test_a_reader_cannot_write(make: Any, tmp_path: Path) -> None:
 
 def test_the_clock_is_the_stores(make: Any, tmp_path: Path) -> None:
     def body() -> Transaction[int]:
-        return (yield Now())
+        now: int = yield Now()
+        return now
 
     async def test(store: Store) -> None:
         assert await store.run(body) == 42
@@ -344,7 +348,7 @@ def test_any_operations_give_what_a_dictionary_gives(make: Any, tmp_path_factory
         return inside
 
     def model(part: Any, committed: dict[str, Any]) -> Any:
-        mine, seen = dict(committed), []
+        mine, seen = dict(committed), list[Any]()
         for what, name, value in part:
             if what == "put":
                 mine[name] = value

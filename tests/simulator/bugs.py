@@ -69,9 +69,10 @@ def stalled_topic_forgotten(patch: pytest.MonkeyPatch) -> None:
 
     def of_rule(rule: Any, topics: Mapping[str, int], floors: Mapping[str, int]) -> int:
         all_of_them = [topics.get(topic, NEVER) for topic in rule.topics]
-        newest = max(all_of_them)
+        newest: int = max(all_of_them)
         w = min(w for w in all_of_them if w >= newest - 20 * SECOND)
-        return max(w - rule.operator.allowed_lateness, floors.get(rule.id, NEVER))
+        allowed: int = rule.operator.allowed_lateness
+        return max(w - allowed, floors.get(rule.id, NEVER))
 
     patch.setattr(watermark, "of_rule", of_rule)
 
@@ -157,4 +158,3 @@ BUGS: tuple[Patch, ...] = (
     offset_unchecked, floor_dropped, dedupe_dropped, timer_first, late_closer_ignored, early_watermark, idle_on_return,
     stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, marked_apart,
 )  # fmt: skip
-

@@ -115,9 +115,7 @@ class History:
         self.log = SimLog(self.scheduler)
         self.watch = invariants.Watch(self)
         self.store.on_commit = self.watch.committed
-        self.provider = SimProvider(
-            self.scheduler, self.plan.chaos, self.plan.can_look_up, self.watch.first_byte
-        )
+        self.provider = SimProvider(self.scheduler, self.plan.chaos, self.plan.can_look_up, self.watch.first_byte)
         self.shops: dict[str, Shop] = {}
         self.rule_sets: dict[str, RuleSet] = {}
         self.active = self.make_rules(self.plan.shop)
@@ -190,7 +188,9 @@ class History:
             if self.random.random() < 0.2:
                 await worker.assign(self._share(process))
             await worker.step()
-            await self.scheduler.sleep(int((0.5 + self.random.random() * (8 if self.plan.theme != "twins" else 2)) * SECOND))
+            await self.scheduler.sleep(
+                int((0.5 + self.random.random() * (8 if self.plan.theme != "twins" else 2)) * SECOND)
+            )
 
     def _share(self, process: str) -> list[Partition]:
         """Return some partitions; two workers may hold the same one, as after a pause beyond the session."""
@@ -357,7 +357,9 @@ class History:
             elif self.plan.new_partition:
                 topic = self.random.choice(sorted(TOPICS.values()))
                 number = sum(1 for place in self.places() if place[0] == topic)
-                await self.store.run(detect.connect([(topic, number)], self.scheduler.clock, grace=GRACE, history="live"))
+                await self.store.run(
+                    detect.connect([(topic, number)], self.scheduler.clock, grace=GRACE, history="live")
+                )
                 self.log.partitions_[topic, number] = []
 
     async def _publisher(self) -> None:

@@ -213,7 +213,9 @@ def conservation(history: History) -> list[str]:
             faults.append(f"firing {row['firing_id'][:8]} has no run")
     for run in runs.values():
         if run["steps_due"] != by_run.get(run["run_id"], 0):
-            faults.append(f"run {run['run_id'][:8]}: {run['steps_due']} steps due, {by_run.get(run['run_id'], 0)} messages")
+            faults.append(
+                f"run {run['run_id'][:8]}: {run['steps_due']} steps due, {by_run.get(run['run_id'], 0)} messages"
+            )
         if run["open"]:
             faults.append(f"run {run['run_id'][:8]} is open at rest")
     return faults
@@ -233,7 +235,9 @@ def handed_over(history: History) -> list[str]:
             faults.append(f"{name}: handed over {times} times")
         if message.state in NEVER_TOLD and times and not _resent(history, message):
             faults.append(f"{name}: the provider has it all the same")
-    faults += [f"{message_id[:8]}: handed over, and not in the ledger" for message_id in has if message_id not in ledger]
+    faults += [
+        f"{message_id[:8]}: handed over, and not in the ledger" for message_id in has if message_id not in ledger
+    ]
     return faults
 
 

@@ -22,7 +22,9 @@ def expected(events: Sequence[Event], names: Sequence[str], *, once: bool, on_re
     unique = {event.ref: event for event in events}
     facts: set[Fact] = set()
     if "paid" in names:
-        facts |= {_fact("paid", "fired", (), event, event.occurred_at) for event in unique.values() if event.type == PAID}
+        facts |= {
+            _fact("paid", "fired", (), event, event.occurred_at) for event in unique.values() if event.type == PAID
+        }
     if "overdue" in names:
         roles = {ISSUED: "a", MOVED: "m", PAID: "c"}
         for key, history in _by(unique.values(), "invoice_id", roles).items():
@@ -59,7 +61,7 @@ class _Armed:
     due: int
 
 
-def _missing(  # noqa: C901, PLR0912 - the definition, read top to bottom
+def _missing(
     rule: str, key: str, history: list[Event], roles: dict[str, str], *, once: bool, on_repeat: str, due: Any
 ) -> set[Fact]:
     facts: set[Fact] = set()

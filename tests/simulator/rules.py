@@ -67,7 +67,7 @@ class Shop:
 def rule_set(shop: Shop) -> RuleSet:
     """Return the rule set of a shop; its hash names every choice."""
     send = (Send("email", "t", {"due": Value("due")}),)
-    paths = {kind: ("customer_id",) for kind in TOPICS}
+    paths = dict.fromkeys(TOPICS, ("customer_id",))
     common: dict[str, Any] = {
         "owner": "sim", "steps": send, "customer_paths": paths, "consent": shop.consent, "expires": shop.patience,
         "on_unknown": shop.on_unknown,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.simulator import bugs
 from tests.simulator.history import History, check, command, plan
 from tests.simulator.invariants import replayed

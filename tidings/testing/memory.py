@@ -18,7 +18,7 @@ Pause = Callable[[str], Awaitable[None]]
 OnCommit = Callable[[Mapping[str, Sequence[Row]], Mapping[str, Sequence[Key]]], None]
 
 
-class Deadlock(Exception):  # noqa: N818 - the field's term
+class Deadlock(Exception):
     """Transactions wait for each other; this one is rolled back and run again."""
 
 

@@ -65,7 +65,10 @@ class Checker:
     reads: set[Path] = field(default_factory=set)
     params: set[str] = field(default_factory=set)
 
-    def problem(self, node: Node, text: str, *, code: str = "R101", hint: str | None = None, warn: bool = False) -> None:
+    def problem(
+        self, node: Node, text: str, *, code: str = "R101", hint: str | None = None, warn: bool = False
+    ) -> None:
+        """Note a mistake at a node."""
         severity = "warning" if warn else "error"
         self.problems.append(Problem(code, text, node.offset, node.length, hint, severity))  # type: ignore[arg-type]
 
@@ -100,7 +103,9 @@ class Checker:
                 where = f"{'.'.join(path[:depth])} has" if depth else "the event has"
                 options = [*fields, *(() if depth else ("event", "params"))]
                 near = get_close_matches(name, options, 1)
-                self.problem(node, f"{where} no field {name!r}", hint=".".join((*path[:depth], near[0])) if near else None)
+                self.problem(
+                    node, f"{where} no field {name!r}", hint=".".join((*path[:depth], near[0])) if near else None
+                )
                 return Typed(node, "any")
             kind = fields[name].type
             nullable = (nullable or kind.nullable) and path[: depth + 1] not in known
@@ -112,7 +117,9 @@ class Checker:
     def _param(self, node: Node, path: Path) -> Typed:
         if len(path) != 2 or path[1] not in self.scope.params:  # noqa: PLR2004 - params.name
             near = get_close_matches(path[1] if len(path) > 1 else "", list(self.scope.params), 1)
-            self.problem(node, f"there is no parameter {'.'.join(path[1:])!r}", hint=f"params.{near[0]}" if near else None)
+            self.problem(
+                node, f"there is no parameter {'.'.join(path[1:])!r}", hint=f"params.{near[0]}" if near else None
+            )
             return Typed(node, "any")
         self.params.add(path[1])
         kind = self.scope.params[path[1]]
@@ -136,7 +143,14 @@ class Checker:
             self.problem(inner.node, f"{WORDS[inner.kind]} has no negative")
         self._guard(inner)
         constant = inner.constant and inner.kind == "number"
-        return Typed(node, inner.kind, inner.nullable, value=-inner.value if constant else None, constant=constant, children=(inner,))
+        return Typed(
+            node,
+            inner.kind,
+            inner.nullable,
+            value=-inner.value if constant else None,
+            constant=constant,
+            children=(inner,),
+        )
 
     def _binary(self, node: Node, known: frozenset[Path]) -> Typed:
         left_node, right_node = node.children
@@ -185,7 +199,9 @@ class Checker:
             self.problem(node, f"{WORDS[left.kind]} cannot be compared with {WORDS[right.kind]}", hint=hint)
             return
         if left.kind in ("record", "list") or (left.kind == "bool" and node.op not in ("==", "!=", "in")):
-            self.problem(node, f"{WORDS[left.kind]} has no order" if node.op not in ("==", "!=") else "records are not compared")
+            self.problem(
+                node, f"{WORDS[left.kind]} has no order" if node.op not in ("==", "!=") else "records are not compared"
+            )
         for one, other in ((left, right), (right, left)):
             if one.symbols and other.constant and other.value not in one.symbols:
                 near = get_close_matches(str(other.value), one.symbols, 1)
@@ -277,7 +293,13 @@ class Checker:
     def _guard(self, typed: Typed) -> None:
         if typed.nullable and typed.node.kind == "path":
             name = ".".join(typed.node.value)
-            self.problem(typed.node, f"{name} may be null; then this is unknown", code="R203", hint=f"has({name}) && …", warn=True)
+            self.problem(
+                typed.node,
+                f"{name} may be null; then this is unknown",
+                code="R203",
+                hint=f"has({name}) && …",
+                warn=True,
+            )
 
 
 _SAME = {(kind, op, kind): kind for kind in ("number", "duration", "money") for op in "+-"}

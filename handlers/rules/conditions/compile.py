@@ -1,5 +1,4 @@
-"""Compiles a checked condition to Python: one function that is true when it certainly holds, one when it certainly
-does not, one for its value.
+"""Compiles a checked condition to Python: functions for "certainly holds", "certainly does not", and its value.
 
 No text of a user ever becomes source: names go through `repr`, every other value through a tuple of constants.
 """
@@ -28,7 +27,7 @@ NAMES = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 INVERSE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
 
 
-class TooComplex(Exception):  # noqa: N818 - the expression is
+class TooComplex(Exception):
     """The generated code would be too large."""
 
 

@@ -71,14 +71,16 @@ class _Interpreter:
         for part in parts:
             if part.value is None:
                 return f"{part.source} is null"
-        currencies = [part.value["currency"] for part in parts if isinstance(part.value, Mapping) and "currency" in part.value]
+        currencies = [
+            part.value["currency"] for part in parts if isinstance(part.value, Mapping) and "currency" in part.value
+        ]
         if len(set(currencies)) > 1:
             return f"{currencies[0]} and {currencies[1]} are not compared"
         if parts and parts[-1].value == 0:
             return f"{parts[-1].source} is zero"
         return "it cannot be known"
 
-    def _value(self, tree: Typed, found: list[Any]) -> Any:  # noqa: C901 - one case a kind of node
+    def _value(self, tree: Typed, found: list[Any]) -> Any:  # noqa: PLR0911 - one line for each kind of node
         node = tree.node
         match node.kind, node.op:
             case "unary", "!":
@@ -128,7 +130,11 @@ def render_value(value: Any, kind: str = "") -> str:
         return f"{text}{f'.{rest:06d}'.rstrip('0') if rest else ''}Z"
     if kind == "duration":
         return render_duration(value)
-    if isinstance(value, Mapping) and set(value) == {"amount_minor", "currency"} and isinstance(value["amount_minor"], int):
+    if (
+        isinstance(value, Mapping)
+        and set(value) == {"amount_minor", "currency"}
+        and isinstance(value["amount_minor"], int)
+    ):
         return major_text(value)
     if isinstance(value, Fraction):
         return f"{float(value):.6g}"

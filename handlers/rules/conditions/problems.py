@@ -18,7 +18,7 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
 
-class Refused(Exception):  # noqa: N818 - the expression is
+class Refused(Exception):
     """Raised inside the parser at the first mistake from which it cannot go on."""
 
     def __init__(self, problem: Problem) -> None:

@@ -46,6 +46,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """A piece of source."""
+
     kind: str
     text: str
     offset: int
@@ -136,7 +138,9 @@ class _Parser:
     def unexpected(self, wanted: str) -> None:
         token = self.next
         found = "the expression ends" if token.kind == "end" else f"found {token.text!r}"
-        raise Refused(Problem("R101", f"{wanted}; {found}", token.offset, max(1, len(token.text)), WORDS.get(token.text)))
+        raise Refused(
+            Problem("R101", f"{wanted}; {found}", token.offset, max(1, len(token.text)), WORDS.get(token.text))
+        )
 
     def expect_end(self) -> None:
         if self.next.kind != "end":
@@ -175,7 +179,9 @@ class _Parser:
         while (token := self.take(*LEVELS[level])) is not None:
             chain += 1
             if level == 2 and chain > 1:  # noqa: PLR2004 - the level of comparisons
-                raise Refused(Problem("R101", "comparisons do not chain; join them with &&", token.offset, len(token.text)))
+                raise Refused(
+                    Problem("R101", "comparisons do not chain; join them with &&", token.offset, len(token.text))
+                )
             right = self.level(level + 1, depth)
             left = self.node("binary", start, op=token.text, children=(left, right))
             self.deeper(depth + chain)
@@ -203,7 +209,9 @@ class _Parser:
             elif found.kind == "path":
                 found = self.node("path", start, value=(*found.value, name.text))
             else:
-                raise Refused(Problem("R101", "only events, records and params have fields", name.offset, len(name.text)))
+                raise Refused(
+                    Problem("R101", "only events, records and params have fields", name.offset, len(name.text))
+                )
         return found
 
     def arguments(self, close: str, depth: int) -> tuple[Node, ...]:
@@ -223,8 +231,9 @@ class _Parser:
         self.at += 1
         match token.kind:
             case "number":
-                value = Fraction(token.text)
-                return self.node("literal", start, op="number", value=int(value) if value.denominator == 1 else value)
+                number = Fraction(token.text)
+                exact = int(number) if number.denominator == 1 else number
+                return self.node("literal", start, op="number", value=exact)
             case "duration":
                 return self.node("literal", start, op="duration", value=parse_duration(token.text))
             case "text":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from tidings.unknown import UNKNOWN
@@ -35,28 +36,7 @@ def compare(op: str, left: Any, right: Any) -> Any:
     return ORDERINGS[op](left, right)
 
 
-def lt(left: Any, right: Any) -> Any:
-    return compare("<", left, right)
-
-
-def le(left: Any, right: Any) -> Any:
-    return compare("<=", left, right)
-
-
-def gt(left: Any, right: Any) -> Any:
-    return compare(">", left, right)
-
-
-def ge(left: Any, right: Any) -> Any:
-    return compare(">=", left, right)
-
-
-def eq(left: Any, right: Any) -> Any:
-    return compare("==", left, right)
-
-
-def ne(left: Any, right: Any) -> Any:
-    return compare("!=", left, right)
+lt, le, gt, ge, eq, ne = (partial(compare, op) for op in ("<", "<=", ">", ">=", "==", "!="))
 
 
 def is_null(value: Any) -> Any:
