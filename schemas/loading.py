@@ -57,10 +57,13 @@ def bundle(full_name: str, known: Mapping[str, Json] | None = None) -> Json:
 
 def _bundle(schema: Json, known: Mapping[str, Json], written: set[str], inside: tuple[str, ...]) -> Json:
     if isinstance(schema, str):
+        if schema in inside:
+            text = f"{schema} contains itself"
+            raise KeyError(text)
         if schema in PRIMITIVES or schema in written:
             return schema
-        if schema in inside or schema not in known:
-            text = f"{schema} {'contains itself' if schema in inside else 'is not defined'}"
+        if schema not in known:
+            text = f"{schema} is not defined"
             raise KeyError(text)
         written.add(schema)
         return _bundle(known[schema], known, written, (*inside, schema))
@@ -176,7 +179,7 @@ def _fields(schema: Json, named: dict[str, Type]) -> dict[str, Field]:
     return {
         field["name"]: Field(
             field["name"], type_of(field["type"], named), field.get("doc", ""), field.get("pii", "none"),
-            bool(field.get("deprecated", False)), field.get("default", NO_DEFAULT),
+            bool(field.get("deprecated", False)), field.get("default", NO_DEFAULT), field.get("example"),
         )
         for field in schema["fields"]
     }  # fmt: skip

@@ -44,6 +44,8 @@ class Field:
     deprecated: bool = False
     default: Any = NO_DEFAULT
     """What stands for the field where a producer leaves it out."""
+    example: Any = None
+    """A value as producers write it in JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import signal
 from argparse import Namespace
 from pathlib import Path
 
-from gateway.cli.shop import Shop, customers
+from gateway.cli.shop import Planned, Shop, customers
 from gateway.cli.verbs import Told, example, loaded
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
@@ -84,7 +84,7 @@ async def _play(engine: Engine, duration: float | None, seed: int, stop: asyncio
     began = asyncio.get_running_loop().time()
     active = None if duration is None else max(duration - REST, duration / 3)
     shop = Shop(seed, f"{wall_clock() // SECOND:x}")
-    planned: list[tuple[float, int, object]] = []
+    planned: list[tuple[float, int, Planned]] = []
     next_story, number = 0.0, 0
     broken = False
     while not stop.is_set():

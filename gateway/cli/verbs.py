@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from handlers.rules.load import Loaded, load
@@ -126,9 +128,29 @@ def contracts_show(name: str) -> int:
 def contracts_check() -> int:
     """`tidings contracts check`."""
     from schemas import gate
+    from schemas.generate import stale
+    from streams.contract_proofs import prove
 
-    findings = gate.check()
-    for finding in findings:
-        print(finding)
-    print(f"{len(contracts().by_type)} contracts: " + (f"{len(findings)} findings" if findings else "in order"))
-    return 1 if findings else 0
+    catalogue = gate.read()
+    stages: list[tuple[str, str | None, Callable[[], list[gate.Finding]]]] = [
+        ("shape", None, lambda: gate.lint(catalogue)),
+        ("breaking changes", "avro", lambda: gate.breaking(catalogue)),
+        ("lock", None, lambda: gate.lock(catalogue)),
+        ("proofs and examples", None, lambda: prove(contracts())),
+        ("generated models", "datamodel_code_generator", lambda: stale(catalogue)),
+    ]
+    count = 0
+    for name, package, stage in stages:
+        if package is not None and find_spec(package) is None:
+            print(f"{name}: NOT CHECKED, the package {package!r} is not installed (it belongs to the group 'dev')")
+            continue
+        found = stage()
+        for finding in found:
+            print(finding)
+        count += len(found)
+        print(f"{name}: " + (f"{len(found)} findings" if found else "in order"))
+        if found and name == "shape":
+            # What does not read as a contract cannot be compared with anything.
+            break
+    print(f"{len(catalogue.lock)} contracts: " + (f"{count} findings" if count else "in order"))
+    return 1 if count else 0
