@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from streams.processors.detect import Batch, Refused
-from tidings.errors import BadContract
+from tidings.errors import BadContract, Refusal
 from tidings.event import MINUTE, Event, Micros
 from tidings.journal import Span
 from tidings.log import Decoder, LogRecord, Partition
@@ -46,12 +46,13 @@ def _read(record: LogRecord, decode: Decoder) -> tuple[Event | None, Refused | N
         return None, Refused(record, str(fault.reason), fault.detail, fault.schema_id)
     if event.occurred_at > record.appended_at + MAX_CLOCK_SKEW:
         ahead = (event.occurred_at - record.appended_at) / 1_000_000
-        return None, Refused(record, "time_in_future", f"occurred_at lies {ahead:.1f} s after the append time")
+        return None, Refused(
+            record, str(Refusal.TIME_IN_FUTURE), f"occurred_at lies {ahead:.1f} s after the append time"
+        )
     return event, None
 
 
-def without(batch: Batch, record: LogRecord, detail: str) -> Batch:
-    """Return a batch of one record in which that record is set aside as `internal_error`."""
-    (span,) = batch.spans
-    fault = Refused(record, "internal_error", detail)
-    return Batch((Span(span.topic, span.partition, span.start, span.end, (record.offset,)),), (), (fault,))
+def set_aside(record: LogRecord, start: int, detail: str) -> Batch:
+    """Return a batch of one record, which follows `start`, and is set aside as `internal_error`."""
+    span = Span(record.topic, record.partition, start, record.offset + 1, (record.offset,))
+    return Batch((span,), (), (Refused(record, str(Refusal.INTERNAL_ERROR), detail),))

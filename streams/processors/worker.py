@@ -7,12 +7,13 @@ single record is found, which goes to the dead letters as `internal_error`; the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streams.processors import detect, people
 from streams.processors.detect import Batch, Idle, Outdated, Skipped
-from streams.processors.intake import prepare, without
+from streams.processors.intake import prepare, set_aside
 from tidings.event import Micros
 from tidings.log import Decoder, Fetched, Log, LogRecord, Partition
 from tidings.ports import Runtime, Store, StoreUnavailable
@@ -25,6 +26,33 @@ Observe = Callable[[object], None]
 
 def _unobserved(_: object) -> None:
     """Nobody watches."""
+
+
+async def in_halves(
+    records: Sequence[LogRecord],
+    starts: Mapping[Partition, int],
+    decode: Decoder,
+    apply: Callable[[Batch], Awaitable[None]],
+) -> None:
+    """Apply records as one batch; where our own code fails, in halves, until the one that does it is set aside."""
+    try:
+        await apply(prepare(records, starts, decode))
+    except StoreUnavailable:
+        raise
+    except Exception as fault:
+        record = records[0]
+        if len(records) > 1:
+            half = len(records) // 2
+            await in_halves(records[:half], starts, decode, apply)
+            ends = {**starts, **{(r.topic, r.partition): r.offset + 1 for r in records[:half]}}
+            await in_halves(records[half:], ends, decode, apply)
+            return
+        place = (record.topic, record.partition)
+        # Type and line only: the text of an exception may hold what the record holds.
+        frame = traceback.extract_tb(fault.__traceback__)[-1]
+        where = f"{frame.filename}:{frame.lineno}"
+        logger.error("internal_error at %s[%d]@%d: %s in %s", *place, record.offset, type(fault).__name__, where)  # noqa: TRY400
+        await apply(set_aside(record, starts[place], f"{type(fault).__name__}: {fault}"))
 
 
 @dataclass
@@ -68,21 +96,7 @@ class Worker:
 
     async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:
         """Decide a batch; halve it where our own code fails."""
-        batch = prepare(records, starts, self.decode)
-        try:
-            await self._detect(batch)
-        except StoreUnavailable:
-            raise
-        except Exception as fault:
-            if len(records) > 1:
-                half = len(records) // 2
-                await self.apply(records[:half], starts)
-                ends = {**starts, **{(r.topic, r.partition): r.offset + 1 for r in records[:half]}}
-                await self.apply(records[half:], ends)
-                return
-            place = f"{records[0].topic}[{records[0].partition}]@{records[0].offset}"
-            logger.exception("internal_error at %s", place)
-            await self._detect(without(batch, records[0], f"{type(fault).__name__}: {fault}"))
+        await in_halves(records, starts, self.decode, self._detect)
 
     async def tick(self) -> bool:
         """Run the timers and buffers that W has reached."""
@@ -154,20 +168,10 @@ class PeopleReader:
 
     async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:
         """Project records, halving where our own code fails."""
-        batch = prepare(records, starts, self.decode)
-        try:
-            done = await self.store.run(people.project(batch), urgent=True)
-        except StoreUnavailable:
-            raise
-        except Exception as fault:
-            if len(records) > 1:
-                half = len(records) // 2
-                await self.apply(records[:half], starts)
-                ends = {**starts, **{(r.topic, r.partition): r.offset + 1 for r in records[:half]}}
-                await self.apply(records[half:], ends)
-                return
-            logger.exception("internal_error while projecting a customer event")
-            done = await self.store.run(people.project(without(batch, records[0], f"{type(fault).__name__}: {fault}")))
+        await in_halves(records, starts, self.decode, self._project)
+
+    async def _project(self, batch: Batch) -> None:
+        done = await self.store.run(people.project(batch), urgent=True)
         if isinstance(done, Skipped):
             self.positions.update({p: max(0, at) for p, at in done.positions.items() if p in self.positions})
         else:
