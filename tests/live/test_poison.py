@@ -104,7 +104,7 @@ class Trap(dict[str, Any]):
 
 
 @pytest.mark.parametrize("where", ["decoding", "deciding"])
-def test_a_record_on_which_our_own_code_fails_is_found_and_set_aside(tmp_path, caplog, where):
+def test_a_record_on_which_our_own_code_fails_is_found_and_set_aside(tmp_path, caplog, monkeypatch, where):
     async def story():
         shelf = Shelf()
         async with engines.engine(tmp_path / "t.db", shelf) as running:
@@ -119,7 +119,7 @@ def test_a_record_on_which_our_own_code_fails_is_found_and_set_aside(tmp_path, c
                     object.__setattr__(event, "data", Trap())
                 return event
 
-            running.codec.decode = hurt
+            monkeypatch.setattr(running.codec, "decode", hurt)
             await running.log.append([Append(TOPIC, *good(f"p-{number}")) for number in range(60)])
             with caplog.at_level(logging.ERROR):
                 await running.start()
