@@ -105,6 +105,7 @@ class Engine:
     observe: Observe = lambda _: None
     pace: Pace = field(default_factory=Pace)
     concurrency: int = 16
+    batch_limit: int = 500
     name: str = "embedded"
 
     async def __aenter__(self) -> Self:
@@ -158,7 +159,7 @@ class Engine:
         runtime = RealRuntime(self.clock)
         observe = self._watched
         self.worker = Worker(
-            self.store, self.log, runtime, self.codec.decode, self.rules, self.book.get, 0, observe=observe
+            self.store, self.log, runtime, self.codec.decode, self.rules, self.book.get, 0, self.batch_limit, observe
         )
         self.reader = PeopleReader(self.store, self.log, self.codec.decode, observe=observe)
         self.deliverer = Deliverer(
