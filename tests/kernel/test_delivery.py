@@ -1,0 +1,145 @@
+"""Delivery as a state machine: every outcome has its place, and nothing unknown is taken for unsent."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.kernel.test_gates import ADA, MESSAGE, NOW
+from tidings import delivery
+from tidings.delivery import FIRST_BYTE, Pace
+from tidings.dispatch import Heard
+from tidings.event import SECOND
+from tidings.gates import World
+from tidings.ports import Outcome
+from tidings.reasons import MessageState, Reason
+
+PACE = Pace()
+S = MessageState
+CLAIMED = replace(MESSAGE, state=S.CLAIMED, owner="d", due_at=NOW + PACE.lease)
+SENDING = replace(MESSAGE, state=S.SENDING, owner="d", due_at=NOW + PACE.lease, attempt=1)
+UNKNOWN = replace(MESSAGE, state=S.UNKNOWN, due_at=NOW, attempt=1)
+
+
+def test_only_what_is_pending_and_due_is_claimed():
+    assert delivery.claim(MESSAGE, "d", NOW, PACE) == CLAIMED
+    assert delivery.claim(replace(MESSAGE, due_at=NOW + 1), "d", NOW, PACE) is None
+    for state in set(S) - {S.PENDING}:
+        assert delivery.claim(replace(MESSAGE, state=state), "d", NOW, PACE) is None
+
+
+@pytest.mark.parametrize("change", [
+    {"owner": "other"}, {"rev": 1}, {"due_at": NOW}, {"state": S.PENDING}, {"state": S.SENDING},
+], ids=str)  # fmt: skip
+def test_an_intent_needs_the_claim_the_lease_and_the_revision(change):
+    assert delivery.is_mine(CLAIMED, "d", 0, NOW)
+    assert not delivery.is_mine(replace(CLAIMED, **change), "d", 0, NOW)
+    assert not delivery.is_mine(None, "d", 0, NOW)
+
+
+def heard(seq: int, kind: str) -> Heard:
+    return Heard(seq, kind, "f", 0, "overdue", NOW, ())
+
+
+def test_an_intent_says_until_when_the_first_byte_may_leave_and_what_it_has_seen():
+    found = delivery.intend(CLAIMED, ADA, [heard(7, "updated")], World(), NOW, PACE)
+    assert (found.state, found.attempt, found.start_by, found.seen) == (S.SENDING, 1, NOW + FIRST_BYTE, 7)
+    assert found.body["address"] == "ada@example.org"
+    soon = delivery.intend(replace(CLAIMED, deadline=NOW + SECOND), ADA, [], World(), NOW, PACE)
+    assert soon.start_by == NOW + SECOND
+
+
+@pytest.mark.parametrize("kind", ["stopped", "resolved"])
+def test_an_intent_after_a_stop_is_none(kind):
+    found = delivery.intend(CLAIMED, ADA, [heard(7, kind)], World(), NOW, PACE)
+    assert (found.state, found.reason) == (S.CANCELLED, Reason.STOPPED)
+
+
+OUTCOMES: dict[str, tuple[Outcome, dict[str, Any]]] = {
+    "accepted": (Outcome("accepted", reference="x"), {"state": S.ACCEPTED, "reason": None}),
+    "refused for good": (Outcome("permanent"), {"state": S.FAILED, "reason": Reason.REFUSED}),
+    "surely not sent": (Outcome("not_sent"), {"state": S.PENDING, "attempt": 1}),
+    "not sent, come again in a minute": (Outcome("not_sent", retry_after=60 * SECOND), {"state": S.PENDING, "due_at": NOW + 60 * SECOND}),
+    "nobody knows": (Outcome("ambiguous"), {"state": S.UNKNOWN, "due_at": NOW + PACE.settle, "owner": None}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUTCOMES)
+def test_an_outcome_has_its_state(name):
+    outcome, expected = OUTCOMES[name]
+    found = delivery.settle_result(SENDING, 1, outcome, stopped=False, now=NOW, pace=PACE)
+    assert {word: getattr(found, word) for word in expected} == expected
+
+
+def test_what_was_stopped_meanwhile_and_surely_not_sent_is_cancelled():
+    found = delivery.settle_result(SENDING, 1, Outcome("not_sent"), stopped=True, now=NOW, pace=PACE)
+    assert (found.state, found.reason) == (S.CANCELLED, Reason.STOPPED)
+
+
+def test_after_many_attempts_it_is_given_up():
+    tired = replace(SENDING, attempt=PACE.attempts)
+    found = delivery.settle_result(tired, PACE.attempts, Outcome("not_sent"), stopped=False, now=NOW, pace=PACE)
+    assert (found.state, found.reason) == (S.FAILED, Reason.GIVEN_UP)
+
+
+@pytest.mark.parametrize("state", [state for state in S if state not in (S.SENDING, S.UNKNOWN)])
+def test_an_answer_that_comes_too_late_changes_nothing(state):
+    ended = replace(SENDING, state=state)
+    assert delivery.settle_result(ended, 1, Outcome("accepted"), stopped=False, now=NOW, pace=PACE) == ended
+
+
+def test_an_answer_to_an_older_attempt_changes_nothing():
+    again = replace(SENDING, attempt=2)
+    assert delivery.settle_result(again, 1, Outcome("accepted"), stopped=False, now=NOW, pace=PACE) == again
+
+
+def test_an_answer_settles_what_is_unknown_meanwhile():
+    found = delivery.settle_result(UNKNOWN, 1, Outcome("accepted"), stopped=False, now=NOW, pace=PACE)
+    assert found.state is S.ACCEPTED
+    assert delivery.settle_result(UNKNOWN, 1, Outcome("ambiguous"), stopped=False, now=NOW + 1, pace=PACE) == UNKNOWN
+
+
+def test_a_deliverer_that_is_gone_leaves_a_claim_behind_or_a_question():
+    late = NOW + PACE.lease
+    assert delivery.lease_over(CLAIMED, late, PACE).state is S.PENDING
+    assert delivery.lease_over(SENDING, late, PACE).state is S.UNKNOWN
+    assert delivery.lease_over(SENDING, late - 1, PACE) == SENDING
+
+
+SETTLED: list[tuple[str | None, bool, str, bool, MessageState]] = [
+    # look-up, can look up, on_unknown, stopped → state
+    ("accepted", True, "unresolved", False, S.ACCEPTED), ("accepted", True, "resend", True, S.ACCEPTED),
+    ("absent", True, "unresolved", False, S.PENDING), ("absent", True, "resend", True, S.CANCELLED),
+    (None, True, "resend", False, S.UNKNOWN), (None, False, "resend", False, S.PENDING),
+    (None, False, "resend", True, S.CANCELLED), (None, False, "unresolved", False, S.UNRESOLVED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("found", "books", "on_unknown", "stopped", "state"), SETTLED)
+def test_what_is_unknown_is_settled_by_the_books_or_by_the_rule(found, books, on_unknown, stopped, state):
+    message = replace(UNKNOWN, on_unknown=on_unknown)
+    after = delivery.reconcile(message, found, can_look_up=books, stopped=stopped, now=NOW, pace=PACE)
+    assert after.state is state
+
+
+def test_what_is_unknown_rests_before_it_is_asked_about():
+    early = replace(UNKNOWN, due_at=NOW + 1)
+    assert delivery.reconcile(early, "absent", can_look_up=True, stopped=False, now=NOW, pace=PACE) == early
+
+
+@given(st.text(max_size=8), st.integers(1, 1000))
+@settings(derandomize=True, database=None)
+def test_the_wait_before_another_attempt_is_bounded_and_the_same_in_every_run(name, attempt):
+    wait = delivery.backoff(name, attempt, PACE)
+    assert 1 <= wait <= min(PACE.retry_most, PACE.retry_least * 2 ** (attempt - 1))
+    assert wait == delivery.backoff(name, attempt, PACE)
+
+
+@given(st.integers(0, 10**12))
+@settings(derandomize=True, database=None)
+def test_no_retry_is_planned_after_the_deadline(wait):
+    found = delivery.settle_result(SENDING, 1, Outcome("not_sent", retry_after=wait), stopped=False, now=NOW, pace=PACE)
+    assert found.due_at is not None
+    assert found.due_at <= SENDING.deadline
