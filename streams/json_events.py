@@ -18,6 +18,7 @@ from tidings.event import Event, Micros
 MAX_LONG = 2**63 - 1
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 ENVELOPE = ("id", "source", "time", "type", "subject", "tenant", "correlation_id", "causation_id", "sequence", "data")
+OPTIONAL = ("subject", "correlation_id", "causation_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +76,32 @@ def _constant(word: str) -> Any:
     raise ValueError(text)
 
 
-def from_json(contract: Contract, event: Mapping[str, Any], *, tenant: str = "default") -> dict[str, Any]:
+def from_json(contract: Contract, event: Any, *, tenant: str = "default") -> dict[str, Any]:
     """Return the payload (with `meta`) of an event in plain JSON: `{id, source, time, data, subject?, …}`.
 
     Raises:
         NotAnEvent: with every mistake.
     """
+    if not isinstance(event, Mapping):
+        raise NotAnEvent([Mistake("", f"an object is needed here, not {type(event).__name__}")])
     mistakes: list[Mistake] = []
     _unknown(event, ENVELOPE, "", mistakes)
+    optional = {name: _text(event, name, mistakes) if event.get(name) is not None else None for name in OPTIONAL}
+    sequence = event.get("sequence")
+    if sequence is not None:
+        sequence = _value(sequence, Type("long"), "/sequence", mistakes)
     meta: dict[str, Any] = {
         "event_id": _text(event, "id", mistakes),
         "type": contract.type,
         "source": _text(event, "source", mistakes),
-        "subject": event.get("subject"),
+        "subject": optional["subject"],
         "occurred_at": _time(event.get("time"), "/time", mistakes),
         "recorded_at": None,
         "actor": None,
         "tenant": tenant,
-        "correlation_id": event.get("correlation_id"),
-        "causation_id": event.get("causation_id"),
-        "sequence": event.get("sequence"),
+        "correlation_id": optional["correlation_id"],
+        "causation_id": optional["causation_id"],
+        "sequence": sequence,
     }
     if event.get("tenant", tenant) != tenant:
         mistakes.append(Mistake("/tenant", f"this intake belongs to {tenant!r}"))

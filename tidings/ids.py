@@ -1,7 +1,7 @@
 """Ids that everybody can derive again: uuid5 over canonical JSON, with fixed namespaces.
 
 Nothing tunable and nothing recorded goes into an id: what is derived twice is the same row, and the primary key
-refuses it. Golden vectors in `tests/unit/tidings/test_ids.py` hold every one of them.
+refuses it. Golden vectors in `tests/kernel/test_ids.py` hold every one of them.
 """
 
 from __future__ import annotations
