@@ -26,6 +26,7 @@ from streams.stores.sqlite import SqliteStore
 from tidings import canonical
 from tidings.delivery import Pace
 from tidings.event import SECOND
+from tidings.journal import read_entry
 from tidings.message import Message
 from tidings.ports import Find, Provider, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
@@ -236,6 +237,7 @@ def totals() -> Transaction[dict[str, Any]]:
         "events": 0,
         "armed": 0,
         "untaken": 0,
+        "decided": 0,
     }
     ends = {}
     for row in (yield Scan("log_heads")):
@@ -244,6 +246,9 @@ def totals() -> Transaction[dict[str, Any]]:
     for row in (yield Scan("sources")):
         if row["reader"] == detect.READER:
             counts["untaken"] += ends.get((row["topic"], row["partition"]), 0) - row["next_offset"]
+    for row in (yield Scan("journal")):
+        # Counted from the journal, not as a difference, so that the sum can fail.
+        counts["decided"] += sum(span.end - span.start - len(span.left_out) for span in read_entry(row).spans)
     for row in (yield Scan("records")):
         counts["records"][row["kind"]] = counts["records"].get(row["kind"], 0) + 1
     for row in (yield Scan("runs")):

@@ -159,9 +159,9 @@ def summary(counts: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
     ends = ("accepted", "suppressed", "cancelled", "expired", "failed", "unresolved")
     open_count = sum(count for state, count in messages.items() if state not in ends)
     by_state = {state: messages.get(state, 0) for state in ends}
+    untaken, decided = counts["untaken"], counts["decided"]
     holds = counts["steps_due"] == sum(by_state.values()) + open_count
-    untaken = counts["untaken"]
-    decided = counts["events"] - counts["dead_letters"] - untaken
+    holds = holds and counts["events"] == decided + counts["dead_letters"] + untaken
     reasons = ", ".join(f"{number} {name}" for name, number in sorted(counts["reasons"].items()))
     terms = " + ".join(f"{number} {state}" for state, number in by_state.items())
     left = f" + {untaken} not taken yet" if untaken else ""
@@ -176,7 +176,7 @@ def summary(counts: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
     ]
     data = {
         "events": counts["events"], "decided": decided, "dead_letters": counts["dead_letters"], "not_taken": untaken,
-        "fired": fired, "stopped": stopped, "armed": counts["armed"], "steps_due": counts["steps_due"], **by_state,
-        "open": open_count, "reasons": counts["reasons"], "holds": holds,
+        "fired": fired, "stopped": stopped, "armed": counts["armed"], "steps_due": counts["steps_due"],
+        "messages": {**by_state, "open": open_count}, "reasons": counts["reasons"], "holds": holds,
     }  # fmt: skip
     return lines, data, holds
