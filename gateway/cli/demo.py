@@ -9,8 +9,9 @@ import signal
 from argparse import Namespace
 from pathlib import Path
 
+from gateway.cli.folder import example, loaded
 from gateway.cli.shop import Planned, Shop, customers
-from gateway.cli.verbs import Told, example, loaded
+from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts

@@ -13,8 +13,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.folder import example, loaded
 from gateway.cli.shop import customers
-from gateway.cli.verbs import Told, example, loaded
+from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts

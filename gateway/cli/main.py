@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
 
     demo = verbs.add_parser("demo", help="run a small shop and watch what its customers hear")
+    demo.set_defaults(run="gateway.cli.demo:demo")
     demo.add_argument(
         "--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME (20s, 2m); else Ctrl-C"
     )
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
 
     ingest = verbs.add_parser("ingest", help="turn payloads of other systems into events, decisions and messages")
+    ingest.set_defaults(run="gateway.cli.ingest:ingest")
     ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
     ingest.add_argument("--source", required=True, help="where they come from: stripe")
     ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
@@ -43,16 +46,20 @@ def parser() -> argparse.ArgumentParser:
 
     rules = verbs.add_parser("rules", help="check rules").add_subparsers(dest="action", metavar="ACTION", required=True)
     check = rules.add_parser("check", help="say everything that is wrong with a folder of rules")
+    check.set_defaults(run="gateway.cli.rules:check")
     check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
 
     contracts = verbs.add_parser("contracts", help="list and check the contracts of events")
     actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="every event type with its topic and owner")
+    listing.set_defaults(run="gateway.cli.contracts:listing")
     listing.add_argument("--json", action="store_true", help="as JSON")
     show = actions.add_parser("show", help="the fields of one event type")
+    show.set_defaults(run="gateway.cli.contracts:show")
     show.add_argument("type", help="as billing.invoice.issued")
-    actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
+    gate = actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
+    gate.set_defaults(run="gateway.cli.contracts:check")
     return top
 
 
@@ -67,11 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.verb is None:
         parser().print_help()
         return 2
-    from gateway.cli import verbs
+    return _run(arguments)
 
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the verb, whose module is imported only now."""
+    from gateway.cli.told import Told
+    from tidings.errors import Misconfigured
+    from tidings.ports import StoreUnavailable
+
+    module, _, name = arguments.run.partition(":")
+    verb: Callable[[argparse.Namespace], int] = getattr(import_module(module), name)
     try:
-        return verbs.run(arguments)
-    except verbs.Told as told:
+        return verb(arguments)
+    except (Told, Misconfigured, StoreUnavailable) as told:
         print(f"tidings: {told}", file=sys.stderr)
         return 1
     except BrokenPipeError:

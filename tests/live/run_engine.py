@@ -1,21 +1,32 @@
-"""The real engine in a process of its own, to be killed: `python -m tests.live.run_engine FILE PORT`; ends at rest."""
+"""The real engine in a process of its own, to be killed: `python -m tests.live.run_engine FILE PORT [slow]`; ends at rest."""
 
 import asyncio
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from handlers.providers.catcher import SocketCatcher
 from streams.embedded import count, wall_clock
+from streams.embedded_log import EmbeddedLog
 from tests.live import engines, kill_rules
 from tidings.delivery import Pace
 from tidings.event import SECOND
+from tidings.log import Fetched, Partition
 
 CONCURRENCY = 8
 PACE = Pace(lease=SECOND, settle=SECOND // 2, retry_least=SECOND // 5, retry_most=SECOND)
 
 
-async def run(file: Path, port: int) -> None:
+class Slowly(EmbeddedLog):
+    """A log that takes its time, so that one process does not decide everything before it can be killed."""
+
+    async def fetch(self, positions: Mapping[Partition, int], limit: int) -> Sequence[Fetched]:
+        await asyncio.sleep(0.05)
+        return await super().fetch(positions, limit)
+
+
+async def run(file: Path, port: int, *, slow: bool) -> None:
     catcher = SocketCatcher(port, wall_clock)
     async with engines.engine(
         file,
@@ -24,9 +35,11 @@ async def run(file: Path, port: int) -> None:
         kill_rules.TEMPLATES,
         pace=PACE,
         concurrency=CONCURRENCY,
-        batch_limit=10,
+        batch_limit=3 if slow else 200,
         name=f"engine-{os.getpid()}",
     ) as running:
+        if slow:
+            running.log = Slowly(running.store)
         await running.start()
         while not await finished(running):
             running.check()
@@ -41,4 +54,4 @@ async def finished(running) -> bool:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), slow="slow" in sys.argv))

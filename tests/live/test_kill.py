@@ -134,7 +134,7 @@ def test_a_process_that_is_killed_loses_nothing_and_repeats_only_what_nobody_kne
 def kill_one(file: Path, port: int, chance: Random):
     """Start the engine, kill it in the middle of its work; return whether the kill counts."""
     before = offsets(file)
-    with python("tests.live.run_engine", file, port) as process:
+    with python("tests.live.run_engine", file, port, "slow") as process:
         limit = time.monotonic() + 60
         while time.monotonic() < limit:
             assert process.poll() is None, "the engine ended by itself: the log is too short for so many kills"

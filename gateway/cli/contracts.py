@@ -1,0 +1,75 @@
+"""`tidings contracts`: what events are, and the gate that every change of them passes."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.util import find_spec
+
+from gateway.cli.told import Told
+from schemas import contracts
+
+
+def listing(arguments: Namespace) -> int:
+    """`tidings contracts list`."""
+    known = sorted(contracts().by_type.values(), key=lambda one: one.type)
+    if arguments.json:
+        rows = [{"type": c.type, "topic": c.topic, "version": c.version, "owner": c.owner, "doc": c.doc} for c in known]
+        print(json.dumps(rows, indent=1))
+        return 0
+    width = max(len(contract.type) for contract in known)
+    for contract in known:
+        print(f"{contract.type:{width}}  {contract.owner:16}  {contract.doc}")
+    return 0
+
+
+def show(arguments: Namespace) -> int:
+    """`tidings contracts show TYPE`."""
+    known = contracts().by_type
+    name = arguments.type
+    contract = known.get(name)
+    if contract is None:
+        near = get_close_matches(name, list(known), 1)
+        raise Told(f"there is no event contract {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    print(f"{contract.type}  {contract.doc}")
+    print(
+        f"  topic {contract.topic}, key {'.'.join(contract.key)}, owner {contract.owner}, schema id {contract.schema_id}"
+    )
+    for field in contract.fields.values():
+        kind = field.type.kind + ("?" if field.type.nullable else "")
+        mark = "" if field.pii == "none" else f" ({field.pii})"
+        print(f"  {field.name:18} {kind:11} {field.doc}{mark}")
+    return 0
+
+
+def check(_: Namespace) -> int:
+    """`tidings contracts check`."""
+    from schemas import gate
+    from schemas.generate import stale
+    from streams.contract_proofs import prove
+
+    catalogue = gate.read()
+    stages: list[tuple[str, str | None, Callable[[], list[gate.Finding]]]] = [
+        ("shape", None, lambda: gate.lint(catalogue)),
+        ("breaking changes", "avro", lambda: gate.breaking(catalogue)),
+        ("lock", None, lambda: gate.lock(catalogue)),
+        ("proofs and examples", None, lambda: prove(contracts())),
+        ("generated models", "datamodel_code_generator", lambda: stale(catalogue)),
+    ]
+    count = 0
+    for name, package, stage in stages:
+        if package is not None and find_spec(package) is None:
+            print(f"{name}: NOT CHECKED, the package {package!r} is not installed (it belongs to the group 'dev')")
+            continue
+        found = stage()
+        for finding in found:
+            print(finding)
+        count += len(found)
+        print(f"{name}: " + (f"{len(found)} findings" if found else "in order"))
+        if found and name == "shape":
+            # What does not read as a contract cannot be compared with anything.
+            break
+    print(f"{len(catalogue.lock)} contracts: " + (f"{count} findings" if count else "in order"))
+    return 1 if count else 0

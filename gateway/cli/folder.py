@@ -1,0 +1,46 @@
+"""Folders of rules and templates, as operations teams keep them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from gateway.cli.told import Told
+from handlers.rules.load import Loaded, load
+from schemas import contracts
+
+MAX_FILE = 1024 * 1024
+
+
+def example() -> Path:
+    """Return the folder of the example shop: in a wheel inside `gateway`, in a checkout at its top."""
+    for folder in (Path(str(files("gateway"))) / "examples" / "shop", Path(__file__).parents[2] / "examples" / "shop"):
+        if folder.is_dir():
+            return folder
+    raise Told("the example shop is not installed")
+
+
+def read_rules(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the rule files and templates below a folder."""
+    if not (folder / "rules").is_dir():
+        raise Told(f"{folder} has no folder 'rules'")
+    rules = {}
+    for path in sorted((folder / "rules").rglob("*.yaml")):
+        if path.stat().st_size > MAX_FILE:
+            raise Told(f"{path} is larger than {MAX_FILE} bytes")
+        rules[path.relative_to(folder).as_posix()] = path.read_bytes()
+    texts = {}
+    for path in sorted((folder / "templates").rglob("*.txt")):
+        try:
+            texts[path.relative_to(folder / "templates").with_suffix("").as_posix()] = path.read_text("utf-8")
+        except UnicodeDecodeError as fault:
+            raise Told(f"{path}: byte {fault.start} is not UTF-8") from fault
+    if not rules:
+        raise Told(f"{folder / 'rules'} holds no *.yaml")
+    return rules, texts
+
+
+def loaded(folder: Path) -> tuple[Loaded, dict[str, bytes], dict[str, str]]:
+    """Load the rules below a folder."""
+    rules, texts = read_rules(folder)
+    return load(rules, texts, contracts().by_type), rules, texts
