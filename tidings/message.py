@@ -66,6 +66,8 @@ class Message:
     rev: int = 0
     owner: str | None = None
     attempt: int = 0
+    receipt: str | None = None
+    """What the provider says of it since (`tidings.receipts`)."""
 
     @property
     def is_open(self) -> bool:
@@ -91,7 +93,7 @@ def read_message(row: Row) -> Message:
         row["message_id"], row["tenant"], row["recipient"], row["run_id"], row["firing_id"], row["rule"], row["role"],
         row["step"], row["channel"], MessageState(row["state"]), row["created_at"], row["deadline"], row["on_unknown"],
         canonical.loads(row["body"]), row["reason"], row["due_at"], row["start_by"], row["seen"], row["rev"],
-        row["owner"], row["attempt"],
+        row["owner"], row["attempt"], row["receipt"],
     )  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def message_row(message: Message) -> Row:
         "reason": None if message.reason is None else str(message.reason), "open": 1 if message.is_open else None,
         "due_at": message.due_at, "created_at": message.created_at, "deadline": message.deadline,
         "start_by": message.start_by, "seen": message.seen, "rev": message.rev, "owner": message.owner,
-        "attempt": message.attempt, "on_unknown": message.on_unknown, "body": canonical.dumps(message.body),
+        "attempt": message.attempt, "on_unknown": message.on_unknown, "receipt": message.receipt, "body": canonical.dumps(message.body),
     }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ MESSAGES = _table(
     1,
     "message_id:text tenant:text recipient:text run_id:text firing_id:text rule:text role:text step:int channel:text "
     "state:text reason:text? open:int? due_at:int? created_at:int deadline:int start_by:int? seen:int rev:int "
-    "owner:text? attempt:int on_unknown:text body:bytes",
+    "owner:text? attempt:int on_unknown:text receipt:text? body:bytes",
     by_work="state due_at",
     by_recipient="tenant recipient open",
     by_run="run_id step",
@@ -122,6 +122,7 @@ ATTEMPTS = _table(
     "message_id:text no:int provider:text owner:text intent_at:int start_by:int seen:int asked:bytes outcome:text? "
     "ended_at:int? first_byte_at:int? detail:text",
 )
+RECEIPTS = _table("receipts", 2, "message_id:text provider_id:text receipt:text at:int received_at:int detail:text")
 KILLS = _table("kills", 1, "scope:text state:text at:int by:text")
 OUTBOX = _table(
     "outbox", 1, "id:text tenant:text topic:text key:text body:bytes unpublished:int?", by_open="unpublished"
@@ -131,7 +132,7 @@ TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, KILLS, OUTBOX,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX,
     )
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from streams.processors import deliver, detect, people
 from streams.processors.deliverer import Deliverer
+from streams.processors.receipts import record_receipt
 from streams.processors.worker import PeopleReader, Worker
 from tests.simulator import invariants
 from tests.simulator.rules import ISSUED, MOVED, PAID, PEOPLE, PING, TOPICS, Shop, rule_set
@@ -21,6 +22,7 @@ from tidings import ids
 from tidings.delivery import Pace
 from tidings.event import DAY, SECOND, Event
 from tidings.log import Partition
+from tidings.receipts import Receipt
 from tidings.rule import RuleSet
 from tidings.testing.memory import MemoryStore
 
@@ -116,6 +118,8 @@ class History:
         self.watch = invariants.Watch(self)
         self.store.on_commit = self.watch.committed
         self.provider = SimProvider(self.scheduler, self.plan.chaos, self.plan.can_look_up, self.watch.first_byte)
+        self.provider.on_accepted = self._report
+        self.receipts = Random(self.plan.seed)
         self.shops: dict[str, Shop] = {}
         self.rule_sets: dict[str, RuleSet] = {}
         self.active = self.make_rules(self.plan.shop)
@@ -335,6 +339,19 @@ class History:
         """Hear that a message about somebody is about to leave."""
         if self.plan.theme == "doubt" and not self.quiet and self.random.random() < 0.7:
             self.scheduler.spawn(self._hesitate(recipient.removeprefix("customer:")), "doubt", "world")
+
+    def _report(self, message_id: str) -> None:
+        """Let the provider say more about some messages: later, out of order, and some of it twice."""
+        chance = self.receipts
+        if chance.random() < 0.3:
+            said = chance.sample(list(Receipt), chance.randint(1, 3))
+            for number, receipt in enumerate([*said, *said[:1]]):
+                name, wait = f"r{number % len(said)}", int(chance.random() * 90 * SECOND)
+                self.scheduler.spawn(self._receipt(message_id, name, receipt, wait), "receipt", "world")
+
+    async def _receipt(self, message_id: str, name: str, receipt: Receipt, wait: int) -> None:
+        await self.scheduler.sleep(wait)
+        await self.store.run(record_receipt(message_id, name, receipt, self.scheduler.clock))
 
     def _tell(self, kind: str, data: dict[str, Any]) -> None:
         self.log.append(PEOPLE[kind], 0, self._event(kind, self.scheduler.clock, data))

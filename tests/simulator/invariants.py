@@ -15,6 +15,7 @@ from tidings.message import Message, read_message
 from tidings.person import read_person
 from tidings.ports import Key, Outgoing, Row
 from tidings.reasons import MessageState
+from tidings.receipts import RANK, Receipt
 from tidings.replay import Replay
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def at_rest(history: History) -> list[str]:
         *buffers(history),
         *conservation(history),
         *handed_over(history),
+        *receipts(history),
     ]
 
 
@@ -238,6 +240,20 @@ def handed_over(history: History) -> list[str]:
     faults += [
         f"{message_id[:8]}: handed over, and not in the ledger" for message_id in has if message_id not in ledger
     ]
+    return faults
+
+
+def receipts(history: History) -> list[str]:
+    """Compare each message with the highest of its receipts; a receipt leaves nothing unknown behind."""
+    faults = []
+    said: dict[str, int] = {}
+    for row in history.store.rows("receipts"):
+        said[row["message_id"]] = max(said.get(row["message_id"], -1), RANK[Receipt(row["receipt"])])
+    for message in messages_of(history.store):
+        rank = said.get(message.message_id)
+        shown = None if message.receipt is None else RANK[Receipt(message.receipt)]
+        if message.state is MessageState.ACCEPTED and rank != shown:
+            faults.append(f"{message.message_id[:8]} shows {message.receipt}, and its receipts say otherwise")
     return faults
 
 

@@ -88,6 +88,7 @@ class SimProvider:
     can_look_up: bool
     on_first_byte: Any
     name: str = "sim"
+    on_accepted: Any = lambda message_id: None
     lag: int = 20 * SECOND
     accepted: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """By message: (attempt, when)."""
@@ -109,6 +110,7 @@ class SimProvider:
         if kind == "lost_body":
             return Outcome("ambiguous", first_byte_at=first)
         self.accepted.setdefault(outgoing.message_id, []).append((outgoing.attempt, self.scheduler.clock))
+        self.on_accepted(outgoing.message_id)
         if random.random() < 0.3:
             await self.scheduler.sleep(int(random.random() * 5 * SECOND))
         if kind == "lost_answer":
