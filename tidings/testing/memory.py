@@ -7,6 +7,7 @@ goes on, and may close the coroutine, which is a crash: nothing is committed, ev
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from tidings import ports
@@ -82,7 +83,7 @@ class MemoryStore:
                     break
                 if pause is not None:
                     await pause(_label(op))
-                while (holder := transaction.blocked_by(op)) is not None:
+                while type(op) not in READS and (holder := transaction.blocked_by(op)) is not None:
                     transaction.waits_for(holder)
                     if pause is None:
                         text = f"{_label(op)} waits for another transaction, and nobody else can run"
@@ -101,8 +102,22 @@ class MemoryStore:
         return result  # type: ignore[no-any-return]
 
 
+READS = frozenset({ports.Read, ports.Find, ports.Scan, ports.Now})
+"""Operations that nothing blocks."""
+
+
+@cache
+def _word(kind: type, name: str) -> str:
+    return f"{kind.__name__.lower()}:{name}"
+
+
 def _label(op: Op) -> str:
-    return f"{type(op).__name__.lower()}:{getattr(op, 'table', '') or getattr(op, 'name', '')}"
+    return _word(type(op), getattr(op, "table", "") or getattr(op, "name", ""))
+
+
+@cache
+def _columns_of(table: str, index: str) -> tuple[str, ...]:
+    return next(one.columns for one in TABLES[table].indexes if one.name == index)
 
 
 class _Transaction:
@@ -182,12 +197,14 @@ class _Transaction:
         return {key: row for key in op.keys if (row := self._get(op.table, key)) is not None}
 
     def _find(self, op: ports.Find) -> list[Row]:
-        columns = next(index.columns for index in TABLES[op.table].indexes if index.name == op.index)
-        equals = tuple(zip(columns, op.equals, strict=False))
+        columns = _columns_of(op.table, op.index)
+        first, wanted = columns[0], op.equals[0] if op.equals else None
+        equals = tuple(zip(columns[1:], op.equals[1:], strict=False))
         bound = columns[len(op.equals)] if len(op.equals) < len(columns) else None
         found = []
         for key, row in self._visible(op.table):
-            if any(row[name] != value for name, value in equals):
+            # Most rows fail here; what is asked for is asked often.
+            if (op.equals and row[first] != wanted) or (equals and any(row[name] != value for name, value in equals)):
                 continue
             if bound is not None and (row[bound] is None or (op.upto is not None and row[bound] > op.upto)):
                 continue
