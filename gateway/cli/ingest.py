@@ -20,15 +20,21 @@ from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams.embedded import Engine, count
+from streams.embedded_log import Append
 from streams.json_events import TIME, NotAnEvent, from_json, micros, parse_json
 from streams.processors.detect import Refused, dead_letter
-from streams.sources import stripe
+from streams.sources import cloudevents, debezium, shopify, stripe
+from streams.sources.foreign import Foreign
+from streams.sources.mapping import SourceMap
+from streams.sources.mapping import load as load_mapping
 from tidings.errors import BadContract, Refusal
 from tidings.event import DAY
 from tidings.log import LogRecord
 from tidings.ports import Insert, NextSeq, Transaction
 
-SOURCES: dict[str, Callable[[Any], list[tuple[str, dict[str, Any]]]]] = {"stripe": stripe.to_events}
+READERS: dict[str, Callable[[Any, int], list[Foreign]]] = {
+    "cloudevents": cloudevents.read, "debezium": debezium.read, "shopify": shopify.read, "stripe": stripe.read,
+}  # fmt: skip
 MAX_FILE = 1024 * 1024
 PATIENCE = 15.0
 """Seconds to wait for the end of what was begun."""
@@ -36,10 +42,11 @@ PATIENCE = 15.0
 
 def ingest(arguments: Namespace) -> int:
     """Run the verb; 0 if every payload became an event, 1 if one went to the dead letters."""
-    if arguments.source not in SOURCES:
-        near = get_close_matches(arguments.source, SOURCES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; built so far: {', '.join(SOURCES)}"
+    if arguments.source not in READERS:
+        near = get_close_matches(arguments.source, READERS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(READERS)}"
         raise Told(f"there is no source {arguments.source!r}{hint}")
+    mapped(arguments.mapping)
     clock = reference(arguments.now)
     payloads = [(path, read(path)) for path in arguments.files]
     if arguments.data is not None:
@@ -74,6 +81,15 @@ def read(path: Path) -> bytes:
     return raw
 
 
+def mapped(file: Path | None) -> SourceMap:
+    """Return the declared mapping, by default that of the example."""
+    path = example() / "sources.yaml" if file is None else file
+    found, diagnostics = load_mapping(read(path), contracts().by_type, path.name)
+    if found is None:
+        raise Told(f"{path} has mistakes:\n" + "\n".join(str(one) for one in diagnostics))
+    return found
+
+
 async def _ingest(
     arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: Callable[[], int], folder: Path
 ) -> int:
@@ -88,8 +104,9 @@ async def _ingest(
         # The demonstration's customers, as if they had been known for a day; repeats change nothing.
         for kind, event in customers(example(), clock() // DAY * DAY - DAY):
             await engine.publish(kind, from_json(contracts().by_type[kind], event))
+        mapping = mapped(arguments.mapping)
         for path, raw in payloads:
-            refused += await _one(engine, watch, arguments.source, path, raw)
+            refused += await _one(engine, watch, mapping, arguments.source, path, raw)
         await engine.start()
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and not await engine.at_rest():
@@ -102,16 +119,21 @@ async def _ingest(
     return 0 if holds and not refused else 1
 
 
-async def _one(engine: Engine, watch: Watch, source: str, path: Path, raw: bytes) -> int:
-    """Publish one payload; 1 where it went to the dead letters."""
+async def _one(engine: Engine, watch: Watch, mapping: SourceMap, source: str, path: Path, raw: bytes) -> int:
+    """Publish one payload, all its events or none; 1 where it went to the dead letters."""
+    known = engine.contracts.by_type
     try:
-        for kind, event in SOURCES[source](parse_json(raw)):
-            await engine.publish(kind, from_json(engine.contracts.by_type[kind], event))
+        records = READERS[source](parse_json(raw), engine.clock())
+        events = [event for record in records for event in mapping.to_events(source, record)]
+        payloads = [(kind, from_json(known[kind], event)) for kind, event in events]
+        appends = [Append(known[kind].topic, *engine.codec.encode(kind, payload)) for kind, payload in payloads]
     except NotAnEvent as fault:
         return await _refuse(engine, watch, source, path, raw, Refusal.BAD_VALUE, str(fault))
     except BadContract as fault:
         return await _refuse(engine, watch, source, path, raw, fault.reason, fault.detail)
-    watch.say("taken", f"{path.name} as {kind}", file=path.name, type=kind)
+    await engine.log.append(appends)
+    kinds = [kind for kind, _ in events]
+    watch.say("taken", f"{path.name} as {', '.join(kinds)}", file=path.name, types=kinds)
     return 0
 
 

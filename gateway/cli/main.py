@@ -39,7 +39,10 @@ def parser() -> argparse.ArgumentParser:
     ingest = verbs.add_parser("ingest", help="turn payloads of other systems into events, decisions and messages")
     ingest.set_defaults(run="gateway.cli.ingest:ingest")
     ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
-    ingest.add_argument("--source", required=True, help="where they come from: stripe")
+    ingest.add_argument("--source", required=True, help="cloudevents, debezium, shopify or stripe")
+    ingest.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="which type becomes which event (else the example)"
+    )
     ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
     ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (else it is thrown away)")
     ingest.add_argument("--json", action="store_true", help="one JSON object a line")

@@ -1,6 +1,6 @@
-"""Stripe: webhook payloads of API events to events of ours.
+"""Stripe: webhook payloads of API events. A change carries only the former values of what changed.
 
-Amounts of Stripe are in the smallest unit already. Their customers are foreign: `stripe:cus_…` until linked.
+`previous_attributes` laid over the object gives the whole former object, as everything else is as it was.
 """
 
 from __future__ import annotations
@@ -8,49 +8,48 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streams.json_events import rfc3339
-from tidings.errors import BadContract, Refusal
-from tidings.event import SECOND
+from streams.sources.foreign import Foreign, Op, instant, mapping_of, refuse
 
 SOURCE = "stripe"
+OPS: Mapping[str, Op] = {"created": "create", "updated": "update", "deleted": "delete"}
+"""By the last word of a type; every other type is a fact about its object."""
 
 
-def to_events(payload: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Return (event type, plain JSON event) of a payload.
+def read(payload: Any, now: int) -> list[Foreign]:
+    """Return the change or fact of an event.
 
     Raises:
-        BadContract: it is no Stripe event, or nothing of ours corresponds to it (`unmapped`).
+        BadContract: it is no event of Stripe.
     """
-    if not isinstance(payload, Mapping) or payload.get("object") != "event":
-        raise BadContract(Refusal.BAD_VALUE, 'a Stripe event is an object with "object": "event"')
-    kind = payload.get("type")
-    mapping = MAPPINGS.get(str(kind))
-    if mapping is None:
-        known = ", ".join(sorted(MAPPINGS))
-        raise BadContract(Refusal.UNMAPPED, f"Stripe's {kind!r} corresponds to no contract; {known} do")
-    created = payload.get("created")
-    thing = payload.get("data", {}).get("object") if isinstance(payload.get("data"), Mapping) else None
-    if not isinstance(created, int) or not 0 <= created < 2**33 or not isinstance(thing, Mapping):
-        raise BadContract(Refusal.BAD_VALUE, "a Stripe event has 'created' (seconds) and 'data.object'")
-    event_type, data = mapping(thing)
-    event = {
-        "id": payload.get("id"), "source": SOURCE, "time": rfc3339(created * SECOND), "subject": thing.get("id"),
-        "data": data,
-    }  # fmt: skip
-    return [(event_type, event)]
+    body = mapping_of(payload, "the event")
+    if body.get("object") != "event":
+        raise refuse('a Stripe event is an object with "object": "event"')
+    kind, name = body.get("type"), body.get("id")
+    if not isinstance(kind, str) or not isinstance(name, str) or not kind or not name:
+        raise refuse("a Stripe event has 'id' and 'type', both texts")
+    time = instant(body.get("created"))
+    if time is None:
+        raise refuse("a Stripe event has 'created', in seconds since 1970")
+    data = mapping_of(body.get("data"), "data")
+    thing = mapping_of(data.get("object"), "data.object")
+    op = OPS.get(kind.rpartition(".")[2], "fact")
+    before = after = None
+    if op == "delete":
+        before = thing
+    else:
+        after = thing
+    if op == "update" and data.get("previous_attributes") is not None:
+        before = laid_over(thing, mapping_of(data["previous_attributes"], "data.previous_attributes"))
+    subject = thing.get("id")
+    subject = subject if isinstance(subject, str) else None
+    return [Foreign((kind,), name, SOURCE, time, op, before, after, subject, whole=True)]
 
 
-def _invoice_payment_failed(invoice: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    amount, currency = invoice.get("amount_due"), invoice.get("currency")
-    return "billing.payment.failed", {
-        "payment_id": invoice.get("charge") or invoice.get("id"),
-        "invoice_id": invoice.get("id"),
-        "customer_id": f"stripe:{invoice.get('customer')}" if invoice.get("customer") else None,
-        "amount": {"amount_minor": amount, "currency": currency.upper() if isinstance(currency, str) else currency},
-        # The invoice does not say why; the charge would.
-        "code": "not_given",
-        "attempt": invoice.get("attempt_count", 1),
-    }
-
-
-MAPPINGS = {"invoice.payment_failed": _invoice_payment_failed}
+def laid_over(thing: Mapping[str, Any], former: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the object with its former values; objects are merged, lists are replaced."""
+    found = dict(thing)
+    for name, value in former.items():
+        known = thing.get(name)
+        both = isinstance(value, Mapping) and isinstance(known, Mapping)
+        found[name] = laid_over(known, value) if both else value  # type: ignore[arg-type]
+    return found

@@ -110,7 +110,7 @@ def test_an_old_payload_without_a_time_of_reference_is_old_news(tmp_path):
 
 
 @pytest.mark.parametrize(("body", "reason"), [
-    (b"", "bad_value"), (b"\xff\x00rubbish", "bad_value"), (b"[" * 5000, "bad_value"), ({"object": "event", "type": "x"}, "unmapped"),
+    (b"", "bad_value"), (b"\xff\x00rubbish", "bad_value"), (b"[" * 5000, "bad_value"), ({**PAYLOAD, "type": "x"}, "unmapped"),
     ({**PAYLOAD, "data": {"object": {"id": "in_1"}}}, "bad_value"),
 ], ids=["empty", "rubbish", "brackets", "another type", "fields missing"])  # fmt: skip
 def test_a_payload_that_is_none_goes_to_the_dead_letters_and_the_others_go_on(tmp_path, body, reason):

@@ -30,6 +30,8 @@ def as_plain(value, kind: Type):
         return None
     if kind.kind == "timestamp":
         return rfc3339(value)
+    if kind.kind in ("record", "money"):
+        return {name: as_plain(value[name], field.type) for name, field in kind.fields.items()}
     return value
 
 

@@ -107,12 +107,12 @@ READS = frozenset({ports.Read, ports.Find, ports.Scan, ports.Now})
 
 
 @cache
-def _word(kind: type, name: str) -> str:
-    return f"{kind.__name__.lower()}:{name}"
+def _word(kind: str, name: str) -> str:
+    return f"{kind.lower()}:{name}"
 
 
 def _label(op: Op) -> str:
-    return _word(type(op), getattr(op, "table", "") or getattr(op, "name", ""))
+    return _word(type(op).__name__, getattr(op, "table", "") or getattr(op, "name", ""))
 
 
 @cache

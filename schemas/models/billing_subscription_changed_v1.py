@@ -1,0 +1,167 @@
+# Generated from the contracts by `python -m schemas.generate`; edit the contract instead.
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class ActorKind(StrEnum):
+    """
+    Who caused an event.
+    """
+    UNKNOWN = 'UNKNOWN'
+    SYSTEM = 'SYSTEM'
+    EMPLOYEE = 'EMPLOYEE'
+    CUSTOMER = 'CUSTOMER'
+
+
+class Actor(BaseModel):
+    """
+    Who caused an event.
+    """
+    model_config = ConfigDict(
+        extra='forbid',
+    )
+    kind: ActorKind = ActorKind.UNKNOWN
+    """
+    What sort of actor.
+    """
+    id: str | None = None
+    """
+    The actor's id in the producing system.
+    """
+
+
+class EventMeta(BaseModel):
+    """
+    The envelope that every event carries. Names follow CloudEvents and its extensions.
+    """
+    model_config = ConfigDict(
+        extra='forbid',
+    )
+    event_id: str
+    """
+    The producer's id of the event, unique per source.
+    """
+    type: str
+    """
+    Event type as rules name it.
+    """
+    source: str
+    """
+    The producer.
+    """
+    subject: str | None = None
+    """
+    What the event is about, where the producer names it.
+    """
+    occurred_at: AwareDatetime
+    """
+    When it happened, by the producer's clock.
+    """
+    recorded_at: AwareDatetime | None = None
+    """
+    When the producer wrote it down.
+    """
+    actor: Actor | None = None
+    """
+    Who caused it.
+    """
+    tenant: str = 'default'
+    """
+    Whose event it is; stamped at intake.
+    """
+    correlation_id: str | None = None
+    """
+    Id that events of one business process share.
+    """
+    causation_id: str | None = None
+    """
+    Id of the event that caused this one.
+    """
+    sequence: int | None = None
+    """
+    The source's version of the entity, where it has one.
+    """
+
+
+class SubscriptionRow(BaseModel):
+    """
+    A subscription as billing keeps it.
+    """
+    model_config = ConfigDict(
+        extra='forbid',
+    )
+    status: str | None = None
+    """
+    trialing, active, past_due, canceled …, as billing says.
+    """
+    plan: str | None = None
+    """
+    The plan.
+    """
+    quantity: int | None = None
+    """
+    How many of it.
+    """
+    current_period_end: AwareDatetime | None = None
+    """
+    Until when it is paid or on trial.
+    """
+    cancel_at_period_end: bool | None = None
+    """
+    Whether it ends with the period.
+    """
+
+
+class SnapshotCoverage(StrEnum):
+    """
+    How much of an entity a snapshot (before, after) shows.
+    """
+    UNKNOWN = 'UNKNOWN'
+    FULL = 'FULL'
+    CHANGED_FIELDS_ONLY = 'CHANGED_FIELDS_ONLY'
+    KEY_ONLY = 'KEY_ONLY'
+    ABSENT = 'ABSENT'
+
+
+class SubscriptionChanged(BaseModel):
+    """
+    A subscription was created, changed or ended.
+    """
+    model_config = ConfigDict(
+        extra='forbid',
+    )
+    meta: EventMeta
+    """
+    Envelope.
+    """
+    subscription_id: str
+    """
+    The subscription.
+    """
+    customer_id: str
+    """
+    The customer; a foreign id is written as namespace:id until it is linked.
+    """
+    before: SubscriptionRow | None = None
+    """
+    As it was.
+    """
+    after: SubscriptionRow | None = None
+    """
+    As it is.
+    """
+    before_coverage: SnapshotCoverage = SnapshotCoverage.UNKNOWN
+    """
+    How much the snapshot shows.
+    """
+    after_coverage: SnapshotCoverage = SnapshotCoverage.UNKNOWN
+    """
+    How much the snapshot shows.
+    """
+    changed_fields: list[str] = []
+    """
+    Names of the fields that changed, where the source says so.
+    """
