@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from gateway.cli.folder import example, loaded
 from gateway.cli.shop import customers
@@ -20,11 +19,9 @@ from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams.embedded import Engine, count
-from streams.embedded_log import Append
-from streams.json_events import TIME, NotAnEvent, from_json, micros, parse_json
+from streams.json_events import TIME, from_json, micros
 from streams.processors.detect import Refused, dead_letter
-from streams.sources import cloudevents, debezium, shopify, stripe
-from streams.sources.foreign import Foreign
+from streams.sources import intake
 from streams.sources.mapping import SourceMap
 from streams.sources.mapping import load as load_mapping
 from tidings.errors import BadContract, Refusal
@@ -32,9 +29,6 @@ from tidings.event import DAY
 from tidings.log import LogRecord
 from tidings.ports import Insert, NextSeq, Transaction
 
-READERS: dict[str, Callable[[Any, int], list[Foreign]]] = {
-    "cloudevents": cloudevents.read, "debezium": debezium.read, "shopify": shopify.read, "stripe": stripe.read,
-}  # fmt: skip
 MAX_FILE = 1024 * 1024
 PATIENCE = 15.0
 """Seconds to wait for the end of what was begun."""
@@ -42,9 +36,9 @@ PATIENCE = 15.0
 
 def ingest(arguments: Namespace) -> int:
     """Run the verb; 0 if every payload became an event, 1 if one went to the dead letters."""
-    if arguments.source not in READERS:
-        near = get_close_matches(arguments.source, READERS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(READERS)}"
+    if arguments.source not in intake.READERS:
+        near = get_close_matches(arguments.source, intake.READERS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(intake.READERS)}"
         raise Told(f"there is no source {arguments.source!r}{hint}")
     mapped(arguments.mapping)
     clock = reference(arguments.now)
@@ -121,18 +115,11 @@ async def _ingest(
 
 async def _one(engine: Engine, watch: Watch, mapping: SourceMap, source: str, path: Path, raw: bytes) -> int:
     """Publish one payload, all its events or none; 1 where it went to the dead letters."""
-    known = engine.contracts.by_type
     try:
-        records = READERS[source](parse_json(raw), engine.clock())
-        events = [event for record in records for event in mapping.to_events(source, record)]
-        payloads = [(kind, from_json(known[kind], event)) for kind, event in events]
-        appends = [Append(known[kind].topic, *engine.codec.encode(kind, payload)) for kind, payload in payloads]
-    except NotAnEvent as fault:
-        return await _refuse(engine, watch, source, path, raw, Refusal.BAD_VALUE, str(fault))
+        appends, kinds = intake.appends_of(engine.codec, mapping, source, raw, engine.clock())
     except BadContract as fault:
         return await _refuse(engine, watch, source, path, raw, fault.reason, fault.detail)
     await engine.log.append(appends)
-    kinds = [kind for kind, _ in events]
     watch.say("taken", f"{path.name} as {', '.join(kinds)}", file=path.name, types=kinds)
     return 0
 

@@ -8,6 +8,7 @@ file, by a lock beside it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import itertools
 import os
@@ -27,7 +28,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout, in `user_version`."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""
@@ -206,6 +207,52 @@ class SqliteStore:
                 self._readers.append(connection)
 
 
+class SqliteReader:
+    """Reads a file beside the process that owns it; it never writes, and needs no lock."""
+
+    def __init__(self, path: Path, clock: Callable[[], int] | None = None) -> None:
+        """Open the file.
+
+        Raises:
+            Misconfigured: there is none, or it is not ours.
+        """
+        if not path.is_file():
+            text = f"there is no file {path}"
+            raise Misconfigured(text)
+        self.path = path
+        self.clock = clock or (lambda: time.time_ns() // 1000)
+        self._connection = _connect(path, write=False)
+        try:
+            found = [
+                self._connection.execute(f"PRAGMA {word}").fetchone()[0] for word in ("application_id", "user_version")
+            ]
+        except sqlite3.DatabaseError as fault:
+            self._connection.close()
+            text = f"{path} is no SQLite file; name another one"
+            raise Misconfigured(text) from fault
+        if found != [APPLICATION, FORMAT]:
+            self._connection.close()
+            text = f"{path} is no file of this version of Tidings"
+            raise Misconfigured(text)
+
+    def read(self, body: Body[T]) -> T:
+        """Run a body that only reads, on a snapshot."""
+        self._connection.execute("BEGIN")
+        try:
+            return _Transaction(self._connection, self.clock, readonly=True).drive(body)  # type: ignore[no-any-return]
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def copy(self, target: Path) -> None:
+        """Write everything that is committed into another file, which must not exist."""
+        with contextlib.closing(sqlite3.connect(target)) as other:
+            self._connection.backup(other)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+
 def _stop() -> ports.Transaction[None]:
     yield from ()
 
@@ -253,6 +300,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise Misconfigured(f"{path} is a SQLite file of something else; name another one")
     if version > FORMAT:
         raise Misconfigured(f"{path} was written by a newer version (format {version}; this one reads {FORMAT})")
+    if 0 < version < FORMAT:
+        text = f"{path} was written by an earlier version (format {version}), which is not migrated; begin a new file"
+        raise Misconfigured(text)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA cache_size=-65536")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.ingest import READERS
 from gateway.cli.main import main
 from streams.json_events import parse_json, rfc3339
+from streams.sources.intake import READERS
 from tidings.errors import BadContract
 from tidings.event import SECOND
 
