@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -53,6 +54,24 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
 
+    explain = rules.add_parser("explain", help="say what every rule makes of one event, term by term")
+    explain.set_defaults(run="gateway.cli.explain:explain")
+    explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
+    explain.add_argument("--rule", metavar="ID", help="only this rule")
+    explain.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
+    explain.add_argument("--json", action="store_true", help="as JSON")
+
+    templates = verbs.add_parser("templates", help="look at texts").add_subparsers(
+        dest="action", metavar="ACTION", required=True
+    )
+    preview = templates.add_parser("preview", help="show a message with the contracts' example values")
+    preview.set_defaults(run="gateway.cli.templates:preview")
+    preview.add_argument("template", help="as billing/invoice-overdue")
+    preview.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+
+    _dead_letters(verbs)
+
     contracts = verbs.add_parser("contracts", help="list and check the contracts of events")
     actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="every event type with its topic and owner")
@@ -64,6 +83,28 @@ def parser() -> argparse.ArgumentParser:
     gate = actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
     gate.set_defaults(run="gateway.cli.contracts:check")
     return top
+
+
+def _dead_letters(verbs: Any) -> None:
+    letters = verbs.add_parser("dead-letters", help="look at what could not be read, and try it again")
+    actions = letters.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="every record that could not be read, with its reason")
+    listing.set_defaults(run="gateway.cli.dead_letters:listing")
+    listing.add_argument("--reason", help="only those with this reason")
+    show = actions.add_parser("show", help="one of them, with its bytes")
+    show.set_defaults(run="gateway.cli.dead_letters:show")
+    show.add_argument("place", metavar="PLACE", help="as billing.invoice.paid.v1[0]@7")
+    again = actions.add_parser("redrive", help="say what would happen if they came again; --confirm does it")
+    again.set_defaults(run="gateway.cli.dead_letters:redrive")
+    again.add_argument("places", nargs="*", metavar="PLACE", help="which (else all that were not redriven yet)")
+    again.add_argument("--mapping", type=Path, metavar="FILE", help="for payloads of other systems (else the example)")
+    again.add_argument("--confirm", action="store_true", help="append them to the log")
+    for action in (listing, show, again):
+        action.add_argument(
+            "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)"
+        )
+    for action in (listing, show):
+        action.add_argument("--json", action="store_true", help="as JSON, with all bytes")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,8 +43,7 @@ def decisive(trace: Trace) -> str:
             return decisive(part)
     if trace.value is UNKNOWN:
         return f"{trace.source} cannot be known: {trace.because}"
-    values = [f"{part.source} is {part.shown}" for part in trace.parts if part.source != part.shown and not part.parts]
-    details = [text for text in values if not text.startswith(('"', "'", "money(", "["))]
+    details = [f"{part.source} is {part.shown}" for part in trace.parts if not part.constant and not part.parts]
     return f"{trace.source} is {trace.shown}" + (f" ({', '.join(details)})" if details else "")
 
 

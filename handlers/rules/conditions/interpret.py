@@ -26,6 +26,8 @@ class Trace:
     kind: str
     because: str = ""
     parts: tuple[Trace, ...] = ()
+    constant: bool = False
+    """It stands in the rule as it is, and explains nothing."""
 
     @property
     def shown(self) -> str:
@@ -49,7 +51,7 @@ class _Interpreter:
         node = tree.node
         text = self.source[node.offset : node.offset + node.length]
         if tree.constant and node.kind != "unary":
-            return Trace(text, tree.value, tree.kind)
+            return Trace(text, tree.value, tree.kind, constant=True)
         if node.kind == "path":
             return Trace(text, self._path(node.value), tree.kind)
         parts = tuple(self.visit(child) for child in tree.children)

@@ -1,0 +1,156 @@
+"""What an operations team does: look at what could not be read, try it again, ask why."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli.main import main
+from schemas import contracts
+from schemas.examples import described
+
+pytestmark = pytest.mark.live
+
+UPDATED: dict[str, Any] = {
+    "object": "event", "id": "evt_9", "type": "charge.dispute.created", "created": 1_772_704_800,
+    "data": {"object": {"id": "dp_1", "customer": "cus_00000000000000", "currency": "eur", "amount": 4200}},
+}  # fmt: skip
+MAPPING = """version: 1
+stripe:
+  charge.dispute.created:
+    - event: billing.payment.failed
+      set:
+        payment_id: id
+        customer_id: "stripe:{customer}"
+        amount: { minor: amount, currency: currency }
+        code: { const: disputed }
+"""
+
+
+@pytest.fixture
+def shop(tmp_path, capsys):
+    """A file with one payment, and one payload that corresponded to nothing when it came."""
+    (tmp_path / "dispute.json").write_text(json.dumps(UPDATED))
+    failed = {**UPDATED, "id": "evt_8", "type": "invoice.payment_failed"}
+    failed["data"] = {"object": {"id": "in_1", "customer": "cus_00000000000000", "currency": "eur", "amount_due": 1999}}
+    (tmp_path / "failed.json").write_text(json.dumps(failed))
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    words = ["--source", "stripe", "--now", "2026-03-05T10:00:10Z", "--data", str(tmp_path)]
+    assert main(["ingest", str(tmp_path / "dispute.json"), str(tmp_path / "failed.json"), *words]) == 1
+    capsys.readouterr()
+    return tmp_path
+
+
+def run(capsys, *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def letters(capsys, folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run(capsys, "dead-letters", "list", "--data", folder, "--json")[1])
+    return found
+
+
+def test_dead_letters_are_listed_and_shown_with_their_bytes(shop, capsys):
+    code, out, _ = run(capsys, "dead-letters", "list", "--data", shop)
+    assert code == 0
+    assert "1 dead letters: 1 unmapped" in out
+    (letter,) = letters(capsys, shop)
+    code, out, _ = run(capsys, "dead-letters", "show", letter["place"], "--data", shop)
+    assert code == 0
+    assert "charge.dispute.created" in out
+    assert bytes.fromhex(letter["value_hex"]) == (shop / "dispute.json").read_bytes()
+
+
+def test_a_redrive_proposes_and_sends_only_when_it_is_confirmed(shop, capsys):
+    before = (shop / "caught.jsonl").read_text()
+    code, out, _ = run(capsys, "dead-letters", "redrive", "--data", shop)
+    assert (code, "still cannot be read: unmapped" in out) == (1, True)
+    words = ["--data", shop, "--mapping", shop / "mapping.yaml"]
+    code, out, _ = run(capsys, "dead-letters", "redrive", *words)
+    assert code == 0
+    assert "billing.payment.failed" in out
+    assert "Nothing was sent" in out
+    assert (shop / "caught.jsonl").read_text() == before
+    assert letters(capsys, shop)[0]["redriven_at"] is None
+    code, out, _ = run(capsys, "dead-letters", "redrive", *words, "--confirm")
+    assert (code, "1 redriven" in out) == (0, True)
+    assert letters(capsys, shop)[0]["redriven_at"] is not None
+    # Once more finds nothing; naming it again appends nothing either.
+    assert "nothing to redrive" in run(capsys, "dead-letters", "redrive", *words, "--confirm")[1]
+    code, out, _ = run(capsys, "rules", "explain", "evt_9", "--data", shop)
+    assert (code, "payment-failed: FIRES" in out) == (0, True)
+
+
+def test_a_place_that_is_none_and_a_folder_that_is_none_are_told(shop, capsys):
+    code, _, err = run(capsys, "dead-letters", "show", "nowhere[0]@1", "--data", shop)
+    assert (code, "there is no dead letter" in err) == (1, True)
+    code, _, err = run(capsys, "dead-letters", "list", "--data", shop / "nowhere")
+    assert (code, "there is no file" in err) == (1, True)
+    (shop / "other").mkdir()
+    (shop / "other" / "tidings.db").write_bytes(b"something else entirely, and long enough to look at " * 40)
+    code, _, err = run(capsys, "dead-letters", "list", "--data", shop / "other")
+    assert (code, "no SQLite file" in err) == (1, True)
+
+
+def test_an_event_is_explained_term_by_term_by_its_id(shop, capsys):
+    code, out, _ = run(capsys, "rules", "explain", "evt_8", "--data", shop)
+    assert code == 0
+    assert "payment-failed: FIRES" in out
+    assert "code  is 'not_given'" in out
+    code, out, _ = run(capsys, "rules", "explain", "evt_8", "--data", shop, "--rule", "payment-failed", "--json")
+    (rule,) = json.loads(out)["rules"]
+    assert (rule["outcome"], rule["terms"][0]["value"]) == ("fired", "true")
+    code, _, err = run(capsys, "rules", "explain", "evt_0", "--data", shop)
+    assert (code, "there is no event 'evt_0'" in err) == (1, True)
+
+
+EXPLAINED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "billing.invoice.issued": ({}, "invoice-overdue", "arms it until"),
+    "billing.invoice.paid": ({}, "invoice-overdue", "disarms it"),
+    "billing.invoice.voided": ({}, "invoice-overdue", "cancels it"),
+    "billing.invoice.rescheduled": ({}, "invoice-overdue", "brings another deadline until"),
+    "billing.payment.failed": ({"code": "fraud_suspected"}, "payment-failed", "does not fire"),
+    "billing.payment.succeeded": ({}, "payment-large", "the rule is shadow: nobody is told"),
+    "crm.customer.changed": (
+        {"before": None, "before_coverage": "KEY_ONLY"},
+        "email-changed",
+        "changed email  is unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EXPLAINED)
+def test_an_event_of_a_file_is_explained(kind, tmp_path, capsys):
+    change, rule, says = EXPLAINED[kind]
+    event = described(contracts().by_type[kind])
+    event["data"] |= change
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps(event))
+    code, out, _ = run(capsys, "rules", "explain", file, "--rule", rule)
+    assert code == 0
+    assert says in out
+
+
+def test_an_event_of_a_file_that_breaks_its_contract_is_told(tmp_path, capsys):
+    file = tmp_path / "event.json"
+    for body, text in (
+        ({"type": "x"}, "no event contract"),
+        ({"type": "billing.invoice.paid", "id": "1"}, "/data"),
+        ([], "no event contract"),
+    ):
+        file.write_text(json.dumps(body))
+        code, _, err = run(capsys, "rules", "explain", file)
+        assert (code, text in err) == (1, True), err
+
+
+def test_every_template_of_the_example_can_be_looked_at(capsys):
+    folder = Path(__file__).resolve().parents[2] / "examples" / "shop" / "templates"
+    for file in folder.rglob("*.txt"):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        code, out, _ = run(capsys, "templates", "preview", name)
+        assert (code, "| Subject: " in out) == (0, True), name
+    code, _, err = run(capsys, "templates", "preview", "billing/overdue")
+    assert (code, "did you mean 'billing/invoice-overdue'" in err) == (1, True)
