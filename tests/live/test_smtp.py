@@ -1,0 +1,292 @@
+"""E-mail against real servers: aiosmtpd where it behaves, a server of our own where it breaks off."""
+
+import asyncio
+import email
+import email.policy
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import UnthreadedController
+from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
+
+from handlers.providers.smtp import SmtpProvider, SmtpSettings, quoted
+from streams.embedded import wall_clock
+from tests.live import engines
+from tests.live.engines import customer, failed, rest, rows
+from tidings.delivery import Pace
+from tidings.event import SECOND
+from tidings.ports import Outgoing
+
+pytestmark = pytest.mark.live
+
+
+def outgoing(to: str = "ada@example.org", **content: str) -> Outgoing:
+    now = wall_clock()
+    body = {"subject": "Grüße an Ada", "text": "Hello,\n.a line with a dot\n\nyours\n", **content}
+    return Outgoing("0b5e3c9a-1111-5222-8333-444455556666", 1, "email", to, body, now + 5 * SECOND, now + 60 * SECOND)
+
+
+class Mailbox:
+    """A well-behaved server's handler: takes, or answers what it is told to."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers = answers
+        self.taken: list[Envelope] = []
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:
+        if "RCPT" in self.answers:
+            return self.answers["RCPT"]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
+        if "DATA" in self.answers:
+            return self.answers["DATA"]
+        self.taken.append(envelope)
+        return "250 2.0.0 Ok: queued as ABC123"
+
+
+@asynccontextmanager
+async def served(mailbox: Mailbox, **words: Any) -> AsyncIterator[SmtpProvider]:
+    loop = asyncio.get_running_loop()
+    controller = UnthreadedController(mailbox, hostname="127.0.0.1", port=0, loop=loop, **words)
+    server = await loop.create_server(controller._factory_invoker, "127.0.0.1", 0)
+    try:
+        yield provider(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def provider(port: int, **words: Any) -> SmtpProvider:
+    words = {"tls": "none", "timeout": 2.0, "final_timeout": 2.0, **words}
+    return SmtpProvider(SmtpSettings("127.0.0.1", "Small shop <hello@example.org>", port=port, **words), wall_clock)
+
+
+def test_a_message_arrives_as_it_was_meant():
+    async def story():
+        mailbox = Mailbox()
+        async with served(mailbox) as smtp:
+            sent = outgoing()
+            outcome = await smtp.send(sent)
+        assert (outcome.stage, outcome.reference) == ("accepted", "ABC123")
+        (envelope,) = mailbox.taken
+        assert (envelope.mail_from, envelope.rcpt_tos) == ("hello@example.org", ["ada@example.org"])
+        assert isinstance(envelope.content, bytes)
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert message["Subject"] == "Grüße an Ada"
+        assert message["From"] == "Small shop <hello@example.org>"
+        assert message["Message-ID"] == f"<{sent.message_id}@example.org>"
+        assert message["Auto-Submitted"] == "auto-generated"
+        assert message.get_content().replace("\r\n", "\n") == sent.content["text"]
+
+    asyncio.run(story())
+
+
+ANSWERS = {
+    "recipient unknown": ({"RCPT": "550 5.1.1 no such user"}, "permanent"),
+    "mailbox full for now": ({"RCPT": "452 4.2.2 mailbox full"}, "not_sent"),
+    "greylisted": ({"RCPT": "451 4.7.1 come back later"}, "not_sent"),
+    "refused by policy": ({"DATA": "554 5.7.1 looks like spam"}, "permanent"),
+    "no room after the dot": ({"DATA": "452 4.3.1 out of space"}, "not_sent"),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_has_its_outcome(name):
+    answers, stage = ANSWERS[name]
+
+    async def story():
+        mailbox = Mailbox(**answers)
+        async with served(mailbox) as smtp:
+            outcome = await smtp.send(outgoing())
+        assert outcome.stage == stage
+        assert outcome.detail
+        assert mailbox.taken == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "",
+        "ada",
+        "ada@",
+        "a b@example.org",
+        "ada@example.org\r\nRCPT TO:<eve@example.org>",
+        "<a@b.c>",
+        "ü@example.org\n",
+    ],
+)
+def test_an_address_that_is_none_never_reaches_the_server(to):
+    outcome = asyncio.run(provider(1).send(outgoing(to)))
+    assert outcome.stage == "permanent"
+
+
+def test_nobody_there_is_not_sent():
+    outcome = asyncio.run(provider(1).send(outgoing()))
+    assert outcome.stage == "not_sent"
+    assert outcome.first_byte_at is None
+
+
+def test_after_start_by_no_byte_leaves():
+    async def story():
+        mailbox = Mailbox()
+        async with served(mailbox) as smtp:
+            late = outgoing()
+            object.__setattr__(late, "start_by", wall_clock() - 1)
+            outcome = await smtp.send(late)
+        assert (outcome.stage, outcome.first_byte_at, mailbox.taken) == ("not_sent", None, [])
+
+    asyncio.run(story())
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH")
+def test_credentials_that_are_refused_are_told_and_nothing_is_lost():
+    def check(*_: Any) -> AuthResult:
+        return AuthResult(success=False, handled=False)
+
+    async def story():
+        mailbox = Mailbox()
+        async with served(mailbox, authenticator=check, auth_required=True, auth_require_tls=False) as smtp:
+            guarded = provider(smtp.settings.port, username="u", password="wrong")
+            outcome = await guarded.send(outgoing())
+        assert outcome.stage == "not_sent"
+        assert "535" in outcome.detail
+        assert guarded.refused is not None
+        assert "wrong" not in outcome.detail
+
+    asyncio.run(story())
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH")
+def test_credentials_that_are_right_are_taken():
+    def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=isinstance(data, LoginPassword) and data.password == b"right")
+
+    async def story():
+        mailbox = Mailbox()
+        async with served(mailbox, authenticator=check, auth_required=True, auth_require_tls=False) as smtp:
+            outcome = await provider(smtp.settings.port, username="u", password="right").send(outgoing())
+        assert outcome.stage == "accepted"
+
+    asyncio.run(story())
+
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter, list[bytes]], Any]
+
+
+@asynccontextmanager
+async def broken(breaks: str, took: list[bytes]) -> AsyncIterator[SmtpProvider]:
+    """A server that breaks off, or hangs, at one place of the conversation."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def stop(place: str) -> bool:
+            if breaks == f"hang {place}":
+                await asyncio.sleep(30)
+            return breaks == place
+
+        try:
+            if await stop("at the greeting"):
+                return
+            writer.write(b"220 here\r\n")
+            while line := await reader.readline():
+                word = line[:4].upper().strip()
+                if word == b"DATA":
+                    if await stop("at DATA"):
+                        return
+                    writer.write(b"354 go on\r\n")
+                    first = await reader.readline()
+                    if await stop("in the body"):
+                        return
+                    body = first
+                    while not body.endswith(b"\r\n.\r\n"):
+                        body += await reader.readline()
+                    took.append(body)
+                    if await stop("after the dot"):
+                        return
+                    if breaks == "half an answer":
+                        writer.write(b"25")
+                        await writer.drain()
+                        return
+                    writer.write(b"250 ok\r\n")
+                elif word == b"QUIT":
+                    writer.write(b"221 bye\r\n")
+                    return
+                else:
+                    if await stop(f"at {word.decode()}"):
+                        return
+                    writer.write(b"250 ok\r\n")
+                await writer.drain()
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield provider(server.sockets[0].getsockname()[1], timeout=0.5, final_timeout=0.5)
+    finally:
+        server.close()
+
+
+BROKEN = {
+    "at the greeting": "not_sent", "hang at the greeting": "not_sent", "at EHLO": "not_sent", "at MAIL": "not_sent",
+    "at RCPT": "not_sent", "at DATA": "not_sent", "hang at DATA": "not_sent", "in the body": "not_sent",
+    "after the dot": "ambiguous", "hang after the dot": "ambiguous", "half an answer": "ambiguous", "never": "accepted",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", BROKEN)
+def test_where_the_connection_is_lost_decides_what_is_known(place):
+    async def story():
+        took: list[bytes] = []
+        # Large enough that the body is still on its way when the server breaks off.
+        large = {"text": "x" * 70 + "\n" + ("y" * 70 + "\n") * 200_000} if place == "in the body" else {}
+        async with broken(place, took) as smtp:
+            outcome = await smtp.send(outgoing(**large))
+        assert outcome.stage == BROKEN[place], outcome.detail
+        # What is called unsent, the server does not have.
+        assert bool(took) == (BROKEN[place] != "not_sent")
+
+    asyncio.run(story())
+
+
+def test_lines_that_begin_with_a_dot_are_quoted_and_every_line_ends_alike():
+    assert quoted(b".a\n..b\r\nc\rd") == b"..a\r\n...b\r\nc\r\nd\r\n"
+
+
+def test_a_server_that_is_busy_gets_each_message_once_in_the_end(tmp_path):
+    """Through the engine: greylisted at first, and a connection that is lost after the dot."""
+
+    class Moody(Mailbox):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[str, int] = {}
+
+        async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:
+            self.seen[address] = self.seen.get(address, 0) + 1
+            if self.seen[address] == 1:
+                return "451 4.7.1 greylisted"
+            envelope.rcpt_tos.append(address)
+            return "250 OK"
+
+    async def story():
+        mailbox = Moody()
+        pace = Pace(retry_least=SECOND // 20, retry_most=SECOND // 10)
+        async with served(mailbox) as smtp, engines.engine(tmp_path / "t.db", smtp, pace=pace) as running:
+            for number in range(8):
+                await running.publish("customer.profile.changed", customer(f"c-{number}"))
+                await running.publish("billing.payment.failed", failed(f"p-{number}", f"c-{number}"))
+            await running.start()
+            await rest(running)
+            messages = await rows(running, "messages")
+            assert {row["state"] for row in messages} == {"accepted"}
+            assert {row["attempt"] for row in messages} == {2}
+        to = [address for envelope in mailbox.taken for address in envelope.rcpt_tos]
+        assert sorted(to) == sorted(f"c-{number}@example.org" for number in range(8))
+
+    asyncio.run(story())
