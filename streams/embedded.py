@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from handlers import templates
 from handlers.rules.load import dump_sources, load_sources
+from handlers.rules.signature import refusals
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
@@ -25,10 +26,11 @@ from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
 from tidings.delivery import Pace
+from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
 from tidings.message import Message
-from tidings.ports import Find, Provider, Read, Scan, Store, Transaction
+from tidings.ports import Find, Insert, Provider, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import RuleSet
 
@@ -108,6 +110,8 @@ class Engine:
     concurrency: int = 16
     batch_limit: int = 500
     name: str = "embedded"
+    kind: str | None = "run"
+    """What the file is for: `run`, or `demo`; the one is never opened as the other. None: whatever it is."""
 
     async def __aenter__(self) -> Self:
         """Open the file, connect the topics, make the rules active."""
@@ -118,6 +122,7 @@ class Engine:
         self.tasks: list[asyncio.Task[None]] = []
         self.faults: list[BaseException] = []
         try:
+            await self._claim()
             await self._connect()
             await self._activate()
         except BaseException:
@@ -129,6 +134,38 @@ class Engine:
         """Stop the loops and close the file."""
         await self.stop()
         await self.store.close()
+
+    async def _claim(self) -> None:
+        """Write down what the file is for, or refuse one that is for something else."""
+        if self.kind is None:
+            return
+
+        def body() -> Transaction[str]:
+            yield Insert("epochs", [{"name": "kind", "value": self.kind}])
+            rows = yield Read("epochs", [("kind",)])
+            return str(rows["kind",]["value"])
+
+        found = await self.store.run(body)
+        if found != self.kind:
+            word = {"demo": "the demonstration's", "run": "no demonstration's"}.get(found, found)
+            text = (
+                f"{self.path} is {word} file; its clock and its customers are not those of '{self.kind}': name another"
+            )
+            raise Misconfigured(text)
+
+    async def replace_rules(self, files: Mapping[str, bytes], texts: Mapping[str, str], rules: RuleSet) -> list[str]:
+        """Make other rules the active ones, in one step; return why not, if their state would lose its meaning.
+
+        Workers and deliverers notice at their next transaction; messages under way keep the texts that they were
+        decided with.
+        """
+        if why := refusals(self.rules, rules, await self.store.read(_living)):
+            return why
+        source = dump_sources(files, texts)
+        self.book.built[rules.hash], self.book.sources[rules.hash] = rules, source
+        await self.store.run(detect.switch(self.rules, rules, source, grace=0))
+        self.files, self.texts, self.rules = files, texts, rules
+        return []
 
     async def _connect(self) -> None:
         business = [(c.topic, 0) for c in self.contracts.by_type.values() if not c.type.startswith("customer.")]
@@ -152,7 +189,13 @@ class Engine:
         self.book.built[self.rules.hash] = self.rules
         source = dump_sources(self.files, self.texts)
         self.book.sources[self.rules.hash] = source
-        old = None if active is None else self.book.get(active)
+        try:
+            old = None if active is None else self.book.get(active)
+        except ValueError as fault:
+            text = f"{self.path}: its active rules do not load any more: {fault}"
+            raise Misconfigured(text) from fault
+        if old is not None and (why := refusals(old, self.rules, await self.store.read(_living))):
+            raise Misconfigured("\n".join(why))
         await self.store.run(detect.switch(old, self.rules, source, grace=0))
 
     async def start(self) -> None:
@@ -211,6 +254,11 @@ class Engine:
     async def at_rest(self) -> bool:
         """Return whether every record was taken, every firing was heard, and no message is under way."""
         return await self.store.read(at_rest)
+
+
+def _living() -> Transaction[set[str]]:
+    rows = yield Scan("state")
+    return {row["class"].removeprefix("rule:") for row in rows if row["value"] is not None}
 
 
 def at_rest() -> Transaction[bool]:

@@ -187,8 +187,15 @@ class Outcome:
 class Provider(Protocol):
     """One way out."""
 
-    name: str
-    can_look_up: bool
+    @property
+    def name(self) -> str:
+        """What attempts are recorded under."""
+        ...
+
+    @property
+    def can_look_up(self) -> bool:
+        """Whether it keeps books that can be asked."""
+        ...
 
     async def send(self, outgoing: Outgoing) -> Outcome:
         """Hand the message over; compares `start_by` with the clock right before the first byte."""

@@ -13,21 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.folder import example, loaded
 from gateway.cli.ingest import mapped
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
 from handlers.providers.catcher import FileCatcher
+from handlers.rules.load import load
 from schemas import contracts
 from streams.codec import Codec
 from streams.embedded import Engine, wall_clock
 from streams.embedded_log import Append, append, read_record
 from streams.json_events import rfc3339
+from streams.processors.detect import EPOCH
 from streams.processors.intake import prepare
 from streams.sources.intake import appends_of
 from streams.stores.sqlite import SqliteReader, SqliteStore
+from tidings import canonical
 from tidings.errors import BadContract
 from tidings.ports import Now, Put, Read, Row, Scan, Transaction
+from tidings.rule import RuleSet
 
 INGESTED = "ingest:"
 """Topics of payloads that never became records begin with this; the source's name follows."""
@@ -181,13 +184,31 @@ def _again(row: Row, mapping: Path | None) -> Again:
     return Again(row, (Append(record.topic, record.key, record.value, record.headers),))
 
 
+def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
+    """Return the rule set that is active in a file, with its texts."""
+
+    def body() -> Transaction[bytes]:
+        rows = yield Read("epochs", [(EPOCH,)])
+        if not rows:
+            raise Told("no rules are active in this file yet")
+        name = rows[EPOCH,]["value"]
+        return bytes((yield Read("rule_sets", [(name,)]))[name,]["body"])
+
+    sources = canonical.loads(reader.read(body))
+    files = {name: text.encode() for name, text in sources["files"].items()}
+    found = load(files, sources["templates"], contracts().by_type)
+    if found.rules is None:
+        raise Told("the active rules do not load with this version:\n" + "\n".join(str(one) for one in found.errors))
+    return found.rules, files, sources["templates"]
+
+
 async def _propose(file: Path, again: Sequence[Again]) -> None:
-    found, files, texts = loaded(example())
-    assert found.rules is not None, "the example's rules load; a test says so"
+    with contextlib.closing(SqliteReader(file)) as reader:
+        rules, files, texts = active_rules(reader)
     provider = FileCatcher(file.parent / "caught.jsonl", wall_clock)
     lines: list[str] = []
-    watch = Watch(found.rules, wall_clock, out=lines.append)
-    engine = Engine(file, contracts(), files, texts, found.rules, provider, observe=watch)
+    watch = Watch(rules, wall_clock, out=lines.append)
+    engine = Engine(file, contracts(), files, texts, rules, provider, observe=watch, kind=None)
     async with engine:
         await engine.start()
         # What was under way anyway is not the proposal's.

@@ -12,18 +12,23 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
+from gateway import config
 from gateway.cli.folder import example, loaded
 from gateway.cli.shop import customers
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
+from streams import control
+from streams.codec import Codec
 from streams.embedded import Engine, count
+from streams.embedded_log import Append, append
 from streams.json_events import TIME, from_json, micros
 from streams.processors.detect import Refused, dead_letter
 from streams.sources import intake
 from streams.sources.mapping import SourceMap
 from streams.sources.mapping import load as load_mapping
+from streams.stores.sqlite import SqliteStore
 from tidings.errors import BadContract, Refusal
 from tidings.event import DAY
 from tidings.log import LogRecord
@@ -43,6 +48,8 @@ def ingest(arguments: Namespace) -> int:
     mapped(arguments.mapping)
     clock = reference(arguments.now)
     payloads = [(path, read(path)) for path in arguments.files]
+    if arguments.config is not None:
+        return _hand_over(arguments, payloads, clock)
     if arguments.data is not None:
         return asyncio.run(_ingest(arguments, payloads, clock, arguments.data))
     with tempfile.TemporaryDirectory(prefix="tidings-") as folder:
@@ -84,6 +91,40 @@ def mapped(file: Path | None) -> SourceMap:
     return found
 
 
+def _hand_over(arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: Callable[[], int]) -> int:
+    """Append to the log of `tidings run`, through its socket while it runs; all payloads, or none where one is refused."""
+    settings = config.read(arguments.config)
+    mapping = mapped(arguments.mapping or settings.rules / "sources.yaml")
+    codec = Codec(contracts())
+    appends: list[Append] = []
+    refused = 0
+    for path, raw in payloads:
+        try:
+            found, kinds = intake.appends_of(codec, mapping, arguments.source, raw, clock())
+            appends += found
+            print(f"{path.name}  {', '.join(kinds)}")
+        except BadContract as fault:
+            refused += 1
+            print(f"{path.name}  {fault.reason}: {fault.detail}")
+    if refused:
+        print(f"{refused} of {len(payloads)} cannot be read; nothing was appended")
+        return 1
+    if control.append_by(settings.data, appends) is None:
+        asyncio.run(_append(settings.data / "tidings.db", appends))
+        print(f"{len(appends)} events appended; 'tidings run' decides on them when it runs")
+    else:
+        print(f"{len(appends)} events handed to the running engine")
+    return 0
+
+
+async def _append(file: Path, appends: list[Append]) -> None:
+    store = await SqliteStore.open(file)
+    try:
+        await store.run(append(appends))
+    finally:
+        await store.close()
+
+
 async def _ingest(
     arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: Callable[[], int], folder: Path
 ) -> int:
@@ -92,7 +133,9 @@ async def _ingest(
     provider = FileCatcher(folder / "caught.jsonl", clock)
     watch = Watch(found.rules, clock, as_json=arguments.json)
     file = folder / "tidings.db"
-    engine = Engine(file, contracts(), files, texts, found.rules, provider, clock, history="live", observe=watch)
+    engine = Engine(
+        file, contracts(), files, texts, found.rules, provider, clock, history="live", observe=watch, kind="demo"
+    )
     refused = 0
     async with engine:
         # The demonstration's customers, as if they had been known for a day; repeats change nothing.

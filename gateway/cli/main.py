@@ -37,30 +37,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
 
-    ingest = verbs.add_parser("ingest", help="turn payloads of other systems into events, decisions and messages")
-    ingest.set_defaults(run="gateway.cli.ingest:ingest")
-    ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
-    ingest.add_argument("--source", required=True, help="cloudevents, debezium, shopify or stripe")
-    ingest.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="which type becomes which event (else the example)"
-    )
-    ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
-    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (else it is thrown away)")
-    ingest.add_argument("--json", action="store_true", help="one JSON object a line")
-
-    rules = verbs.add_parser("rules", help="check rules").add_subparsers(dest="action", metavar="ACTION", required=True)
-    check = rules.add_parser("check", help="say everything that is wrong with a folder of rules")
-    check.set_defaults(run="gateway.cli.rules:check")
-    check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
-    check.add_argument("--json", action="store_true", help="diagnostics as JSON")
-
-    explain = rules.add_parser("explain", help="say what every rule makes of one event, term by term")
-    explain.set_defaults(run="gateway.cli.explain:explain")
-    explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
-    explain.add_argument("--rule", metavar="ID", help="only this rule")
-    explain.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
-    explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
-    explain.add_argument("--json", action="store_true", help="as JSON")
+    _engines(verbs)
+    _rules(verbs)
 
     templates = verbs.add_parser("templates", help="look at texts").add_subparsers(
         dest="action", metavar="ACTION", required=True
@@ -83,6 +61,46 @@ def parser() -> argparse.ArgumentParser:
     gate = actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
     gate.set_defaults(run="gateway.cli.contracts:check")
     return top
+
+
+def _engines(verbs: Any) -> None:
+    run = verbs.add_parser("run", help="run everything in one process, with real mail")
+    run.set_defaults(run="gateway.cli.run:run")
+    doctor = verbs.add_parser("doctor", help="say what is missing or wrong, and how to mend it")
+    doctor.set_defaults(run="gateway.cli.doctor:doctor")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    for verb in (run, doctor):
+        verb.add_argument("--config", type=Path, default=Path("tidings.toml"), metavar="FILE", help="(tidings.toml)")
+
+    ingest = verbs.add_parser("ingest", help="turn payloads of other systems into events, decisions and messages")
+    ingest.set_defaults(run="gateway.cli.ingest:ingest")
+    ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
+    ingest.add_argument("--source", required=True, help="cloudevents, debezium, shopify or stripe")
+    ingest.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="which type becomes which event (else the example)"
+    )
+    ingest.add_argument(
+        "--config", type=Path, metavar="FILE", help="append for 'tidings run', instead of showing a decision"
+    )
+    ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
+    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (else it is thrown away)")
+    ingest.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _rules(verbs: Any) -> None:
+    rules = verbs.add_parser("rules", help="check rules").add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = rules.add_parser("check", help="say everything that is wrong with a folder of rules")
+    check.set_defaults(run="gateway.cli.rules:check")
+    check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
+    check.add_argument("--json", action="store_true", help="diagnostics as JSON")
+
+    explain = rules.add_parser("explain", help="say what every rule makes of one event, term by term")
+    explain.set_defaults(run="gateway.cli.explain:explain")
+    explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
+    explain.add_argument("--rule", metavar="ID", help="only this rule")
+    explain.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
+    explain.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _dead_letters(verbs: Any) -> None:

@@ -1,0 +1,52 @@
+"""What the state of a rule means: an edit that changes this cannot go on with the state that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from handlers.operators.missing import MissingOperator
+from handlers.rules.conditions import Compiled
+from tidings.rule import Matcher, Rule, RuleSet
+
+
+def signature(rule: Rule) -> Mapping[str, Any]:
+    """Return the parts of a rule that give its state a meaning, by their names in the language.
+
+    Deadlines, windows, params and texts may be tuned: state goes on with them. Events, keys and conditions may not.
+    """
+    operator = rule.operator
+    if not isinstance(operator, MissingOperator):
+        return {}
+    return {
+        "when": operator.kind,
+        "after": _matcher(operator.after),
+        "expect": [_matcher(one) for one in operator.expect],
+        "by": list(operator.by),
+        "cancel_on": [_matcher(one) for one in operator.cancel_on],
+        "reschedule_on": [_matcher(one) for one in operator.reschedule_on],
+        "once": operator.once,
+    }
+
+
+def _matcher(matcher: Matcher) -> tuple[str, str]:
+    condition = matcher.condition
+    return matcher.type, condition.source if isinstance(condition, Compiled) else ""
+
+
+def refusals(old: RuleSet, new: RuleSet, living: Iterable[str]) -> list[str]:
+    """Return why a rule set cannot follow another; `living` are the rules that have state."""
+    found = []
+    for name in sorted(living):
+        before, after = old.by_id.get(name), new.by_id.get(name)
+        if before is None or after is None:
+            continue
+        was, now = signature(before), signature(after)
+        changed = [part for part in was if was[part] != now.get(part)]
+        if changed:
+            parts = ", ".join(f"'{part}'" for part in changed)
+            found.append(
+                f"{after.file}:{after.line}: rule '{name}' has live state, and {parts} would change what it means; "
+                "give the rule a new id (the old one ends with its state), or put it back"
+            )
+    return found
