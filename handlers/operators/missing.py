@@ -27,6 +27,9 @@ DEDUPE_HORIZON: Micros = 7 * DAY
 MEMORY: Micros = 90 * DAY
 """How long a firing waits for the event that takes it back (`dispatch.md`: a run is closed after 90 d)."""
 
+LAST: Micros = 2**53
+"""No deadline lies beyond (the year 2255): what does is the fault of a value, and never fires."""
+
 ARM, MOVE, CLOSE = 0, 1, 2
 """Ranks at an equal instant: what arms, then what reschedules, then what closes."""
 
@@ -137,15 +140,19 @@ class MissingOperator:
     def _close(self, new: dict[str, Any], item: Item) -> list[Emission]:
         said = []
         order = list(item.order)
-        if "armed" in new and new["armed"]["order"] < order:
+        if "armed" in new and (new["armed"]["order"] < order or self._dead(new["armed"], item)):
             # Never past the due: the loop has run every timer before it hands over an event, late ones included.
             del new["armed"]
-        if "fired" in new and new["fired"]["order"] < order:
+        if "fired" in new and (new["fired"]["order"] < order or self._dead(new["fired"], item)):
             said.append(self._say("stopped", new.pop("fired"), item.time))
         if self.once:
             new["ended"] = max(new.get("ended", item.time), item.time)
             new.pop("moved", None)
         return said
+
+    def _dead(self, episode: Mapping[str, Any], item: Item) -> bool:
+        """Return whether a key that lives once was closed before it was armed; a late closer may be the first to say so."""
+        return self.once and item.time >= episode["order"][0] - DEDUPE_HORIZON
 
     def _move(self, new: dict[str, Any], item: Item, rule: Rule) -> None:
         if "armed" in new:
@@ -178,8 +185,10 @@ class MissingOperator:
 
     def _due(self, armed: Mapping[str, Any], set_at: Micros, rule: Rule) -> Micros | None:
         """Return max(deadline, time of the event that set it); None where the deadline is unknown: it never fires."""
-        deadline = self.deadline.value(armed["data"], _event(armed), rule.params)
-        return None if deadline is UNKNOWN or deadline is None else max(deadline, set_at)
+        deadline: Any = self.deadline.value(armed["data"], _event(armed), rule.params)
+        if deadline is UNKNOWN or deadline is None or deadline > LAST:
+            return None
+        return max(int(deadline), set_at)
 
     def _say(self, kind: str, episode: Mapping[str, Any], at: Micros) -> Emission:
         event = _event(episode)

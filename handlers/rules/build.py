@@ -11,7 +11,7 @@ from typing import Any
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import KINDS, Compiled, Scope, compile_value
-from handlers.rules.keys import CONSENTS, LATER, LATER_STATUSES, PARAM_TYPES, SEVERITIES, STATUSES
+from handlers.rules.keys import BUILT, CONSENTS, LATER, LATER_STATUSES, PARAM_TYPES, SEVERITIES, STATUSES
 from handlers.rules.shape import Shape
 from handlers.rules.yaml import Node, Reader
 from handlers.templates import Template
@@ -63,7 +63,7 @@ class _Builder(Shape):
         if not self.keys(root, "file"):
             return []
         version = root.get("version")
-        if version is None or version.value != 1:
+        if version is None or version.value != 1 or isinstance(version.value, bool):
             self.wrong(version or root, "R007", "'version: 1' is needed at the top of the file")
         rules = root.get("rules")
         if rules is None or rules.kind != "list":
@@ -84,13 +84,19 @@ class _Builder(Shape):
         for optional in ("title", "description", "runbook"):
             if (part := node.get(optional)) is not None:
                 self.text(part, optional, node)
+        tags = node.get("tags")
+        if tags is not None and (tags.kind != "list" or any(tag.kind != "scalar" for tag in tags.items)):
+            self.wrong(tags, "R006", "'tags' is a list of words")
         draft = _Draft()
         self.params(node.get("params"), draft)
         when = node.get("when")
         operator, arming = self.when(when, draft) if when is not None else (None, None)
         if when is None:
             self.wrong(node, "R007", "'when' is missing")
-        self.to(node.get("to"), arming)
+        if node.get("to") is None:
+            self.wrong(node, "R007", "'to' is missing: customer")
+        else:
+            self.to(node.get("to"), arming)
         steps, reads = self.steps(node, draft, arming)
         consent = self.consent(node.get("policy"))
         for unused in sorted(set(draft.types) - draft.used) if operator is not None else ():
@@ -143,6 +149,10 @@ class _Builder(Shape):
             draft.types[key.text] = Type(PARAM_TYPES[kind])  # type: ignore[arg-type]
             bounds = {name: self.param_value(spec.get(name), kind) for name in ("default", "min", "max")}
             value = bounds["default"]
+            if kind in ("string", "bool"):
+                for name in ("min", "max"):
+                    if (bound := spec.get(name)) is not None:
+                        self.wrong(bound, "R006", f"a {kind} has no '{name}'")
             if spec.get("default") is None:
                 self.wrong(spec, "R007", f"the parameter '{key.text}' needs a 'default'")
             elif value is not None and not isinstance(value, (str, bool)):
@@ -194,6 +204,15 @@ class _Builder(Shape):
         if node.kind != "map":
             self.wrong(node, "R006", "'when' is a mapping: {event: …} or {missing: {…}}")
             return None, None
+        operators = [key for key, _ in node.entries if key.text in BUILT["when"]]
+        later = [key for key, _ in node.entries if key.text in LATER["when"]]
+        for key in later:
+            self.wrong(key, "R010", f"'{key.text}' is part of the language, but not built yet")
+        if len(operators) > 1:
+            names = " and ".join(f"'{key.text}'" for key in operators)
+            self.wrong(operators[1], "R006", f"'when' has one operator, not {names}; write a rule for each")
+        if later or len(operators) > 1:
+            return None, None
         if (missing := node.get("missing")) is not None:
             self.keys(node, "when")
             return self.missing(missing, draft)
@@ -201,8 +220,7 @@ class _Builder(Shape):
             self.keys(node, "event")
             return self.event(node, draft)
         self.keys(node, "when")
-        if not any(key.text in LATER["when"] for key, _ in node.entries):
-            self.wrong(node, "R007", "'when' needs an operator: event or missing")
+        self.wrong(node, "R007", "'when' needs an operator: event or missing")
         return None, None
 
     def contract(self, node: Node | None, owner: Node) -> Contract | None:
@@ -274,6 +292,8 @@ class _Builder(Shape):
             return ()
         fields = contract.fields["after"].type.fields
         names = []
+        if node.kind == "map" or (node.kind == "list" and not node.items):
+            self.wrong(node, "R006", "'changed' is a list of fields, at least one")
         for one in node.items if node.kind == "list" else (node,):
             if one.text in fields:
                 names.append(one.text)
@@ -297,10 +317,14 @@ class _Builder(Shape):
         moves = self.matchers(node.get("reschedule_on"), draft)
         if after is None or arming is None or after_node is None:
             return None, arming
+        for needed, given in (("expect", node.get("expect")), ("by", node.get("by"))):
+            if given is not None and given.kind == "list" and not given.items:
+                self.wrong(given, "R006", f"'{needed}' is empty: it needs at least one")
         by = self.by(node, [(after, arming, after_node), *expect, *cancel, *moves])
         deadline = self.expression(node.get("deadline"), arming, draft, ("timestamp",))
         self.moves(moves, deadline, arming)
-        if by and not self.flag(node.get("once")) and node.get("once") is None and by == arming.key:
+        once = self.flag(node.get("once"))
+        if by and node.get("once") is None and by == arming.key:
             text = f"{arming.type} is keyed by {', '.join(by)}: if such a key lives once, say 'once: true'"
             self.wrong(node.get("by") or node, "R210", text, severity="info")
         lateness = self.duration(node.get("allowed_lateness"), MINUTE)
@@ -309,7 +333,7 @@ class _Builder(Shape):
         operator = MissingOperator(
             after=after, expect=tuple(m for m, _, _ in expect), deadline=deadline, by=by,
             cancel_on=tuple(m for m, _, _ in cancel), reschedule_on=tuple(m for m, _, _ in moves),
-            once=self.flag(node.get("once")), on_repeat=self.choice(node.get("on_repeat"), ("keep", "restart"), "keep"),
+            once=once, on_repeat=self.choice(node.get("on_repeat"), ("keep", "restart"), "keep"),
             allowed_lateness=MINUTE if lateness is None else lateness,
         )  # fmt: skip
         return operator, arming

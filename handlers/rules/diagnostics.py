@@ -25,7 +25,7 @@ class Diagnostic:
         if self.snippet:
             lines.append(f"    {self.snippet}")
             hint = f" did you mean '{self.hint}'?" if self.hint else ""
-            lines.append(f"    {' ' * (self.column - 1)}^{hint}")
+            lines.append(f"    {' ' * min(self.column - 1, len(self.snippet))}^{hint}")
         elif self.hint:
             lines.append(f"    did you mean '{self.hint}'?")
         return "\n".join(lines)

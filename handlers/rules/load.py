@@ -15,6 +15,8 @@ from tidings.contract import Contract
 from tidings.rule import Rule, RuleSet
 
 MAX_FILES = 1_000
+MAX_DIAGNOSTICS = 200
+"""Told of one file at most."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
         except texts.BadTemplate as fault:
             found.append(Diagnostic("R120", fault.text, f"templates/{name}", fault.line, 1))
     rules: list[Rule] = []
+    if len(files) > MAX_FILES:
+        text = f"{len(files)} rule files; at most {MAX_FILES}"
+        found.append(Diagnostic("R002", text, sorted(files)[MAX_FILES], 1, 1))
     for name, raw in sorted(files.items())[:MAX_FILES]:
         reader = Reader(name, raw)
         try:
@@ -48,7 +53,9 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
             found.append(broken.diagnostic)
             continue
         rules += rules_of(reader, root, contracts, parsed, frozenset(templates))
-        found += reader.diagnostics
+        found += reader.diagnostics[:MAX_DIAGNOSTICS]
+        if (more := len(reader.diagnostics) - MAX_DIAGNOSTICS) > 0:
+            found.append(Diagnostic("R002", f"and {more} more like these; mend the first ones", name, 1, 1))
     found += _twice(rules)
     found.sort(key=lambda one: (one.file, one.line, one.column, one.code))
     if any(one.severity == "error" for one in found):

@@ -112,7 +112,7 @@ class Deliverer:
             rules = self.load_rules(message.body["rule_set"])
         try:
             return Claimed(message, self.render(rules, message))
-        except ValueError as fault:
+        except Exception as fault:  # noqa: BLE001 - one message that cannot be rendered must not stop the others
             logger.warning("render failed for message %s of rule %s", message.message_id, message.rule)
             return Claimed(message, None, str(fault))
 

@@ -248,3 +248,30 @@ def test_10_a_paused_worker_whose_position_is_ahead_of_the_database():
     d.tick()
     assert d.said() == []
     assert isinstance(d.apply(lost), Skipped)
+
+
+def test_a_key_that_lives_once_is_closed_by_what_happened_before_it_however_late_it_comes():
+    """Paid before it was issued, says an event that comes when W has passed both; seven days are looked back."""
+    d = shop(once=True)
+    d.append(ISSUED, "i", 5, invoice_id="i", due=due(20))
+    d.batch()
+    d.idle(6)
+    d.tick()
+    d.append(PAID, "p", 2, appended=7, invoice_id="i")
+    d.batch()
+    d.idle(100)
+    d.tick()
+    assert d.said() == []
+
+
+def test_and_takes_back_what_has_fired():
+    d = shop(once=True)
+    d.append(ISSUED, "i", 5, invoice_id="i", due=due(20))
+    d.batch()
+    d.idle(30)
+    d.tick()
+    d.append(PAID, "p", 2, appended=31, invoice_id="i")
+    d.batch()
+    d.idle(100)
+    d.tick()
+    assert d.said() == [("overdue", "fired", 5.0), ("overdue", "stopped", 5.0)]

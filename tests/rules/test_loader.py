@@ -16,7 +16,7 @@ from handlers.rules.yaml import plain
 from schemas import contracts
 from tidings.event import DAY, HOUR, MINUTE
 
-SHOP = Path(__file__).resolve().parents[3] / "examples" / "shop"
+SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
 KNOWN = contracts().by_type
 FILE = "rules/a.yaml"
 TEXTS = {"note": "Subject: {{ who }}\n\n{{ what }}\n", "plain": "Subject: Hello\n\nHello\n"}

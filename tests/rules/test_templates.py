@@ -1,5 +1,6 @@
 """Texts of messages: complete or not sent at all, with no way out of the subject's line, and bounded."""
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -189,8 +190,9 @@ def test_a_subject_is_one_line_or_refused(name: str) -> None:
     try:
         rendered = parse("Subject: Hello {{ name }}\n\n{{ name }}").render({"name": name}, {})
     except ValueError:
-        assert any(ord(letter) < 32 or ord(letter) == 127 for letter in name)
+        assert not name.strip() or any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name)
         return
     assert rendered.subject == f"Hello {name}"
     assert rendered.text == name
-    assert not set("\r\n\0") & set(rendered.subject)
+    # What this lets through is a header of one line, for the library that writes it too.
+    assert len(rendered.subject.splitlines()) == 1

@@ -94,7 +94,7 @@ class Checker:
         if path[0] == "params":
             return self._param(node, path)
         if path[0] == "event":
-            return self._event(node, path)
+            return self._event(node, path, known)
         fields: Mapping[str, Field] = self.scope.fields
         nullable = False
         kind: Type | None = None
@@ -125,14 +125,14 @@ class Checker:
         kind = self.scope.params[path[1]]
         return Typed(node, KINDS[kind.kind], type=kind)
 
-    def _event(self, node: Node, path: Path) -> Typed:
+    def _event(self, node: Node, path: Path, known: frozenset[Path]) -> Typed:
         if len(path) != 2 or path[1] not in EVENT:  # noqa: PLR2004 - event.name
             near = get_close_matches(path[1] if len(path) > 1 else "", list(EVENT), 1)
             text = f"event has {', '.join(EVENT)}; not {'.'.join(path[1:])!r}"
             self.problem(node, text, hint=f"event.{near[0]}" if near else None)
             return Typed(node, "any")
         kind = EVENT[path[1]]
-        return Typed(node, KINDS[kind.kind], kind.nullable, type=kind)
+        return Typed(node, KINDS[kind.kind], kind.nullable and path not in known, type=kind)
 
     def _unary(self, node: Node, known: frozenset[Path]) -> Typed:
         inner = self.check(node.children[0], known)
@@ -175,6 +175,10 @@ class Checker:
         elif right.children:
             for item in right.children:
                 self._comparable(node, left, item)
+        elif right.type is not None and right.type.item is not None:
+            item_type = right.type.item
+            item = Typed(right.node, KINDS[item_type.kind], symbols=item_type.symbols, type=item_type)
+            self._comparable(node, left, item)
         self._guard(left)
         return Typed(node, "bool", children=(left, right))
 
@@ -236,10 +240,11 @@ class Checker:
             near = get_close_matches(node.op, FUNCTIONS, 1)
             self.problem(node, f"there is no function {node.op!r}", hint=near[0] if near else None)
             return Typed(node, "any")
-        if node.op == "has" and is_function:
-            return self._has(node)
-        if node.op in ("duration", "timestamp", "money") and is_function:
-            return self._constant(node)
+        if node.op in ("has", "duration", "timestamp", "money"):
+            if not is_function:
+                self.problem(node, f"{node.op} is no method; write {node.op}(…)")
+                return Typed(node, "any")
+            return self._has(node) if node.op == "has" else self._constant(node)
         arguments = tuple(self.check(child, known) for child in node.children)
         wanted = 2 if node.op in ("startsWith", "endsWith", "contains") else 1
         if len(arguments) != wanted:
@@ -262,7 +267,8 @@ class Checker:
         return Typed(node, "bool", children=(inner,))
 
     def _constant(self, node: Node) -> Typed:
-        values = [child.value if child.kind == "literal" else None for child in node.children]
+        plain = ("number", "string")
+        values = [c.value if c.kind == "literal" and c.op in plain else None for c in node.children]
         found: Any = None
         if node.op == "money":
             text = 'money takes a number and a currency, as in money(50, "EUR")'
@@ -323,9 +329,8 @@ def has_paths(node: Node) -> frozenset[Path]:
         return frozenset(path[:end] for end in range(1, len(path) + 1))
     if node.kind == "binary" and node.op == "&&":
         return has_paths(node.children[0]) | has_paths(node.children[1])
-    if node.kind == "binary" and node.op == "!=" and node.children[1].op == "null" and node.children[0].kind == "path":
-        path = node.children[0].value
-        return frozenset(path[:end] for end in range(1, len(path) + 1))
+    if node.kind == "binary" and node.op == "!=":
+        return asked_for_null(node)
     if node.kind == "unary" and node.op == "!":
         return absent_paths(node.children[0])
     return frozenset()
@@ -337,7 +342,14 @@ def absent_paths(node: Node) -> frozenset[Path]:
         return has_paths(node.children[0])
     if node.kind == "binary" and node.op == "||":
         return absent_paths(node.children[0]) | absent_paths(node.children[1])
-    if node.kind == "binary" and node.op == "==" and node.children[1].op == "null" and node.children[0].kind == "path":
-        path = node.children[0].value
-        return frozenset(path[:end] for end in range(1, len(path) + 1))
+    if node.kind == "binary" and node.op == "==":
+        return asked_for_null(node)
+    return frozenset()
+
+
+def asked_for_null(node: Node) -> frozenset[Path]:
+    """Return the path that is compared with null, on either side, and the paths on the way to it."""
+    for side, other in (node.children, node.children[::-1]):
+        if other.kind == "literal" and other.op == "null" and side.kind == "path":
+            return frozenset(side.value[:end] for end in range(1, len(side.value) + 1))
     return frozenset()

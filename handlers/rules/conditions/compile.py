@@ -120,7 +120,12 @@ class _Writer:
             return self.constant(tree.value)
         if node.kind == "path":
             return self._path(tree)
-        if tree.kind == "bool" and not (node.kind == "call" and node.op != "has") and node.op != "in":
+        if (
+            tree.kind == "bool"
+            and node.kind != "ternary"
+            and not (node.kind == "call" and node.op != "has")
+            and node.op != "in"
+        ):
             return f"(True if {self.true(tree)} else False if {self.false(tree)} else U)"
         parts = [self.value(child) for child in tree.children]
         if node.kind == "unary":

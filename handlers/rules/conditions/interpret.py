@@ -11,9 +11,13 @@ from typing import Any
 from handlers.rules.conditions import values
 from handlers.rules.conditions.check import Typed
 from handlers.rules.conditions.compile import EVENT_ATTRIBUTES
+from handlers.rules.conditions.syntax import Node
 from tidings.event import DAY, HOUR, MINUTE, SECOND, Event
 from tidings.money import major_text
 from tidings.unknown import UNKNOWN
+
+FIRST, LAST = -62_135_596_800 * SECOND, 253_402_300_800 * SECOND
+"""The years 1 and 10000: Python's calendar has no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,22 @@ class _Interpreter:
         if node.kind == "path":
             return Trace(text, self._path(node.value), tree.kind)
         parts = tuple(self.visit(child) for child in tree.children)
-        value = self._value(tree, [part.value for part in parts])
+        try:
+            value = self._value(tree, [part.value for part in parts])
+        except Exception:  # noqa: BLE001 - as the compiled code: data that no contract has checked is unknown
+            value = UNKNOWN
         because = ""
         if value is UNKNOWN:
-            because = next((part.because for part in parts if part.because), "") or self._why(parts)
+            asked = self._taken(node, parts)
+            because = next((part.because for part in asked if part.because), "") or self._why(asked)
         return Trace(text, value, tree.kind, because, parts)
+
+    @staticmethod
+    def _taken(node: Node, parts: tuple[Trace, ...]) -> tuple[Trace, ...]:
+        """Return the parts that decided: of `a ? b : c` the condition, or the branch that it took."""
+        if node.kind != "ternary" or values.missing(parts[0].value):
+            return parts[:1] if node.kind == "ternary" else parts
+        return parts[1:2] if parts[0].value else parts[2:]
 
     def _path(self, path: tuple[str, ...]) -> Any:
         if path[0] == "event":
@@ -118,7 +133,7 @@ def _kleene(found: list[Any], *, decisive: bool) -> Any:
     return UNKNOWN if any(values.missing(value) for value in found) else not decisive
 
 
-def render_value(value: Any, kind: str = "") -> str:
+def render_value(value: Any, kind: str = "") -> str:  # noqa: PLR0911 - one line for each kind of value
     """Return a value as a person reads it: times in UTC, amounts with their currency."""
     if value is None:
         return "null"
@@ -127,17 +142,19 @@ def render_value(value: Any, kind: str = "") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if kind == "timestamp":
+        if not FIRST <= value < LAST:
+            return "beyond all times"
         seconds, rest = divmod(value, SECOND)
         text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{text}{f'.{rest:06d}'.rstrip('0') if rest else ''}Z"
     if kind == "duration":
         return render_duration(value)
-    if (
-        isinstance(value, Mapping)
-        and set(value) == {"amount_minor", "currency"}
-        and isinstance(value["amount_minor"], int)
-    ):
-        return major_text(value)
+    if isinstance(value, Mapping) and set(value) == {"amount_minor", "currency"}:
+        exact = value["amount_minor"]
+        if isinstance(exact, int):
+            return major_text(value)
+        if isinstance(exact, Fraction):
+            return f"about {major_text({**value, 'amount_minor': round(exact)})}"
     if isinstance(value, Fraction):
         return f"{float(value):.6g}"
     if isinstance(value, (list, tuple)):

@@ -14,18 +14,25 @@ from tidings.event import DAY, HOUR, MINUTE, SECOND
 MAX_SOURCE = 4096
 MAX_DEPTH = 30
 MAX_NODES = 500
+MAX_CHAIN = 100
+"""Terms that may follow each other without parentheses, as in a || b || c."""
+MAX_NUMBER = 2**63
+MAX_DIGITS = 40
+MAX_DURATION = 36_525 * DAY
+MAX_DURATION_TEXT = 60
 
 UNITS = {"ms": 1000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
-DURATION = re.compile(r"(?:\d+(?:ms|s|m|h|d|w))+")
+DURATION = re.compile(r"(?:[0-9]+(?:ms|s|m|h|d|w))+")
 TOKEN = re.compile(
     r"""(?P<space>\s+)
-      | (?P<duration>(?:\d+(?:ms|s|m|h|d|w))+\b)
-      | (?P<number>\d+(?:\.\d+)?)
+      | (?P<duration>(?:[0-9]+(?:ms|s|m|h|d|w))+\b)
+      | (?P<number>[0-9]+(?:\.[0-9]+)?)
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
       | (?P<text>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
       | (?P<op>&&|\|\||==|!=|<=|>=|[-+*/%<>!?:.,()\[\]])""",
     re.VERBOSE,
 )
+INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})")
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 KEYWORDS = {"true": True, "false": False, "null": None}
 
@@ -54,14 +61,17 @@ class Token:
 
 
 def parse_duration(text: str) -> int | None:
-    """Return a duration such as `90m`, `3d` or `1h30m` in microseconds, or None where it is none."""
-    if DURATION.fullmatch(text) is None:
+    """Return a duration such as `90m`, `3d` or `1h30m` in microseconds, or None where it is none, or beyond a century."""
+    if len(text) > MAX_DURATION_TEXT or DURATION.fullmatch(text) is None:
         return None
-    return sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|s|m|h|d|w)", text))
+    found = sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)(ms|s|m|h|d|w)", text))
+    return found if found <= MAX_DURATION else None
 
 
 def parse_instant(text: str) -> int | None:
     """Return an RFC 3339 time with zone in microseconds, or None where it is none."""
+    if INSTANT.fullmatch(text) is None:
+        return None
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is None or "T" not in text:
@@ -184,7 +194,9 @@ class _Parser:
                 )
             right = self.level(level + 1, depth)
             left = self.node("binary", start, op=token.text, children=(left, right))
-            self.deeper(depth + chain)
+            if chain >= MAX_CHAIN:
+                text = f"more than {MAX_CHAIN} terms in a row; use 'in', or group them with parentheses"
+                raise Refused(Problem("R102", text, token.offset, len(token.text)))
         return left
 
     def unary(self, depth: int) -> Node:
@@ -231,11 +243,16 @@ class _Parser:
         self.at += 1
         match token.kind:
             case "number":
+                if len(token.text) > MAX_DIGITS or Fraction(token.text) >= MAX_NUMBER:
+                    raise Refused(Problem("R102", "this number is too large", start, len(token.text)))
                 number = Fraction(token.text)
                 exact = int(number) if number.denominator == 1 else number
                 return self.node("literal", start, op="number", value=exact)
             case "duration":
-                return self.node("literal", start, op="duration", value=parse_duration(token.text))
+                micros = parse_duration(token.text)
+                if micros is None:
+                    raise Refused(Problem("R102", "this duration is longer than a century", start, len(token.text)))
+                return self.node("literal", start, op="duration", value=micros)
             case "text":
                 return self.node("literal", start, op="string", value=self.unescape(token))
             case "name" if token.text in KEYWORDS:

@@ -76,7 +76,8 @@ def arithmetic(op: str, left: Any, right: Any) -> Any:
         case "/":
             result = Fraction(left) / Fraction(right)
         case _:
-            result = left % right
+            # As in CEL: the sign of the left side, so that -7 % 3 is -1.
+            result = left - right * int(Fraction(left) / Fraction(right))
     return whole(result)
 
 
