@@ -182,6 +182,8 @@ class Outcome:
     retry_after: int | None = None
     """Microseconds that the provider asks to wait."""
     first_byte_at: int | None = None
+    address_gone: bool = False
+    """The address does not exist any more, or its owner has forbidden it: nothing goes there again."""
 
 
 class Provider(Protocol):
@@ -190,6 +192,11 @@ class Provider(Protocol):
     @property
     def name(self) -> str:
         """What attempts are recorded under."""
+        ...
+
+    @property
+    def lease(self) -> int:
+        """Microseconds that one attempt may take, all its time-outs together; afterwards its outcome is unknown."""
         ...
 
     @property

@@ -57,7 +57,15 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"
     UNKNOWN_CUSTOMER = "unknown_customer"
     NO_CONSENT = "no_consent"
+    TOPIC_OFF = "topic_off"
     NO_ADDRESS = "no_address"
+    ADDRESS_GONE = "address_gone"
+    UNKNOWN_TEAM = "unknown_team"
+    QUIET_HOURS = "quiet_hours"
+    AWAITING_OUTCOME = "awaiting_outcome"
+    NOTHING_TO_CORRECT = "nothing_to_correct"
+    NEWER_EPISODE = "newer_episode"
+    SUPERSEDED = "superseded"
     KILLED = "killed"
     RENDER = "render"
     REFUSED = "refused"
@@ -79,6 +87,14 @@ SENTENCES: dict[Reason, str] = {
     Reason.OVERFLOW: "Too many events waited for this one key, so its firings are not trusted and nobody was told.",
     Reason.UNKNOWN_CUSTOMER: "We do not know which customer the event belongs to.",
     Reason.NO_CONSENT: "The customer has not agreed to messages of this kind, or has taken the agreement back.",
+    Reason.TOPIC_OFF: "The customer has switched messages of this topic off.",
+    Reason.ADDRESS_GONE: "The customer's address does not exist any more, or takes no messages from us.",
+    Reason.UNKNOWN_TEAM: "The team that was to be told is not in our directory.",
+    Reason.QUIET_HOURS: "It is quiet time where the customer lives; the message waits, or was no longer worth sending.",
+    Reason.AWAITING_OUTCOME: "We do not know yet whether the message that this one corrects has arrived.",
+    Reason.NOTHING_TO_CORRECT: "The message that this one would correct never reached anybody.",
+    Reason.NEWER_EPISODE: "The same thing has happened again meanwhile; the all-clear waits for what becomes of that.",
+    Reason.SUPERSEDED: "The customer was told meanwhile that the same thing happened again, so no all-clear was sent.",
     Reason.NO_ADDRESS: "We have no address of the customer for this channel.",
     Reason.KILLED: "Sending was stopped by an operator; the message waits.",
     Reason.RENDER: "The text of the message lacks a value, and a blank is never sent.",

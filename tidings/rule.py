@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from tidings.contract import Contract, Type
 from tidings.event import DAY, Event, Micros
+from tidings.quiet_hours import QuietHours
 
 NEVER: Micros = -(2**62)
 """The watermark of a source that nobody has seen: before every instant."""
@@ -144,15 +145,100 @@ class Operator(Protocol):
         ...
 
 
+Channel = Literal["email", "sms", "push", "slack", "teams", "ticket", "webhook", "workflow"]
+PERSONAL: tuple[Channel, ...] = ("email", "sms", "push")
+"""Channels that reach a person: consent and preference are asked where that person is a customer."""
+CHAT: tuple[Channel, ...] = ("slack", "teams")
+"""Rooms of a team, over incoming webhooks."""
+MACHINES: tuple[Channel, ...] = ("ticket", "webhook", "workflow")
+"""Channels that trigger another system: no consent and no quiet hours (`dispatch.md`, Gates)."""
+
+Severity = Literal["low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+
+
 @dataclass(frozen=True, slots=True)
-class Send:
+class Retry:
+    """How patiently a step is tried again; None: as delivery does by itself."""
+
+    attempts: int | None = None
+    first: Micros | None = None
+    """Bound of the first wait; each doubles."""
+    most: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
     """One message of a run."""
 
-    channel: Literal["email"]
-    template: str
+    channel: Channel
+    template: str = ""
+    """Name of its text; webhooks and workflows carry data only and have none."""
     data: Mapping[str, Expression] = field(default_factory=dict)
-    """`with`: what the template may read."""
+    """`with`: what the template may read, or what the other system is given."""
     types: Mapping[str, Type] = field(default_factory=dict)
+    target: str = ""
+    """Of a ticket, webhook or workflow: its name in `targets.yaml`."""
+    condition: Expression | None = None
+    """`if`: the step is due only where it certainly holds at the firing."""
+    retry: Retry | None = None
+    alert: bool = False
+    """`on_failure: alert`: when the message ends as failed or unresolved, the owner of the rule hears of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class To:
+    """Whom a rule tells."""
+
+    kind: Literal["customer", "team", "address"] = "customer"
+    team: str = ""
+    expression: Expression | None = None
+    """Who, where the event does not say it by its contract: a customer's id, or an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """People of ours, from `teams.yaml`. Addresses of chat rooms are references to secrets (`env:…`, `file:…`)."""
+
+    name: str
+    title: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """By channel: `email`, `sms`, `slack`, `teams`."""
+    timezone: str | None = None
+    locale: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Another system, from `targets.yaml`: where its tickets, webhooks or workflows go."""
+
+    name: str
+    channel: Channel
+    url: str
+    """`https://…`, or a reference to it."""
+    secret: str | None = None
+    """Reference to the signing secret (`whsec_…`, Standard Webhooks)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What a customer may switch off, from `topics.yaml`."""
+
+    name: str
+    sentence: str
+    """What customers read."""
+    locked: bool = False
+    """Cannot be switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Another entity whose last known image the conditions read; its key is known from the payload beforehand."""
+
+    alias: str
+    entity: str
+    paths: tuple[tuple[str, ...], ...]
+    """Of the payload: one for each part of the entity's key."""
 
 
 Status = Literal["draft", "shadow", "live"]
@@ -166,14 +252,22 @@ class Rule:
     owner: str
     operator: Operator
     title: str = ""
-    severity: Literal["low", "medium", "high", "critical"] = "medium"
+    severity: Severity = "medium"
+    raise_severity: tuple[tuple[Expression, Severity], ...] = ()
+    """The highest severity whose condition certainly holds counts, never a lower one than the rule's own."""
     status: Status = "live"
     params: Mapping[str, Any] = field(default_factory=dict)
-    to: Literal["customer"] = "customer"
+    to: To = To()
     customer_paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By type of the event that the rule speaks of: where it names the customer."""
-    steps: tuple[Send, ...] = ()
+    reads: tuple[Reading, ...] = ()
+    topic: str | None = None
+    """What the customer may switch off; None: nothing of it reaches a customer."""
+    steps: tuple[Step, ...] = ()
+    on_stop: tuple[Step, ...] = ()
+    """The all-clear for those who were told, by the channel over which they were told."""
     consent: str = "transactional"
+    quiet_hours: QuietHours | None = None
     expires: Micros | None = None
     on_unknown: Literal["resend", "unresolved"] = "unresolved"
     file: str = ""
@@ -209,7 +303,12 @@ class RuleSet:
     contracts: Mapping[str, Contract]
     """By event type; those the rules name, and those that own an image."""
     templates: Mapping[str, str] = field(default_factory=dict)
-    """Texts of the templates, pinned with the rules."""
+    """Texts of the templates, pinned with the rules: `billing/overdue`, and `billing/overdue.de` for a language."""
+    teams: Mapping[str, Team] = field(default_factory=dict)
+    targets: Mapping[tuple[str, str], Target] = field(default_factory=dict)
+    """By channel and name."""
+    notice_topics: Mapping[str, Topic] = field(default_factory=dict)
+    """What customers may switch off, by name."""
 
     @cached_property
     def by_id(self) -> Mapping[str, Rule]:

@@ -17,7 +17,7 @@ from handlers.rules.yaml import Node, Reader
 from handlers.templates import Template
 from tidings.contract import Contract, Type
 from tidings.event import MINUTE
-from tidings.rule import Matcher, Operator, Rule, Send
+from tidings.rule import Matcher, Operator, Rule, Step
 
 RULE_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 MAX_ID = 100
@@ -378,7 +378,7 @@ class _Builder(Shape):
 
     # -- steps
 
-    def steps(self, rule: Node, draft: _Draft, arming: Contract | None) -> tuple[tuple[Send, ...], frozenset[str]]:
+    def steps(self, rule: Node, draft: _Draft, arming: Contract | None) -> tuple[tuple[Step, ...], frozenset[str]]:
         node = rule.get("then")
         if node is None or node.kind != "list" or not node.items:
             self.wrong(node or rule, "R007", "'then' is a list of steps, as - send: email")
@@ -387,7 +387,7 @@ class _Builder(Shape):
         steps = [self.step(one, draft, arming, reads) for one in node.items if self.keys(one, "step")]
         return tuple(step for step in steps if step is not None), frozenset(reads)
 
-    def step(self, node: Node, draft: _Draft, arming: Contract | None, reads: set[str]) -> Send | None:
+    def step(self, node: Node, draft: _Draft, arming: Contract | None, reads: set[str]) -> Step | None:
         channel = node.get("send")
         if channel is None:
             if not any(key.text in LATER["step"] for key, _ in node.entries):
@@ -416,7 +416,7 @@ class _Builder(Shape):
                 types[key.text] = type_of(compiled)
                 reads |= {path[0] for path in compiled.reads}
         self.placeholders(node, name, {key.text: key for key, _ in (given.entries if given is not None else ())})
-        return Send("email", name, data, types)
+        return Step("email", name, data, types)
 
     def placeholders(self, node: Node, name: str, given: Mapping[str, Node]) -> None:
         """Check the template against `with`, both ways."""

@@ -11,7 +11,7 @@ from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from tidings.contract import Contract, Field, Type
 from tidings.event import SECOND, Event
-from tidings.rule import Matcher, Rule, RuleSet, Send
+from tidings.rule import Matcher, Rule, RuleSet, Step
 from tidings.unknown import UNKNOWN
 
 ISSUED, PAID, MOVED, PING = "billing.invoice.issued", "billing.invoice.paid", "billing.invoice.rescheduled", "app.ping"
@@ -66,7 +66,7 @@ class Shop:
 
 def rule_set(shop: Shop) -> RuleSet:
     """Return the rule set of a shop; its hash names every choice."""
-    send = (Send("email", "t", {"due": Value("due")}),)
+    send = (Step("email", "t", {"due": Value("due")}),)
     paths = dict.fromkeys(TOPICS, ("customer_id",))
     common: dict[str, Any] = {
         "owner": "sim", "steps": send, "customer_paths": paths, "consent": shop.consent, "expires": shop.patience,
