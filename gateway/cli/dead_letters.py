@@ -208,7 +208,7 @@ async def _propose(file: Path, again: Sequence[Again]) -> None:
     provider = FileCatcher(file.parent / "caught.jsonl", wall_clock)
     lines: list[str] = []
     watch = Watch(rules, wall_clock, out=lines.append)
-    engine = Engine(file, contracts(), files, texts, rules, provider, observe=watch, kind=None)
+    engine = Engine(file, contracts(), files, texts, rules, lambda _channel: provider, observe=watch, kind=None)
     async with engine:
         await engine.start()
         # What was under way anyway is not the proposal's.

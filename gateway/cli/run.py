@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> int:
     provider = provider_of(settings)
     pace = Pace(lease=LEASE) if settings.settings.smtp is not None else Pace()
     engine = Engine(
-        settings.data / "tidings.db", contracts(), files, texts, found.rules, provider,
+        settings.data / "tidings.db", contracts(), files, texts, found.rules, lambda _channel: provider,
         history=settings.settings.history, observe=logs.observe, pace=pace,
     )  # fmt: skip
     return asyncio.run(_run(settings, engine))
@@ -65,7 +65,10 @@ async def _run(settings: Config, engine: Engine) -> int:
     async with engine, control.serving(settings.data, engine.log.append):
         await engine.start()
         ways = "test mode, " if settings.settings.test is not None else ""
-        logger.info("running", extra={"fields": {"rules": len(engine.rules.rules), "out": ways + engine.provider.name}})
+        logger.info(
+            "running",
+            extra={"fields": {"rules": len(engine.rules.rules), "out": ways + engine.provider_of("email").name}},
+        )
         reload = asyncio.create_task(_reload(settings, engine))
         try:
             while not stop.is_set():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidings.event import SECOND
 from tidings.ports import Outcome, Outgoing
 
 
@@ -31,6 +32,7 @@ class FileCatcher:
     path: Path
     clock: Callable[[], int]
     name: str = "catcher"
+    lease: int = 30 * SECOND
     can_look_up: bool = True
     _known: set[str] = field(default_factory=set)
 
@@ -70,6 +72,7 @@ class SocketCatcher:
     port: int
     clock: Callable[[], int]
     name: str = "socket"
+    lease: int = 30 * SECOND
     can_look_up: bool = False
 
     async def send(self, outgoing: Outgoing) -> Outcome:

@@ -20,6 +20,11 @@ class Redirected:
         return self.provider.name
 
     @property
+    def lease(self) -> int:
+        """As the provider."""
+        return self.provider.lease
+
+    @property
     def can_look_up(self) -> bool:
         """As the provider."""
         return self.provider.can_look_up

@@ -55,6 +55,7 @@ class SmtpProvider:
     """One connection a message: a server that hangs hurts one."""
 
     name = "smtp"
+    lease = LEASE
     can_look_up = False
     """SMTP keeps no books that we could ask; the Message-ID stays the same, so that mailboxes can tell a repeat."""
 

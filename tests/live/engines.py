@@ -29,6 +29,7 @@ class Shelf:
     """A provider that takes everything and keeps it."""
 
     name = "shelf"
+    lease = 30_000_000
     can_look_up = False
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ def engine(
     loaded = load(files, templates, contracts().by_type)
     assert loaded.rules is not None, [str(one) for one in loaded.diagnostics]
     words.setdefault("history", "live")
-    return Engine(path, contracts(), files, templates, loaded.rules, provider, clock, **words)
+    return Engine(path, contracts(), files, templates, loaded.rules, lambda _channel: provider, clock, **words)
 
 
 def event(kind: str, name: str, at: int | None = None, **data: Any) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def early_byte(patch: pytest.MonkeyPatch) -> None:
             message: Message = claimed.message
             far = message.deadline + 1000 * SECOND
             early = Outgoing(message.message_id, message.attempt + 1, "email", "a@b", {}, far, far)
-            await self.provider.send(early)
+            await self.provider_of(message.channel).send(early)
         await right(self, group, owner)
         return []
 
@@ -123,8 +123,8 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
     marked: dict[Any, list[Any]] = {}
     unread_of, mark_read = dispatch.unread_of, dispatch.mark_read
 
-    def dispatch_one(rules: Any, who: Any) -> Any:
-        return right(rules, who)
+    def dispatch_one(rules: Any, who: Any, pinned: Any) -> Any:
+        return right(rules, who, pinned)
 
     async def of_deliverer(self: Deliverer) -> bool:
         whom = await self.store.read(dispatch.find_work())
@@ -136,7 +136,7 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
                 return list(rows)
 
             marked[who] = await self.store.run(mark)
-            passed = await self.store.run(dispatch_one(self.rules, who))
+            passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules))
             if isinstance(passed, detect.Outdated):
                 self._switch(passed)
                 return True

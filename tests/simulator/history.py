@@ -215,8 +215,8 @@ class History:
 
     async def _deliverer(self, process: str, runtime: SimRuntime) -> None:
         deliverer = Deliverer(
-            process + str(self.alive[process]), self.store, runtime, self.provider, self.active,
-            self.rule_sets.__getitem__, lambda _rules, _message: {"subject": "s", "text": "t"}, self.pace,
+            process + str(self.alive[process]), self.store, runtime, lambda _channel: self.provider, self.active,
+            self.rule_sets.__getitem__, lambda _rules, _message, _person: {"subject": "s", "text": "t"}, self.pace,
             concurrency=self.random.choice((1, 4)),
         )  # fmt: skip
         while True:
