@@ -1,6 +1,8 @@
 """Keys: each that is built exists, each that is not is refused by its name, and a misspelt one gets what was meant."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,13 @@ def test_without_anything_beside_them_rules_are_told_what_is_missing() -> None:
 def test_a_file_that_cannot_be_read_is_told_once_and_not_at_every_name_of_it(name: str) -> None:
     found = loaded({name: b"["})
     assert [(one.code, one.file) for one in found.errors] == [("R001", name)]
+
+
+def test_every_code_and_every_key_is_in_the_documentation() -> None:
+    root = Path(__file__).resolve().parents[2]
+    text = (root / "docs" / "rules.md").read_text()
+    sources = "".join(path.read_text() for path in (root / "handlers" / "rules").rglob("*.py"))
+    codes = set(re.findall(r'"(R[0-9]{3})"', sources))
+    assert codes == set(re.findall(r"^\| (R[0-9]{3}) \|", text, re.MULTILINE))
+    words = set(re.findall(r"[a-z_]+", text))
+    assert {key for keys in BUILT.values() for key in keys} <= words
