@@ -39,6 +39,7 @@ MISSING = (
         by: [invoice_id]
         deadline: due_date
     to: customer
+    topic: news
     then: [{ send: email, template: failed, with: { code: invoice_id } }]
 """
 )
