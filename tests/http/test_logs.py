@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from gateway import logs
 from streams.embedded_log import Append
 from streams.processors.deliverer import Sent
+from streams.processors.detect import Done
 from tests.http.asking import run
 from tests.live.engines import RULES, Shelf, customer, engine, event, failed, rest
 from tidings.detection import Record
@@ -177,12 +177,7 @@ def test_an_alert_of_a_rule_that_is_gone_names_no_owner(lines):
 
 
 def test_a_record_about_a_bare_address_is_named_by_its_firing(lines):
-    from streams.processors.detect import Done
-
-    fields = dict.fromkeys(Record.__dataclass_fields__)
-    one = replace(
-        Record(**fields), rule="r-1", kind="fired", firing_id="f-1", tenant="t", recipient="address:ada@x.org"
-    )  # type: ignore[arg-type]
+    one = Record(0, "f-1", "fired", 0, "t", "r-1", "address:ada@example.org", 0, b'{"name": "Ada"}')
     logs.observe(Done(1, [one], ()))
     assert [line["firing"] for line in read(lines)] == ["f-1"]
     assert "ada" not in lines.getvalue()
