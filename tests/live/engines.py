@@ -30,6 +30,7 @@ class Shelf:
 
     name = "shelf"
     can_look_up = False
+    lease = MINUTE // 2
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []

@@ -88,6 +88,7 @@ class SimProvider:
     can_look_up: bool
     on_first_byte: Any
     name: str = "sim"
+    lease: int = 30 * SECOND
     on_accepted: Any = lambda message_id: None
     lag: int = 20 * SECOND
     accepted: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
