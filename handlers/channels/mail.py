@@ -23,6 +23,8 @@ LARGEST = 32 * 1024 * 1024
 WIDEST = 76
 """Characters of a line; longer ones are broken softly (RFC 2045, 6.7)."""
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+BEYOND = bytes(range(0x80, 0x100))
+"""What is not ASCII."""
 LINK = re.compile(r"https://[\x21-\x3b\x3d\x3f-\x7e]{1,900}")
 """Without spaces and angle brackets; it must fit into one line, which may not be folded."""
 
@@ -45,14 +47,14 @@ def compose(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
     text = text_of(content, "text")
     if content.get("html"):
         # Neither quoted-printable nor base64 can hold "=_", so the boundary stands in no part.
-        boundary = f"=_{outgoing.message_id}"
+        boundary = b"=_" + outgoing.message_id[:60].encode("ascii")
         parts += [
-            headers.line("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
-            *(
-                b"\r\n--%s\r\n%s" % (boundary.encode(), _part(kind, body, plain=False))
-                for kind, body in (("plain", text), ("html", text_of(content, "html")))
-            ),
-            b"\r\n--%s--\r\n" % boundary.encode(),
+            b'Content-Type: multipart/alternative;\r\n boundary="%s"\r\n' % boundary,
+            b"\r\n--%s\r\n" % boundary,
+            _part("plain", text, plain=False),
+            b"\r\n--%s\r\n" % boundary,
+            _part("html", text_of(content, "html"), plain=False),
+            b"\r\n--%s--\r\n" % boundary,
         ]
     else:
         parts.append(_part("plain", text, plain=True))
@@ -90,7 +92,7 @@ def _part(kind: str, text: str, *, plain: bool) -> bytes:
     if len(text) > LARGEST:
         raise Unfit(f"the text is longer than {LARGEST} characters")
     raw = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").encode() + b"\n"
-    beyond = 0 if raw.isascii() else sum(byte > 0x7F for byte in raw)  # noqa: PLR2004 - the last of ASCII
+    beyond = 0 if raw.isascii() else len(raw) - len(raw.translate(None, BEYOND))
     if plain and not beyond and CONTROL.search(raw) is None and max(map(len, raw.split(b"\n"))) <= WIDEST:
         how, body = "7bit", raw
     elif beyond * 3 > len(raw):

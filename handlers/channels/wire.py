@@ -109,17 +109,23 @@ def composes(*channels: str) -> Callable[[Compose], Compose]:
     return register
 
 
+def known() -> dict[str, Compose]:
+    """Return all composers, having imported every file beside this one."""
+    from handlers import channels
+
+    for module in iter_modules(channels.__path__):
+        import_module(f"{channels.__name__}.{module.name}")
+    return COMPOSERS
+
+
 def compose(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
     """Return what would leave at `now`.
 
     Raises:
         Unfit: no provider of this channel could carry it.
     """
-    if not COMPOSERS:
-        from handlers import channels
-
-        for module in iter_modules(channels.__path__):
-            import_module(f"{channels.__name__}.{module.name}")
+    if outgoing.channel not in COMPOSERS:
+        known()
     if outgoing.channel not in COMPOSERS:
         raise Unfit(f"there is no channel '{outgoing.channel}'")
     if MESSAGE_ID.fullmatch(outgoing.message_id) is None:

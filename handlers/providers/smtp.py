@@ -198,5 +198,5 @@ def answered(code: int, text: str, first: Micros | None, *, of_recipient: bool =
 
 def quoted(raw: bytes) -> bytes:
     """Return a body with CRLF line ends and leading dots doubled (RFC 5321, 4.5.2), ending with a line end."""
-    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").rstrip(b"\n").split(b"\n")
+    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n").split(b"\n")
     return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines) + b"\r\n"
