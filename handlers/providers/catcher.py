@@ -18,6 +18,8 @@ from handlers.providers.registry import provides
 from tidings.event import SECOND, Micros
 from tidings.ports import Outcome, Outgoing
 
+LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+
 
 def letter(outgoing: Outgoing, now: Micros, senders: Senders) -> bytes:
     """Return the line of a message.
@@ -31,7 +33,8 @@ def letter(outgoing: Outgoing, now: Micros, senders: Senders) -> bytes:
         "to": outgoing.address, **outgoing.content, "wire": wire.shown(),
     }  # fmt: skip
     try:
-        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        # Readers that split at every kind of line end find one line a message.
+        return json.dumps(line, ensure_ascii=False).translate(LINE_ENDS).encode() + b"\n"
     except (TypeError, ValueError) as fault:
         raise Unfit(f"the content is no JSON: {type(fault).__name__}") from None
 
@@ -49,12 +52,14 @@ class FileCatcher:
     can_look_up: bool = True
     idempotent: bool = False
     _known: set[str] = field(default_factory=set)
+    _torn: bool = False
 
     def __post_init__(self) -> None:
         if self.path.is_file():
-            lines = self.path.read_text("utf-8").splitlines()
-            # A line that a crash has cut short was not acknowledged.
-            self._known = {json.loads(line)["message_id"] for line in lines if line.endswith("}")}
+            lines = self.path.read_bytes().split(b"\n")
+            self._known = {json.loads(line)["message_id"] for line in lines if line.endswith(b"}")}
+            # A line that a crash has cut short was not acknowledged; the next one begins on a new line.
+            self._torn = lines[-1] != b""
 
     async def send(self, outgoing: Outgoing) -> Outcome:
         """Append a line."""
@@ -68,7 +73,8 @@ class FileCatcher:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.write(line)
+                file.write(b"\n" + line if self._torn else line)
+            self._torn = False
         except OSError as fault:
             return Outcome("ambiguous", detail=str(fault), first_byte_at=now)
         self._known.add(outgoing.message_id)

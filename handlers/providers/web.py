@@ -118,8 +118,10 @@ class Web:
         except TooLate:
             return lost("start_by is over")
         except Exception as fault:  # noqa: BLE001 - the stage is known whatever was raised, and nothing leaves this file
-            if sockets.refusal is not None and first is None:
+            if first is None and sockets.refusal is not None:
                 return lost(f"configuration: {sockets.refusal}", CONFIGURATION)
+            if isinstance(fault, aiohttp.InvalidURL):
+                return lost("configuration: the URL cannot be asked", CONFIGURATION)
             return lost(_named(fault))
         finally:
             _before_first_byte.reset(token)

@@ -7,9 +7,9 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.utils import format_datetime
 from datetime import UTC, datetime
-from typing import Any
+from email.utils import format_datetime
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -48,7 +48,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @asynccontextmanager
 async def served(handler: Handler) -> AsyncIterator[str]:
     """An HTTP server; gives its base URL."""
-    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(cast(Any, handler)), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -62,7 +62,10 @@ async def served(handler: Handler) -> AsyncIterator[str]:
 async def resetting(after: int) -> AsyncIterator[str]:
     """A server that resets a connection after some bytes of the request; 0: at once."""
 
+    writers: list[asyncio.StreamWriter] = []
+
     async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         if after:
             await reader.readexactly(after)
         raw = writer.get_extra_info("socket")
@@ -74,6 +77,7 @@ async def resetting(after: int) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        await hung_up([writer.transport for writer in writers])
 
 
 @dataclass
@@ -167,7 +171,7 @@ class Twilio:
         return web.json_response(message, status=201)
 
     def make(self, form: dict[str, str]) -> dict[str, Any]:
-        message = {
+        message: dict[str, Any] = {
             "sid": f"SM{len(self.made):032x}", "account_sid": ACCOUNT, "to": form["To"], "from": form.get("From"),
             "body": form["Body"], "status": "queued", "num_segments": "1", "error_code": None, "error_message": None,
             "direction": "outbound-api", "date_created": format_datetime(datetime.now(UTC)), "date_sent": None,
@@ -231,9 +235,23 @@ async def smtp_served(mailbox: Any, **words: Any) -> AsyncIterator[int]:
     """An SMTP server (aiosmtpd); gives its port."""
     loop = asyncio.get_running_loop()
     controller = UnthreadedController(mailbox, hostname="127.0.0.1", port=0, loop=loop, **words)
-    server = await loop.create_server(controller._factory_invoker, "127.0.0.1", 0)
+    talks: list[Any] = []
+
+    def talk() -> Any:
+        talks.append(controller._factory_invoker())
+        return talks[-1]
+
+    server = await loop.create_server(talk, "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        await server.wait_closed()
+        await hung_up([one.transport for one in talks])
+
+
+async def hung_up(transports: list[Any]) -> None:
+    """Close what clients have left open, and wait until the loop has noticed."""
+    for transport in transports:
+        if transport is not None:
+            transport.abort()
+    await asyncio.sleep(0.01)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from handlers.channels import headers, unsubscribe
 from handlers.channels.mail import compose
-from handlers.channels.wire import Senders, Unfit, compose as composed
+from handlers.channels.wire import Senders, Unfit
+from handlers.channels.wire import compose as composed
 from handlers.providers.smtp import SmtpProvider, SmtpSettings, quoted
 from streams.embedded import wall_clock
 from tests.providers.stand_ins import ID, Mailbox, outgoing, smtp_served

@@ -8,18 +8,19 @@ from urllib.parse import parse_qs
 import pytest
 
 from handlers.providers.twilio import CODES
+from streams.embedded import wall_clock
 from tests.providers.stand_ins import (
     ACCOUNT,
     ID,
     SENDER,
     TOKEN,
     Twilio,
+    hung_up,
     outgoing,
     resetting,
     served,
     texter,
 )
-from streams.embedded import wall_clock
 from tidings.event import HOUR, SECOND
 from tidings.ports import Outcome
 
@@ -54,9 +55,7 @@ def test_a_text_message_arrives_as_it_was_meant():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("left", "period"), [(-5, "1"), (0.4, "1"), (90, "89"), (36_000 * 2, "36000")], ids=lambda one: str(one)
-)
+@pytest.mark.parametrize(("left", "period"), [(-5, "1"), (0.4, "1"), (90, "89"), (36_000 * 2, "36000")], ids=str)
 def test_what_is_left_of_the_deadline_is_passed_on_within_twilios_limits(left, period):
     twilio = Twilio()
     message = text(deadline=wall_clock() + int(left * SECOND))
@@ -91,6 +90,24 @@ def test_what_was_written_and_not_answered_is_ambiguous_within_its_time_and_neve
 
 def test_nobody_there_is_not_sent():
     outcome = asyncio.run(texter("http://127.0.0.1:1").send(text()))
+    assert (outcome.stage, outcome.first_byte_at) == ("not_sent", None)
+
+
+def test_a_server_that_takes_the_connection_and_never_speaks_tls_is_not_sent():
+    async def story():
+        transports: list[Any] = []
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            transports.append(writer.transport)
+            await reader.read()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        outcome = await texter(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}").send(text())
+        server.close()
+        await hung_up(transports)
+        return outcome
+
+    outcome = asyncio.run(story())
     assert (outcome.stage, outcome.first_byte_at) == ("not_sent", None)
 
 
