@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.cli.folder import example, loaded
-from gateway.cli.shop import customers
+from gateway.demo.customers import customers
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher

@@ -1,0 +1,111 @@
+"""Plays the shop on an engine: each event is stamped by the transaction that appends it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gateway.demo.customers import customers, everybody, snapshot
+from gateway.demo.shop import FIRST_NUMBER, Fact, Happening, Shop
+from streams.embedded import Engine
+from streams.embedded_log import Append, append
+from streams.json_events import from_json
+from tidings.event import Micros
+from tidings.ports import Body, Now, Put, Read, Transaction
+
+STORY_EVERY = 0.75
+"""Seconds between two stories."""
+BROKEN_EVERY = 40
+"""Stories between two records that nobody can read."""
+BROKEN_FIRST = 6
+STEP = 0.03
+"""Seconds between two looks at what is due."""
+ROW = "shop"
+"""Name of the epoch row with the next number that nothing bears yet."""
+
+OnFact = Callable[[Fact], None]
+
+
+@dataclass
+class Play:
+    """Stories as they go on."""
+
+    engine: Engine
+    shop: Shop
+    on_fact: OnFact
+    planned: list[tuple[Micros, int, Happening]] = field(default_factory=list)
+    begun: int = 0
+    count: int = 0
+
+    @classmethod
+    async def on(cls, engine: Engine, folder: Path, seed: int, on_fact: OnFact) -> Play:
+        """Return the play on a file; on a new one, the customers are made known first."""
+
+        def number() -> Transaction[int | None]:
+            row = (yield Read("epochs", [(ROW,)])).get((ROW,))
+            return None if row is None else int(row["value"])
+
+        people = everybody(folder)
+        known = await engine.store.read(number)
+        play = cls(engine, Shop(people, seed, FIRST_NUMBER if known is None else known), on_fact)
+        if known is None:
+            now = engine.clock()
+            for kind, event in (*customers(folder, now), *(snapshot(one.facts, now) for one in people)):
+                await engine.store.run(play._append([(kind, lambda _, event=event: event)]))
+        return play
+
+    async def go(self, stop: asyncio.Event, *, seconds: float | None) -> None:
+        """Begin stories for some time, or until it is stopped; then only what was begun goes on, until `stop`."""
+        clock = asyncio.get_running_loop().time
+        began = next_story = clock()
+        while not stop.is_set():
+            self.engine.check()
+            if clock() >= next_story and (seconds is None or clock() - began < seconds):
+                next_story += STORY_EVERY
+                await self._begin()
+            now = self.engine.clock()
+            due = []
+            while self.planned and self.planned[0][0] <= now:
+                due.append(heapq.heappop(self.planned)[2].fact)
+            if due:
+                await self._happen(due)
+            await asyncio.sleep(STEP)
+
+    async def _begin(self) -> None:
+        now = self.engine.clock()
+        for one in self.shop.story(now):
+            self.count += 1
+            heapq.heappush(self.planned, (now + one.delay, self.count, one))
+        self.begun += 1
+        if self.begun % BROKEN_EVERY == BROKEN_FIRST:
+            topic = self.engine.contracts.by_type["billing.invoice.paid"].topic
+            await self.engine.log.append([Append(topic, b"inv-broken", b"\x00\x00\x00\x00\x07not what it says")])
+
+    async def _happen(self, facts: list[Fact]) -> None:
+        await self.engine.store.run(self._append([(fact.type, fact.at) for fact in facts]))
+        for fact in facts:
+            self.on_fact(fact)
+
+    def _append(self, events: Iterable[tuple[str, Callable[[Micros], dict[str, Any]]]]) -> Body[None]:
+        """Return the body that appends events as of its own instant.
+
+        The clock runs so fast that an event which is stamped first and appended a moment later would be hours late.
+        The next free number goes with them, so that a crash lets nothing bear a name twice.
+        """
+        taken = list(events)
+
+        def body() -> Transaction[None]:
+            now = yield Now()
+            records = []
+            for kind, at in taken:
+                contract = self.engine.contracts.by_type[kind]
+                key, value = self.engine.codec.encode(kind, from_json(contract, at(now)))
+                records.append(Append(contract.topic, key, value))
+            yield from append(records)()
+            yield Put("epochs", [{"name": ROW, "value": str(self.shop.number)}])
+
+        return body
