@@ -85,12 +85,12 @@ class RuleBook:
         return self.built[digest]
 
 
-def render(rules: RuleSet, message: Message) -> Mapping[str, str]:
+def render(rules: RuleSet, message: Message) -> Mapping[str, Any]:
     """Return the text of a message, from the rule set with which it was decided."""
     rule = rules.by_id[message.rule]
     step = rule.steps[message.step]
-    rendered = templates.parse(rules.templates[step.template]).render(message.body["data"], step.types)
-    return {"subject": rendered.subject, "text": rendered.text}
+    template = templates.parse(rules.templates[step.template])
+    return template.render(step.channel, message.body["data"], step.types)
 
 
 @dataclass
