@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,9 @@ from tidings.reasons import MessageState, Reason
 from tidings.rule import Rule, RuleSet
 from tidings.unknown import UNKNOWN
 
-QUIET = ("customer.profile.changed", "customer.consent.given", "customer.identity.linked")
+QUIET = (
+    "customer.profile.changed", "customer.consent.given", "customer.identity.linked", "customer.preference.changed",
+)  # fmt: skip
 
 
 def why_not(rule: Rule, event: Event) -> str | None:
@@ -104,7 +106,7 @@ class Watch:
             text = f"{record.rule}  {record.recipient}  {key}".rstrip()
             what = "fired" if record.kind == "fired" else record.kind
             if record.kind == "stopped":
-                text += "  (what was missing has come)"
+                text += "  (settled: whoever was told hears of it)"
             self.say(what, text, rule=record.rule, firing=record.firing_id, recipient=record.recipient, key=body["key"])
 
     def _passed(self, passed: Passed) -> None:
@@ -137,14 +139,16 @@ class Watch:
             message=message.message_id, channel=message.channel, to=sent.outgoing.address, **content,
         )  # fmt: skip
         if not self.as_json:
-            lines = [
-                f"To: {sent.outgoing.address}",
-                f"Subject: {content['subject']}",
-                "",
-                *content["text"].rstrip().splitlines(),
-            ]
-            for line in lines:
+            for line in (f"To: {sent.outgoing.address}", *shown(content)):
                 self.out(f"{'':21}| {line}".rstrip())
+
+
+def shown(content: Mapping[str, Any]) -> list[str]:
+    """Return a content as lines: its heading, its text, or what another system is given."""
+    heads = [f"{name.capitalize()}: {content[name]}" for name in ("subject", "title") if content.get(name)]
+    text = str(content.get("text") or content.get("body") or "")
+    data = [] if text else [f"{name}: {value}" for name, value in content.get("data", {}).items()]
+    return [*heads, *([""] if heads and text else []), *text.rstrip().splitlines(), *data]
 
 
 def record_key(body: dict[str, Any]) -> list[Any]:

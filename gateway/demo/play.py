@@ -27,22 +27,20 @@ STEP = 0.03
 ROW = "shop"
 """Name of the epoch row with the next number that nothing bears yet."""
 
-OnFact = Callable[[Fact], None]
-
-
 @dataclass
 class Play:
     """Stories as they go on."""
 
     engine: Engine
     shop: Shop
-    on_fact: OnFact
     planned: list[tuple[Micros, int, Happening]] = field(default_factory=list)
     begun: int = 0
     count: int = 0
+    told: str | None = None
+    """Id of an event that is worth explaining: the newest failed payment or complaint."""
 
     @classmethod
-    async def on(cls, engine: Engine, folder: Path, seed: int, on_fact: OnFact) -> Play:
+    async def on(cls, engine: Engine, folder: Path, seed: int) -> Play:
         """Return the play on a file; on a new one, the customers are made known first."""
 
         def number() -> Transaction[int | None]:
@@ -51,7 +49,7 @@ class Play:
 
         people = everybody(folder)
         known = await engine.store.read(number)
-        play = cls(engine, Shop(people, seed, FIRST_NUMBER if known is None else known), on_fact)
+        play = cls(engine, Shop(people, seed, FIRST_NUMBER if known is None else known))
         if known is None:
             now = engine.clock()
             for kind, event in (*customers(folder, now), *(snapshot(one.facts, now) for one in people)):
@@ -87,8 +85,9 @@ class Play:
 
     async def _happen(self, facts: list[Fact]) -> None:
         await self.engine.store.run(self._append([(fact.type, fact.at) for fact in facts]))
-        for fact in facts:
-            self.on_fact(fact)
+        worth = [fact for fact in facts if fact.type in ("billing.payment.failed", "crm.complaint.opened")]
+        if worth:
+            self.told = worth[-1].body["id"]
 
     def _append(self, events: Iterable[tuple[str, Callable[[Micros], dict[str, Any]]]]) -> Body[None]:
         """Return the body that appends events as of its own instant.
