@@ -10,9 +10,9 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from handlers import templates
 from handlers.rules.load import dump_sources, load_sources
@@ -21,18 +21,20 @@ from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.processors import detect, people
-from streams.processors.deliverer import Deliverer
+from streams.processors.deliverer import Deliverer, ProviderOf
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
+from tidings.correction import NOTICE
 from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
 from tidings.message import Message
-from tidings.ports import Find, Insert, Provider, Read, Scan, Store, Transaction
+from tidings.person import Person
+from tidings.ports import Find, Insert, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
-from tidings.rule import RuleSet
+from tidings.rule import Channel, RuleSet
 
 T = TypeVar("T")
 
@@ -85,10 +87,10 @@ class RuleBook:
         return self.built[digest]
 
 
-def render(rules: RuleSet, message: Message) -> Mapping[str, str]:
+def render(rules: RuleSet, message: Message, person: Person) -> Mapping[str, Any]:
     """Return the text of a message, from the rule set with which it was decided."""
     rule = rules.by_id[message.rule]
-    step = rule.steps[message.step]
+    step = (rule.steps if message.role == NOTICE else rule.on_stop)[message.step]
     rendered = templates.parse(rules.templates[step.template]).render(message.body["data"], step.types)
     return {"subject": rendered.subject, "text": rendered.text}
 
@@ -102,8 +104,11 @@ class Engine:
     files: Mapping[str, bytes]
     texts: Mapping[str, str]
     rules: RuleSet
-    provider: Provider
+    provider_of: ProviderOf
+    """The way out for each channel."""
     clock: Callable[[], int] = wall_clock
+    speed: int = 1
+    """How much faster the clock runs than the real one; leases, settle times and waits between attempts stay real."""
     history: str = "past"
     observe: Observe = lambda _: None
     pace: Pace = field(default_factory=Pace)
@@ -120,7 +125,7 @@ class Engine:
         self.log = EmbeddedLog(self.store)
         self.book = RuleBook(self.contracts)
         self.tasks: list[asyncio.Task[None]] = []
-        self.faults: list[BaseException] = []
+        self.progress: dict[str, float] = {}
         try:
             await self._claim()
             await self._connect()
@@ -207,7 +212,7 @@ class Engine:
         )
         self.reader = PeopleReader(self.store, self.log, self.codec.decode, observe=observe)
         self.deliverer = Deliverer(
-            self.name, self.store, runtime, self.provider, self.rules, self.book.get, render, self.pace,
+            self.name, self.store, runtime, self.provider_of, self.rules, self.book.get, render, self._pace(),
             self.concurrency, observe,
         )  # fmt: skip
         await self.worker.assign(self.business)
@@ -215,8 +220,14 @@ class Engine:
         # Who people are is known before anything is said to them.
         while await self.reader.step():
             pass
-        steps = (self.reader.step, self.worker.step, self.deliverer.step)
-        self.tasks = [asyncio.create_task(self._forever(step)) for step in steps]
+        loops = {"people": self.reader.step, "detect": self.worker.step, "deliver": self.deliverer.step}
+        self.progress = dict.fromkeys(loops, time.monotonic())
+        self.tasks = [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
+
+    def _pace(self) -> Pace:
+        """Return the pace with what each provider may take, in the time of the store's clock."""
+        leases = {channel: self.provider_of(channel).lease for channel in get_args(Channel)}
+        return replace(self.pace, leases=leases).at_speed(self.speed)
 
     def _watched(self, seen: object) -> None:
         """Tell the observer; one that fails must not stop what it watches."""
@@ -225,9 +236,12 @@ class Engine:
         except Exception:
             logger.exception("the observer failed on %s", type(seen).__name__)
 
-    async def _forever(self, step: Callable[[], Awaitable[bool]]) -> None:
+    async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
+        """Run a loop; `progress` says when it last finished a round (monotonic seconds)."""
         while True:
-            if not await step():
+            busy = await step()
+            self.progress[name] = time.monotonic()
+            if not busy:
                 await asyncio.sleep(IDLE)
 
     async def stop(self) -> None:

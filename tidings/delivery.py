@@ -11,40 +11,56 @@ T5 reconcile  unknown, settle over → accepted | pending | cancelled | unresolv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 
-from tidings.dispatch import STOPS, Heard
+from tidings.correction import NOTICE
+from tidings.detection import TAKES_BACK
+from tidings.dispatch import Heard
 from tidings.event import MINUTE, SECOND, Micros
-from tidings.gates import End, Hold, Stage, World, gates
+from tidings.gates import End, Hold, Stage, World, address_of, gates, quiet_of
 from tidings.message import Message
 from tidings.person import Person
 from tidings.ports import Outcome
 from tidings.reasons import MessageState, Reason
 
-FIRST_BYTE: Micros = 5 * SECOND
-"""How long after the intent the first byte may leave (`dispatch.md`, `start_by`)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How patient delivery is; all in microseconds of the real clock."""
+    """How patient delivery is; all in microseconds of the clock that the store tells."""
 
     lease: Micros = 30 * SECOND
+    leases: Mapping[str, Micros] = field(default_factory=dict)
+    """By channel, where its provider may take longer."""
+    first_byte: Micros = 5 * SECOND
+    """How long after the intent the first byte may leave (`dispatch.md`, `start_by`)."""
     settle: Micros = MINUTE
     """How long an unknown delivery rests before it is looked up, so that a provider's own books are up to date."""
     retry_least: Micros = 2 * SECOND
     retry_most: Micros = 10 * MINUTE
     attempts: int = 50
     look_up_again: Micros = 30 * SECOND
+    speed: int = 1
+    """How much faster the store's clock runs than the real one."""
+
+    def lease_of(self, channel: str) -> Micros:
+        """Return how long an attempt over a channel may take."""
+        return self.leases.get(channel, self.lease)
+
+    def at_speed(self, speed: int) -> Pace:
+        """Return the same patience in real time, for a store whose clock runs `speed` times as fast."""
+        leases = {name: one * speed for name, one in self.leases.items()}
+        others = [part.name for part in fields(self) if part.name not in ("attempts", "leases", "speed")]
+        times = {name: getattr(self, name) * speed for name in others}
+        return replace(self, **times, leases=leases, speed=self.speed * speed)
 
 
 def claim(message: Message, owner: str, now: Micros, pace: Pace) -> Message | None:
     """T2. Return the message claimed, or None where it is not to be had."""
     if message.state is not MessageState.PENDING or message.due_at is None or message.due_at > now:
         return None
-    return replace(message, state=MessageState.CLAIMED, owner=owner, due_at=now + pace.lease)
+    return replace(message, state=MessageState.CLAIMED, owner=owner, due_at=now + pace.lease_of(message.channel))
 
 
 def is_mine(message: Message | None, owner: str, rev: int, now: Micros) -> bool:
@@ -63,21 +79,23 @@ def intend(
     message: Message, person: Person, signals: Sequence[Heard], world: World, now: Micros, pace: Pace
 ) -> Message:
     """T3. Return the message as *sending*, with the number of the last signal that was read, or what a gate made of it."""
-    stopped = any(signal.kind in STOPS for signal in signals)
+    stopped = any(signal.kind in TAKES_BACK for signal in signals)
     verdict = gates(message, person, replace(world, stopped=world.stopped or stopped), now, Stage.INTENT)
     if isinstance(verdict, End):
         return message.ended(verdict.state, verdict.reason)
     if isinstance(verdict, Hold):
         return message.held(verdict.reason, verdict.until)
-    lease = now + pace.lease
+    lease = now + pace.lease_of(message.channel)
+    quiet = quiet_of(message, person)
+    closing = None if quiet is None else quiet[0].closing(now, quiet[1])
     return replace(
         message,
         state=MessageState.SENDING,
         attempt=message.attempt + 1,
         due_at=lease,
-        start_by=min(now + FIRST_BYTE, lease, message.deadline),
+        start_by=min(now + pace.first_byte, lease, message.deadline, *(() if closing is None else (closing,))),
         seen=max((signal.seq for signal in signals), default=0),
-        body={**message.body, "address": person.address(message.channel)},
+        body={**message.body, "address": address_of(message, person)},
     )
 
 
@@ -142,12 +160,27 @@ def _accepted(message: Message, reference: str | None) -> Message:
 
 def _again(message: Message, *, stopped: bool, wait: Micros | None, now: Micros, pace: Pace) -> Message:
     """Return a message that was surely not sent: cancelled if its run was stopped meanwhile, else waiting again."""
-    if stopped:
+    if stopped and message.role == NOTICE:
         return message.ended(MessageState.CANCELLED, Reason.STOPPED)
+    pace = patience_of(message, pace)
     if message.attempt >= pace.attempts:
         return message.ended(MessageState.FAILED, Reason.GIVEN_UP)
     pause = backoff(message.message_id, message.attempt, pace) if wait is None else wait
     return message.pending(min(now + pause, max(now, message.deadline)))
+
+
+def patience_of(message: Message, pace: Pace) -> Pace:
+    """Return the pace of a message whose step says how it is tried again."""
+    retry = message.body.get("retry")
+    if retry is None:
+        return pace
+    attempts, first, most = retry["attempts"], retry["first"], retry["most"]
+    return replace(
+        pace,
+        attempts=pace.attempts if attempts is None else attempts,
+        retry_least=pace.retry_least if first is None else first * pace.speed,
+        retry_most=pace.retry_most if most is None else most * pace.speed,
+    )
 
 
 def backoff(message_id: str, attempt: int, pace: Pace) -> Micros:

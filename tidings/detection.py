@@ -8,13 +8,13 @@ buffer until W(rule) reaches them, and one loop takes the smallest of (time, eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidings import canonical, ids, images, watermark
 from tidings.contract import value_at
 from tidings.event import Event, Micros
-from tidings.rule import Emission, Item, Rule, RuleSet, State
+from tidings.rule import SEVERITIES, Emission, Item, Reading, Rule, RuleSet, Severity, State, Step
 from tidings.unknown import UNKNOWN
 
 BUFFER_LIMIT = 10_000
@@ -96,13 +96,22 @@ def keys(rules: RuleSet, event: Event) -> list[StateRef]:
     found = []
     contract = rules.contracts.get(event.type)
     if contract is not None and (values := images.image_key(contract, event)) is not None:
-        kind = images.image_class(contract)
-        found.append(StateRef(ids.state_key(event.tenant, kind, values), kind, event.tenant, values))
+        found.append(_ref(event, images.image_class(contract.entity), values))
     for rule in rules.by_type.get(event.type, ()):
+        found += [ref for reading in rule.reads if (ref := _read_ref(reading, event)) is not None]
         if rule.operator.stateful and (key := rule.operator.key(event)) is not None:
-            kind = rule.state_class
-            found.append(StateRef(ids.state_key(event.tenant, kind, key), kind, event.tenant, key))
+            found.append(_ref(event, rule.state_class, key))
     return found
+
+
+def _ref(event: Event, kind: str, key: tuple[Any, ...]) -> StateRef:
+    return StateRef(ids.state_key(event.tenant, kind, key), kind, event.tenant, key)
+
+
+def _read_ref(reading: Reading, event: Event) -> StateRef | None:
+    """Return the row of the entity that a rule reads beside the event, or None where the event does not name it."""
+    values = tuple(value_at(event.data, path) for path in reading.paths)
+    return None if None in values else _ref(event, images.image_class(reading.entity), values)
 
 
 def decide(
@@ -124,13 +133,14 @@ def decide(
     for plain_event in events:
         event = _completed(rules, plain_event, states, decided)
         for rule in rules.by_type.get(event.type, ()):
+            seen = _beside(rule, event, states, decided) if rule.reads else event
+            said = rule.operator.fires(seen, rule.params)
+            key = (rule.operator.key(seen) or ()) if said else ()
+            decided.records += [_record(rules.hash, rule, event.tenant, key, emission) for emission in said]
             if rule.operator.stateful:
-                _collect(rule, event, arrived, decided)
-            else:
-                said = rule.operator.fires(event, rule.params)
-                decided.records += [_record(rule, event.tenant, (), emission) for emission in said]
-                if not said:
-                    decided.notes.append(Note("no_match", rule.id, (), event.ref))
+                _collect(rule, seen, arrived, decided)
+            elif not said:
+                decided.notes.append(Note("no_match", rule.id, (), event.ref))
     for k, known in states.items():
         if not known.ref.kind.startswith("rule:"):
             continue
@@ -140,7 +150,7 @@ def decide(
         rule = rule_or_none
         w0 = watermark.of_rule(rule, w_before, floors)
         w1 = max(w0, watermark.of_rule(rule, w_after, floors))
-        _Key(rule, known, decided).run(arrived.get((rule.id, k), ()), w0, w1)
+        _Key(rules.hash, rule, known, decided).run(arrived.get((rule.id, k), ()), w0, w1)
     return decided
 
 
@@ -148,12 +158,26 @@ def _completed(rules: RuleSet, event: Event, states: Mapping[bytes, KeyState], d
     contract = rules.contracts.get(event.type)
     if contract is None or (k := images.state_key(contract, event)) is None or k not in states:
         return event
-    written = decided.state.get(k)
-    raw = states[k].value if written is None else written[1]
-    image = None if raw is None else canonical.loads(raw)
-    event, image = images.complete(event, image)
+    event, image = images.complete(event, _image(k, states, decided))
     decided.state[k] = (states[k].ref, canonical.dumps(image), None)
     return event
+
+
+def _image(k: bytes, states: Mapping[bytes, KeyState], decided: Decided) -> images.Image | None:
+    """Return the newest image of an entity: as this transaction has written it, else as it was read."""
+    written = decided.state.get(k)
+    raw = states[k].value if written is None else written[1]
+    return None if raw is None else canonical.loads(raw)
+
+
+def _beside(rule: Rule, event: Event, states: Mapping[bytes, KeyState], decided: Decided) -> Event:
+    """Return the event with the entities that the rule reads, under their aliases; what is not known is null."""
+    data = dict(event.data)
+    for reading in rule.reads:
+        ref = _read_ref(reading, event)
+        image = None if ref is None else _image(ref.k, states, decided)
+        data[reading.alias] = None if image is None else image["d"]
+    return replace(event, data=data)
 
 
 def _collect(
@@ -182,7 +206,8 @@ def event_first(event_at: Micros, timer_at: Micros) -> bool:
 class _Key:
     """The one loop, over one key of one rule."""
 
-    def __init__(self, rule: Rule, known: KeyState, decided: Decided) -> None:
+    def __init__(self, rule_set: str, rule: Rule, known: KeyState, decided: Decided) -> None:
+        self.rule_set = rule_set
         self.rule = rule
         self.known = known
         self.decided = decided
@@ -201,6 +226,11 @@ class _Key:
                 self._late(item)
             else:
                 punctual.append((item, event))
+        if self.rule.operator.prompt:
+            for item, _ in dedupe(punctual, frozenset()):
+                self._note("reached", item)
+                self._say(*self.rule.operator.apply(self.state, item, self.rule))
+            punctual = []
         stays = self._enter(punctual, w1)
         self._loop(w1)
         self._write(stays, w1)
@@ -251,7 +281,7 @@ class _Key:
         for emission in emissions:
             flooded = self.overflow is not None and emission.logical_at <= self.overflow
             self.decided.records.append(
-                _record(self.rule, self.known.ref.tenant, self.known.ref.key, emission, overflow=flooded)
+                _record(self.rule_set, self.rule, self.known.ref.tenant, self.known.ref.key, emission, overflow=flooded)
             )
 
     def _write(self, first_wait: Micros | None, w1: Micros) -> None:
@@ -287,21 +317,25 @@ def dedupe(
     return kept
 
 
-def _record(rule: Rule, tenant: str, key: tuple[Any, ...], said: Emission, *, overflow: bool = False) -> Record:
+def _record(
+    rule_set: str, rule: Rule, tenant: str, key: tuple[Any, ...], said: Emission, *, overflow: bool = False
+) -> Record:
     firing = ids.firing_id(tenant, rule.id, key, (said.episode.source, said.episode.ref))
     recipient = recipient_of(rule, said.event)
+    steps = rule.on_stop if said.kind in TAKES_BACK else rule.steps
     body: dict[str, Any] = {
         "tenant": tenant,
         "rule": rule.id,
+        "rule_set": rule_set,
         "firing_id": firing,
         "kind": said.kind,
         "n": said.n,
         "key": list(key),
         "episode": {"at": said.episode.at, "source": said.episode.source, "event": said.episode.ref},
         "logical_at": said.logical_at,
-        "severity": rule.severity,
+        "severity": severity_of(rule, said.event),
         "recipient": recipient,
-        "data": [capture(step.data, said.event, rule.params) for step in rule.steps],
+        "data": [captured(step, said.event, rule.params) for step in steps],
     }
     if overflow:
         body["overflow"] = True
@@ -310,17 +344,46 @@ def _record(rule: Rule, tenant: str, key: tuple[Any, ...], said: Emission, *, ov
     )
 
 
+TAKES_BACK = ("stopped", "resolved")
+"""Kinds of records after which nothing of the firing is true any more; they carry the data of the all-clear."""
+
 UNKNOWN_RECIPIENT = "customer:"
 """The recipient of a firing whose event names no customer; dispatch records `unknown_customer`."""
 
 
 def recipient_of(rule: Rule, event: Event) -> str:
-    """Return the reference to whom the firing concerns: `customer:<id>`, with a foreign id as the event has it."""
+    """Return the reference to whom the firing concerns.
+
+    `customer:<id>` (a foreign id as the event has it), `team:<name>`, `address:<address>`; without an id or an address
+    where the event does not say it.
+    """
+    to = rule.to
+    if to.kind == "team":
+        return f"team:{to.team}"
+    if to.expression is not None:
+        value = to.expression.value(event.data, event, rule.params)
+        return f"{to.kind}:{value}" if isinstance(value, (str, int)) else f"{to.kind}:"
     if rule.customer_paths and (path := rule.customer_paths.get(event.type)) is not None:
         value = value_at(event.data, path)
         if value is not None:
             return f"customer:{value}"
     return UNKNOWN_RECIPIENT
+
+
+def severity_of(rule: Rule, event: Event) -> Severity:
+    """Return the rule's severity, raised to the highest whose condition certainly holds."""
+    highest = rule.severity
+    for condition, severity in rule.raise_severity:
+        if SEVERITIES.index(severity) > SEVERITIES.index(highest) and condition.true(event.data, event, rule.params):
+            highest = severity
+    return highest
+
+
+def captured(step: Step, event: Event, params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the values of a step's `with`, or None where its `if` does not certainly hold: it is never due."""
+    if step.condition is not None and not step.condition.true(event.data, event, params):
+        return None
+    return capture(step.data, event, params)
 
 
 def capture(data: Mapping[str, Any], event: Event, params: Mapping[str, Any]) -> dict[str, Any]:

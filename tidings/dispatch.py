@@ -6,21 +6,23 @@ every open message that is not with a deliverer, and the next instant at which t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidings import canonical, ids
-from tidings.event import Micros
+from tidings.correction import ALL_CLEAR, NOTICE, correcting, may_be_told, newer_runs
+from tidings.detection import TAKES_BACK
+from tidings.event import DAY, Micros
 from tidings.gates import End, Hold, Stage, World, gates
 from tidings.message import Message, Run
 from tidings.person import Person
 from tidings.ports import Row
 from tidings.reasons import UNSENT, MessageState, Reason
-from tidings.rule import RuleSet
+from tidings.rule import Rule, RuleSet, Step
 
-STOPS = ("stopped", "resolved")
-"""Signals that end a run."""
+MEMORY: Micros = 90 * DAY
+"""After so long a run is closed, whether its episode is over or not (`dispatch.md`, Runs)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,13 @@ class Heard:
     firing_id: str
     n: int
     rule: str
+    rule_set: str
+    """Hash of the set with which it was decided: steps and texts are that set's."""
     logical_at: Micros
-    data: Sequence[Mapping[str, Any]]
+    severity: str
+    key: Sequence[Any]
+    data: Sequence[Mapping[str, Any] | None]
+    """By step; None: the step's condition did not hold, so it is never due."""
     overflow: bool = False
 
 
@@ -41,8 +48,8 @@ def read_heard(row: Row) -> Heard:
     """Return the record of a row of `records`."""
     body = canonical.loads(row["body"])
     return Heard(
-        row["seq"], row["kind"], row["firing_id"], row["n"], row["rule"], row["logical_at"], body["data"],
-        body.get("overflow", False),
+        row["seq"], row["kind"], row["firing_id"], row["n"], row["rule"], body["rule_set"], row["logical_at"],
+        body["severity"], body["key"], body["data"], body.get("overflow", False),
     )  # fmt: skip
 
 
@@ -66,8 +73,13 @@ class Dispatched:
     next_at: Micros | None = None
 
 
+Pinned = Callable[[str], RuleSet]
+"""From the hash of a rule set to the set."""
+
+
 def dispatch(
     rules: RuleSet,
+    pinned: Pinned,
     person: Person,
     heard: Sequence[Heard],
     runs: Sequence[Run],
@@ -77,26 +89,20 @@ def dispatch(
 ) -> Dispatched:
     """Return what one pass over a recipient changes.
 
-    `heard` are the records that nobody has read yet; `runs` and `messages` those that are open. Every id is derived,
-    so a pass that is repeated writes the same rows.
+    `heard` are the records that nobody has read yet. `runs` and `messages` hold all open ones, and besides, whatever a
+    stop or a correction has to know: all of a run that is taken back, and the notices of newer episodes. Every id is
+    derived, so a pass that is repeated writes the same rows.
     """
-    known = {run.run_id: run for run in runs}
-    open_messages = {message.message_id: message for message in messages}
-    result = Dispatched()
+    one = _Pass(rules, pinned, person, outside, now, {r.run_id: r for r in runs}, {m.message_id: m for m in messages})
     for record in sorted(heard, key=lambda one: (one.seq, one.firing_id, one.kind != "fired", one.n)):
         if record.kind == "fired":
-            _begin(rules, person, record, outside, now, known, open_messages, result)
-        elif record.kind in STOPS:
-            _stop(record, known, open_messages, result)
-    for message in list(open_messages.values()):
-        if message.message_id not in result.messages and message.state in (MessageState.HELD, MessageState.PENDING):
-            world = world_of(rules, message, outside)
-            changed = awake(message, person, world, now)
-            if changed != message:
-                result.messages[message.message_id] = open_messages[message.message_id] = changed
-    _close_runs(known, open_messages, result)
-    result.next_at = min((m.due_at for m in open_messages.values() if wants_pass(m)), default=None)  # type: ignore[type-var]
-    return result
+            one.begin(record)
+        elif record.kind in TAKES_BACK:
+            one.take_back(record)
+    one.wake()
+    one.close()
+    one.result.next_at = min((m.due_at for m in one.messages.values() if wants_pass(m)), default=None)  # type: ignore[type-var]
+    return one.result
 
 
 def wants_pass(message: Message) -> bool:
@@ -114,90 +120,158 @@ def awake(message: Message, person: Person, world: World, now: Micros) -> Messag
     return message.pending(now) if message.state is MessageState.HELD else message
 
 
-def world_of(rules: RuleSet, message: Message, outside: Outside, *, stopped: bool = False) -> World:
+def world_of(rules: RuleSet, message: Message, outside: Outside) -> World:
     """Return the world for a message that has been decided before."""
     rule = rules.by_id.get(message.rule)
     status = None if rule is None or rule.status == "draft" else rule.status
-    return World(stopped=stopped, status=status, kills=outside.kills)
+    return World(status=status, kills=outside.kills)
 
 
-def _begin(
-    rules: RuleSet,
-    person: Person,
-    record: Heard,
-    outside: Outside,
-    now: Micros,
-    known: dict[str, Run],
-    open_messages: dict[str, Message],
-    result: Dispatched,
-) -> None:
-    run_id = ids.run_id(record.firing_id, record.n, person.recipient)
-    if run_id in known:
-        return
-    rule = rules.by_id.get(record.rule)
-    if rule is None:
+@dataclass(slots=True)
+class _Pass:
+    """One pass over one recipient."""
+
+    rules: RuleSet
+    pinned: Pinned
+    person: Person
+    outside: Outside
+    now: Micros
+    runs: dict[str, Run]
+    messages: dict[str, Message]
+    result: Dispatched = field(default_factory=Dispatched)
+
+    def begin(self, record: Heard) -> None:
+        """Make the run of a firing, its steps, and what the gates say of each."""
+        run_id = ids.run_id(record.firing_id, record.n, self.person.recipient)
+        if run_id in self.runs:
+            return
+        active = self.rules.by_id.get(record.rule)
         run = Run(
-            run_id, person.tenant, person.recipient, record.firing_id, record.n, record.rule, "done", rules.hash,
-            record.logical_at, 0, str(Reason.RULE_OFF),
+            run_id, self.person.tenant, self.person.recipient, record.firing_id, record.n, record.rule, "running",
+            record.rule_set, record.logical_at, 0,
         )  # fmt: skip
-        known[run_id] = result.runs[run_id] = run
-        result.new.add(run_id)
-        return
-    connected = max((outside.connected[t] for t in rule.topics if t in outside.connected), default=0)
-    world = World(overflow=record.overflow, connected_at=connected, status=rule.status, kills=outside.kills)
-    ended: Reason | None = None
-    for number, step in enumerate(rule.steps):
-        message = Message(
-            message_id=ids.message_id(run_id, "notice", number),
-            tenant=person.tenant,
-            recipient=person.recipient,
-            run_id=run_id,
-            firing_id=record.firing_id,
-            rule=rule.id,
-            role="notice",
-            step=number,
-            channel=step.channel,
-            state=MessageState.PENDING,
-            created_at=now,
-            deadline=record.logical_at + rule.patience,
-            on_unknown=rule.on_unknown,
-            body={
-                "template": step.template,
-                "data": record.data[number],
-                "consent": rule.consent,
-                "logical_at": record.logical_at,
-                "rule_set": rules.hash,
-            },
-            due_at=now,
-        )
-        verdict = gates(message, person, world, now, Stage.DECISION)
+        if active is None or active.status == "draft":
+            self._keep(replace(run, state="done", reason=str(Reason.RULE_OFF)), new=True)
+            return
+        rule = self.pinned(record.rule_set).by_id[record.rule]
+        if rule.on_stop:
+            run = replace(run, body={"recall": True, "key": list(record.key)})
+        connected = max((self.outside.connected[t] for t in rule.topics if t in self.outside.connected), default=0)
+        world = World(overflow=record.overflow, connected_at=connected, status=rule.status, kills=self.outside.kills)
+        ended: Reason | None = None
+        for number, (step, data) in enumerate(zip(rule.steps, record.data, strict=True)):
+            if data is None:
+                continue
+            message = self._message(
+                ids.message_id(run_id, NOTICE, number), run, NOTICE, number, step, data, rule, record,
+                record.logical_at + rule.patience,
+            )  # fmt: skip
+            message = self._decided(message, world)
+            if not message.is_open:
+                ended = None if message.reason is None else Reason(message.reason)
+            run = replace(run, steps_due=run.steps_due + 1)
+        self._keep(replace(run, reason=None if ended is None else str(ended)), new=True)
+
+    def take_back(self, record: Heard) -> None:
+        """End the run: what is unsent is cancelled, and whoever may have been told gets the all-clear."""
+        for run in [run for run in self.runs.values() if run.firing_id == record.firing_id]:
+            if run.is_open or run.state == "done":
+                self._keep(replace(run, state="stopped", reason=str(Reason.STOPPED)))
+        for message in [m for m in self.messages.values() if m.firing_id == record.firing_id and m.role == NOTICE]:
+            if message.state in UNSENT:
+                self._put(message.ended(MessageState.CANCELLED, Reason.STOPPED))
+            elif may_be_told(message):
+                self._correct(message, record)
+
+    def _correct(self, original: Message, record: Heard) -> None:
+        """Make the all-clear of a message, over the channel over which it went."""
+        rule = self.pinned(record.rule_set).by_id[record.rule]
+        run = self.runs.get(original.run_id)
+        steps = zip(range(len(rule.on_stop)), rule.on_stop, record.data, strict=True)
+        for number, step, data in steps:
+            if step.channel != original.channel or data is None or run is None:
+                continue
+            name = ids.correction_id(original.message_id, ALL_CLEAR, record.n)
+            if name in self.messages:
+                return
+            deadline = max(record.logical_at, self.now) + rule.patience
+            message = self._message(name, run, ALL_CLEAR, number, step, data, rule, record, deadline)
+            message = replace(message, body={**message.body, "original": original.message_id})
+            self._decided(message, self._world(message))
+            return
+
+    def _message(
+        self, name: str, run: Run, role: str, number: int, step: Step, data: Mapping[str, Any], rule: Rule,
+        record: Heard, deadline: Micros,
+    ) -> Message:  # fmt: skip
+        body: dict[str, Any] = {
+            "template": step.template, "data": data, "logical_at": record.logical_at, "severity": record.severity,
+            "rule_set": record.rule_set, "consent": rule.consent,
+        }  # fmt: skip
+        topic = self.rules.notice_topics.get(rule.topic or "")
+        if rule.topic is not None and (topic is None or not topic.locked):
+            body["topic"] = rule.topic
+        if rule.quiet_hours is not None:
+            body["quiet"] = rule.quiet_hours.to_json()
+        if step.target:
+            body["target"] = step.target
+        if step.retry is not None:
+            body["retry"] = {"attempts": step.retry.attempts, "first": step.retry.first, "most": step.retry.most}
+        if step.alert:
+            body["alert"] = True
+        return Message(
+            name, run.tenant, run.recipient, run.run_id, run.firing_id, rule.id, role, number, step.channel,
+            MessageState.PENDING, self.now, deadline, rule.on_unknown, body, due_at=self.now,
+        )  # fmt: skip
+
+    def _decided(self, message: Message, world: World) -> Message:
+        verdict = gates(message, self.person, world, self.now, Stage.DECISION)
         if isinstance(verdict, End):
             message = message.ended(verdict.state, verdict.reason)
-            ended = verdict.reason
         elif isinstance(verdict, Hold):
             message = message.held(verdict.reason, verdict.until)
-        open_messages[message.message_id] = result.messages[message.message_id] = message
-        result.new.add(message.message_id)
-    run = Run(
-        run_id, person.tenant, person.recipient, record.firing_id, record.n, rule.id, "running", rules.hash,
-        record.logical_at, len(rule.steps), None if ended is None else str(ended),
-    )  # fmt: skip
-    known[run_id] = result.runs[run_id] = run
-    result.new.add(run_id)
+        self.result.new.add(message.message_id)
+        self._put(message)
+        return message
 
+    def _world(self, message: Message) -> World:
+        world = world_of(self.rules, message, self.outside)
+        if message.role == NOTICE:
+            return world
+        run = self.runs.get(message.run_id)
+        newer = {one.run_id for one in newer_runs(run, self.runs.values())} if run is not None else set()
+        notices = [one for one in self.messages.values() if one.run_id in newer]
+        about = correcting(message, self.messages.get(message.body["original"]), notices)
+        return replace(world, correcting=about)
 
-def _stop(record: Heard, known: dict[str, Run], open_messages: dict[str, Message], result: Dispatched) -> None:
-    """End the run: what is unsent is cancelled, what is in flight learns of it at its outcome."""
-    for run in [run for run in known.values() if run.firing_id == record.firing_id and run.is_open]:
-        known[run.run_id] = result.runs[run.run_id] = replace(run, state="stopped", reason=str(Reason.STOPPED))
-    for message in [m for m in open_messages.values() if m.firing_id == record.firing_id and m.state in UNSENT]:
-        changed = message.ended(MessageState.CANCELLED, Reason.STOPPED)
-        open_messages[message.message_id] = result.messages[message.message_id] = changed
+    def wake(self) -> None:
+        """Ask the gates about every open message that is not with a deliverer."""
+        for message in list(self.messages.values()):
+            if message.message_id in self.result.messages:
+                continue
+            if message.state in (MessageState.HELD, MessageState.PENDING):
+                changed = awake(message, self.person, self._world(message), self.now)
+                if changed != message:
+                    self._put(changed)
 
+    def close(self) -> None:
+        """A run is done when every step has ended; when it was taken back and nothing is left to say, it is closed.
 
-def _close_runs(known: dict[str, Run], open_messages: Mapping[str, Message], result: Dispatched) -> None:
-    """A run is done when every step has ended. Steps that ended in earlier passes are not among the open ones."""
-    waiting = {message.run_id for message in open_messages.values() if message.is_open}
-    for run in list(known.values()):
-        if run.is_open and run.run_id not in waiting:
-            known[run.run_id] = result.runs[run.run_id] = replace(run, state="done")
+        Steps that ended in earlier passes are not among the messages of this one.
+        """
+        waiting = {message.run_id for message in self.messages.values() if message.is_open}
+        for run in list(self.runs.values()):
+            if run.run_id in waiting:
+                continue
+            if run.is_open:
+                self._keep(replace(run, state="done"))
+            elif run.lingers and (run.state == "stopped" or run.logical_at + MEMORY <= self.now):
+                self._keep(replace(run, state="closed"))
+
+    def _keep(self, run: Run, *, new: bool = False) -> None:
+        self.runs[run.run_id] = self.result.runs[run.run_id] = run
+        if new:
+            self.result.new.add(run.run_id)
+
+    def _put(self, message: Message) -> None:
+        self.messages[message.message_id] = self.result.messages[message.message_id] = message

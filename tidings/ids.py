@@ -19,6 +19,7 @@ _EVENT = uuid5(_ROOT, "event")
 _FIRING = uuid5(_ROOT, "firing")
 _RUN = uuid5(_ROOT, "run")
 _MESSAGE = uuid5(_ROOT, "message")
+_CORRECTION = uuid5(_ROOT, "correction")
 _OUTBOX = uuid5(_ROOT, "outbox")
 
 
@@ -44,6 +45,11 @@ def run_id(firing: str, n: int, recipient: str) -> str:
 def message_id(run: str, role: str, step: int) -> str:
     """Return the id of a message, which is the delivery id and the idempotency key at the provider."""
     return _derive(_MESSAGE, run, role, step)
+
+
+def correction_id(original: str, role: str, n: int) -> str:
+    """Return the id of a correction of a message: an all-clear, an update; `n` is the number of the signal."""
+    return _derive(_CORRECTION, original, role, n)
 
 
 def outbox_id(message: str, state: str, rev: int) -> str:

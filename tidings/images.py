@@ -18,9 +18,9 @@ Image = Mapping[str, Any]
 """`{"v": version, "d": fields or None after a deletion}`."""
 
 
-def image_class(contract: Contract) -> str:
-    """Return the class of the entity's rows of state."""
-    return f"image:{contract.entity}"
+def image_class(entity: str | None) -> str:
+    """Return the class of an entity's rows of state."""
+    return f"image:{entity}"
 
 
 def image_key(contract: Contract, event: Event) -> tuple[Any, ...] | None:
@@ -34,7 +34,7 @@ def image_key(contract: Contract, event: Event) -> tuple[Any, ...] | None:
 def state_key(contract: Contract, event: Event) -> bytes | None:
     """Return the key of the entity's image, or None."""
     values = image_key(contract, event)
-    return None if values is None else ids.state_key(event.tenant, image_class(contract), values)
+    return None if values is None else ids.state_key(event.tenant, image_class(contract.entity), values)
 
 
 def complete(event: Event, image: Image | None) -> tuple[Event, Image]:

@@ -23,7 +23,7 @@ class Run:
     n: int
     rule: str
     state: str
-    """`running`, `done`, `stopped`."""
+    """`running`, `done`, `stopped`, `closed`."""
     rule_set: str
     logical_at: Micros
     steps_due: int
@@ -33,8 +33,13 @@ class Run:
 
     @property
     def is_open(self) -> bool:
-        """Whether a signal may still change it."""
+        """Whether steps of it may still be under way."""
         return self.state == "running"
+
+    @property
+    def lingers(self) -> bool:
+        """Whether it is over and may still be taken back, with an all-clear for those who were told."""
+        return self.state in ("done", "stopped") and "recall" in self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class Message:
     """Never sent at or after this instant."""
     on_unknown: str
     body: Mapping[str, Any]
-    """`template`, `data`, `consent`, `logical_at`, `rule_set`; after T3 the address, after T4 the reference."""
+    """`template`, `data`, `logical_at`, `severity`, `rule_set`, `consent`; where they are set `topic`, `quiet`, `target`,
+    `retry`, `alert`, and of a correction its `original`; after T3 the address, after T4 the reference."""
     reason: str | None = None
     due_at: Micros | None = None
     """When the state wants attention: pending: not before; claimed, sending: the lease; unknown: settled; held: wake."""
@@ -123,6 +129,6 @@ def run_row(run: Run) -> Row:
     return {
         "run_id": run.run_id, "tenant": run.tenant, "recipient": run.recipient, "firing_id": run.firing_id, "n": run.n,
         "rule": run.rule, "state": run.state, "reason": run.reason, "rule_set": run.rule_set,
-        "logical_at": run.logical_at, "steps_due": run.steps_due, "open": 1 if run.is_open else None,
+        "logical_at": run.logical_at, "steps_due": run.steps_due, "open": 1 if run.is_open or run.lingers else None,
         "body": canonical.dumps(run.body),
     }  # fmt: skip

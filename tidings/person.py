@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidings import canonical
 from tidings.event import Event
 from tidings.ports import Row
+from tidings.rule import Team
 
 PROFILE_FIELDS = ("email", "phone", "name", "locale", "timezone")
 
@@ -18,21 +19,50 @@ Version = list[Any]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What the gates may ask about a recipient."""
+    """What the gates may ask about a recipient: a customer, a team of ours, or a bare address."""
 
     tenant: str
     recipient: str
+    """`customer:<id>`, `team:<name>` or `address:<address>`."""
     known: bool = False
-    """Whether any profile event named this customer."""
+    """Whether any profile event named this customer; whether the team is in the directory."""
     profile: Mapping[str, Any] = field(default_factory=dict)
     consent: Mapping[str, bool] = field(default_factory=dict)
     """By class: given or withdrawn; absent: never asked."""
+    preferences: Mapping[str, bool] = field(default_factory=dict)
+    """By topic, and by `topic/channel`, which goes first."""
+    gone: Mapping[str, str] = field(default_factory=dict)
+    """By channel: the address that a provider has called dead; another address is tried again."""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    """Of a team: by channel."""
     linked_to: str | None = None
     rev: int = 0
 
+    @property
+    def kind(self) -> str:
+        """`customer`, `team` or `address`."""
+        return self.recipient.partition(":")[0]
+
+    @property
+    def timezone(self) -> str | None:
+        """IANA name of their zone, where it is known; whether it exists is not checked here."""
+        return self.profile.get("timezone")
+
+    @property
+    def locale(self) -> str | None:
+        """Their language and country, where they are known."""
+        return self.profile.get("locale")
+
     def address(self, channel: str) -> str | None:
         """Return where the channel reaches them, or None."""
-        return self.profile.get({"email": "email"}[channel])
+        name = self.recipient.partition(":")[2]
+        if self.kind == "team":
+            return self.addresses.get(channel)
+        if self.kind == "address":
+            return name or None
+        if channel == "push":
+            return name if self.known else None
+        return self.profile.get(PROFILE_ADDRESS[channel]) if channel in PROFILE_ADDRESS else None
 
     def agrees_to(self, consent_class: str) -> bool:
         """Return whether messages of this class may reach them.
@@ -41,21 +71,46 @@ class Person:
         """
         return self.consent.get(consent_class, consent_class == "transactional")
 
+    def wants(self, topic: str, channel: str) -> bool:
+        """Return whether they have not switched the topic off, for this channel or for all."""
+        return self.preferences.get(f"{topic}/{channel}", self.preferences.get(topic, True))
+
+
+PROFILE_ADDRESS = {"email": "email", "sms": "phone"}
+"""By channel: where a customer's profile has the address; a push is addressed to the customer."""
+
 
 def read_person(tenant: str, recipient: str, row: Row | None) -> Person:
     """Return the person of a row of `recipients`."""
     if row is None:
-        return Person(tenant, recipient)
+        return Person(tenant, recipient, known=recipient.startswith("address:"))
     body = canonical.loads(row["profile"])
     return Person(
         tenant,
         recipient,
-        known="profile" in body,
+        known="profile" in body or recipient.startswith("address:"),
         profile=body.get("profile", {}).get("d", {}),
         consent={name: entry["given"] for name, entry in body.get("consent", {}).items()},
+        preferences={name: entry["allowed"] for name, entry in body.get("preferences", {}).items()},
+        gone=body.get("gone", {}),
         linked_to=row["linked_to"],
         rev=row["rev"],
     )
+
+
+def as_team(person: Person, team: Team | None) -> Person:
+    """Return the recipient `team:…` as the directory knows it."""
+    if team is None:
+        return replace(person, known=False)
+    profile = {"timezone": team.timezone, "locale": team.locale, "name": team.title or team.name}
+    return replace(person, known=True, profile=profile, addresses=team.addresses)
+
+
+def without_address(row: Row, channel: str, address: str) -> Row:
+    """Return a recipient's row that says: this address is dead."""
+    body = canonical.loads(row["profile"])
+    body["gone"] = {**body.get("gone", {}), channel: address}
+    return {**row, "profile": canonical.dumps(body), "rev": row["rev"] + 1}
 
 
 def recipient_named(event: Event) -> str | None:
@@ -80,6 +135,13 @@ def changed_row(recipient: str, row: Row | None, event: Event) -> Row | None:
         if not _newer(version, consent.get(name)):
             return None
         consent[name] = {"v": version, "given": event.type == "customer.consent.given"}
+    elif event.type == "customer.preference.changed":
+        preferences = body.setdefault("preferences", {})
+        channel = event.data.get("channel")
+        name = event.data["topic"] if channel is None else f"{event.data['topic']}/{channel}"
+        if not _newer(version, preferences.get(name)):
+            return None
+        preferences[name] = {"v": version, "allowed": event.data["allowed"]}
     elif event.type == "customer.identity.linked":
         if not _newer(version, body.get("link")):
             return None

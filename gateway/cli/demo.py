@@ -43,7 +43,7 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     again = file.exists()
     provider = FileCatcher(folder / "caught.jsonl", wall_clock)
     watch = Watch(found.rules, wall_clock, as_json=arguments.json)
-    engine = Engine(file, contracts(), files, texts, found.rules, provider, observe=watch, kind="demo")
+    engine = Engine(file, contracts(), files, texts, found.rules, lambda _channel: provider, observe=watch, kind="demo")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

@@ -92,7 +92,7 @@ def event_of_log(folder: Path, name: str) -> Event:
         contract = contracts().by_type[event.type]
         values = images.image_key(contract, event)
         if values is not None:
-            place = ids.state_key(event.tenant, images.image_class(contract), values)
+            place = ids.state_key(event.tenant, images.image_class(contract.entity), values)
             event, known[place] = images.complete(event, known.get(place))
         if name in (event.id, event.ref):
             return event

@@ -134,7 +134,16 @@ async def _ingest(
     watch = Watch(found.rules, clock, as_json=arguments.json)
     file = folder / "tidings.db"
     engine = Engine(
-        file, contracts(), files, texts, found.rules, provider, clock, history="live", observe=watch, kind="demo"
+        file,
+        contracts(),
+        files,
+        texts,
+        found.rules,
+        lambda _channel: provider,
+        clock,
+        history="live",
+        observe=watch,
+        kind="demo",
     )
     refused = 0
     async with engine:

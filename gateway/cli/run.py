@@ -9,6 +9,7 @@ import signal
 from argparse import Namespace
 from hashlib import sha256
 from pathlib import Path
+from typing import get_args
 
 from gateway import config, logs
 from gateway.cli.folder import read_rules
@@ -20,6 +21,7 @@ from schemas import contracts
 from streams import control
 from streams.embedded import Engine
 from tidings.delivery import Pace
+from tidings.rule import Channel
 
 logger = logging.getLogger("tidings.run")
 LOOK_EVERY = 1.0
@@ -37,7 +39,7 @@ def run(arguments: Namespace) -> int:
     provider = provider_of(settings)
     pace = Pace(lease=provider.lease)
     engine = Engine(
-        settings.data / "tidings.db", contracts(), files, texts, found.rules, provider,
+        settings.data / "tidings.db", contracts(), files, texts, found.rules, provider.of,
         history=settings.settings.history, observe=logs.observe, pace=pace,
     )  # fmt: skip
     return asyncio.run(_run(settings, engine))
@@ -48,10 +50,11 @@ async def _run(settings: Config, engine: Engine) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with engine, control.serving(settings.data, engine.log.append):
+    async with engine, control.serving(settings.data, engine.store):
         await engine.start()
-        ways = "test mode, " if settings.settings.test is not None else ""
-        logger.info("running", extra={"fields": {"rules": len(engine.rules.rules), "out": ways + engine.provider.name}})
+        test = "test mode, " if settings.settings.test is not None else ""
+        out = test + ", ".join(f"{channel}: {engine.provider_of(channel).name}" for channel in get_args(Channel))
+        logger.info("running", extra={"fields": {"rules": len(engine.rules.rules), "out": out}})
         reload = asyncio.create_task(_reload(settings, engine))
         try:
             while not stop.is_set():

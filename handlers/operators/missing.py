@@ -17,15 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from handlers.operators.episode import MEMORY, begin, event_of, remembered, say
 from tidings.event import DAY, MINUTE, Event, Micros
-from tidings.rule import Emission, Episode, Expression, Item, Matcher, Rule, State
+from tidings.rule import Emission, Expression, Item, Matcher, Rule, State
 from tidings.unknown import UNKNOWN
 
 DEDUPE_HORIZON: Micros = 7 * DAY
 """How long before its arming a key that lives once may have been closed or rescheduled, and how long it stays dead."""
-
-MEMORY: Micros = 90 * DAY
-"""How long a firing waits for the event that takes it back (`dispatch.md`: a run is closed after 90 d)."""
 
 LAST: Micros = 2**53
 """No deadline lies beyond (the year 2255): what does is the fault of a value, and never fires."""
@@ -77,8 +75,7 @@ class MissingOperator:
             return None
         body: dict[str, Any] = {"type": event.type, "roles": "a" * arms + "m" * moves + "c" * closes}
         if arms or moves:
-            body["data"] = {name: event.data[name] for name in sorted(self.keep) if name in event.data}
-            body["id"], body["tenant"], body["subject"] = event.id, event.tenant, event.subject
+            body |= remembered(event, self.keep)
         rank = ARM if arms else MOVE if moves else CLOSE
         return Item(event.occurred_at, rank, event.source, event.ref, body)
 
@@ -127,7 +124,7 @@ class MissingOperator:
             new["fired"] = {"at": at, "order": armed["order"], "item": armed["item"], "data": armed["data"]}
             if self.once:
                 new["ended"] = max(new.get("ended", at), at)
-            return new, (self._say("fired", armed, at),)
+            return new, (say("fired", armed, at),)
         del new[("fired", "ended", "moved")[which]]
         return new or None, ()
 
@@ -144,7 +141,7 @@ class MissingOperator:
             # Never past the due: the loop has run every timer before it hands over an event, late ones included.
             del new["armed"]
         if "fired" in new and (new["fired"]["order"] < order or self._dead(new["fired"], item)):
-            said.append(self._say("stopped", new.pop("fired"), item.time))
+            said.append(say("stopped", new.pop("fired"), item.time))
         if self.once:
             new["ended"] = max(new.get("ended", item.time), item.time)
             new.pop("moved", None)
@@ -173,7 +170,7 @@ class MissingOperator:
         if self.once and "ended" in new:
             # The timer of `ended` has run when the horizon is over, so that it is here means: still dead.
             return
-        armed: dict[str, Any] = {"order": list(item.order), "item": _envelope(item), "data": item.body["data"]}
+        armed = begin(item)
         if "moved" in new:
             armed["data"] = {**armed["data"], **new.pop("moved")["data"]}
         due = self._due(armed, item.time, rule)
@@ -185,30 +182,7 @@ class MissingOperator:
 
     def _due(self, armed: Mapping[str, Any], set_at: Micros, rule: Rule) -> Micros | None:
         """Return max(deadline, time of the event that set it); None where the deadline is unknown: it never fires."""
-        deadline: Any = self.deadline.value(armed["data"], _event(armed), rule.params)
+        deadline: Any = self.deadline.value(armed["data"], event_of(armed), rule.params)
         if deadline is UNKNOWN or deadline is None or deadline > LAST:
             return None
         return max(int(deadline), set_at)
-
-    def _say(self, kind: str, episode: Mapping[str, Any], at: Micros) -> Emission:
-        event = _event(episode)
-        return Emission(kind, 0, Episode(event.occurred_at, event.source, event.ref), at, event)
-
-
-def _envelope(item: Item) -> dict[str, Any]:
-    return {
-        "type": item.body["type"],
-        "id": item.body["id"],
-        "tenant": item.body["tenant"],
-        "subject": item.body["subject"],
-    }
-
-
-def _event(episode: Mapping[str, Any]) -> Event:
-    """Return the arming event as its rule kept it."""
-    time, _, source, ref = episode["order"]
-    item = episode["item"]
-    return Event(
-        ref=ref, tenant=item["tenant"], source=source, id=item["id"], type=item["type"], occurred_at=time,
-        data=episode["data"], topic="", partition=-1, offset=-1, appended_at=time, subject=item["subject"],
-    )  # fmt: skip

@@ -178,6 +178,8 @@ def plain(text: str) -> Any:
     """Return what a plain scalar means in YAML 1.2's core schema; decimals exactly."""
     if text in WORDS:
         return WORDS[text]
+    if text[0] not in "+-0123456789":
+        return text
     if INTEGER.fullmatch(text):
         return int(text)
     if DECIMAL.fullmatch(text):

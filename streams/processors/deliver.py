@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import CONTROLS, Who, active_kills, active_rules, resolve
+from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, active_rules, resolve
 from tidings import canonical, delivery
+from tidings.correction import NOTICE, correcting
 from tidings.delivery import Pace
-from tidings.dispatch import STOPS, Heard, Outside, read_heard, world_of
+from tidings.detection import TAKES_BACK
+from tidings.dispatch import Heard, Outside, read_heard, world_of
 from tidings.event import Micros
+from tidings.gates import quiet_of
 from tidings.message import Message, message_row, read_message
-from tidings.person import Person
+from tidings.person import Person, without_address
 from tidings.ports import (
     Body,
     Delete,
@@ -38,8 +42,10 @@ class Claimed:
     """A claimed message with its text, or the reason why it has none."""
 
     message: Message
-    content: Mapping[str, str] | None
+    content: Mapping[str, Any] | None
     fault: str = ""
+    provider: str = ""
+    """Name under which its attempts are recorded."""
 
 
 def claim(owner: str, limit: int, pace: Pace) -> Body[list[Message]]:
@@ -61,9 +67,7 @@ def claim(owner: str, limit: int, pace: Pace) -> Body[list[Message]]:
     return body
 
 
-def intend(
-    rules: RuleSet, group: Sequence[Claimed], owner: str, provider: str, pace: Pace
-) -> Body[list[Outgoing] | Outdated]:
+def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> Body[list[Outgoing] | Outdated]:
     """T3: commit the intent to send a group of claimed messages, each asked by every gate once more."""
 
     def body() -> Transaction[list[Outgoing] | Outdated]:
@@ -83,16 +87,20 @@ def intend(
             message = None if row is None else read_message(row)
             if message is None or not delivery.is_mine(message, owner, claimed.message.rev, now):
                 continue
-            person = resolve((message.tenant, message.recipient), held)
+            person = resolve(rules, (message.tenant, message.recipient), held)
             signals = yield from signals_of(message.firing_id)
-            message = delivery.intend(message, person, signals, world_of(rules, message, outside), now, pace)
+            world = world_of(rules, message, outside)
+            if message.role != NOTICE:
+                about = yield from about_correction(message)
+                world = replace(world, correcting=correcting(message, *about))
+            message = delivery.intend(message, person, signals, world, now, pace)
             if message.state is MessageState.SENDING and claimed.content is None:
                 # A gate that ends it has the first word; a blank is the last.
                 message = message.ended(MessageState.FAILED, Reason.RENDER)
             changed.append(message)
             if message.state is MessageState.SENDING and claimed.content is not None:
                 outgoing.append(_outgoing(message, claimed.content))
-                attempts.append(_attempt(message, person, outside, owner, provider, now))
+                attempts.append(_attempt(message, person, outside, owner, claimed.provider, now))
         if changed:
             yield Put("messages", [message_row(message) for message in changed])
             yield from wake(changed, held)
@@ -120,6 +128,13 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
             "attempts",
             [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
         )  # fmt: skip
+        if outcome.address_gone and (row := held.get(who)) is not None and who[1].startswith("customer:"):
+            # Of the linked customer, where there is one: the address is theirs.
+            owner: Who = who if row["linked_to"] is None else (who[0], row["linked_to"])
+            if (theirs := held.get(owner)) is not None:
+                gone = without_address(theirs, outgoing.channel, outgoing.address)
+                held = {**held, owner: gone}
+                yield Put("recipients", [gone])
         if changed != message:
             yield Put("messages", [message_row(changed)])
             yield from wake([changed], held)
@@ -242,10 +257,10 @@ def _lock_message(message_id: str) -> Transaction[tuple[Message, list[Heard]]]:
 
 
 def _is_stopped(signals: Sequence[Heard]) -> bool:
-    return any(signal.kind in STOPS for signal in signals)
+    return any(signal.kind in TAKES_BACK for signal in signals)
 
 
-def _outgoing(message: Message, content: Mapping[str, str]) -> Outgoing:
+def _outgoing(message: Message, content: Mapping[str, Any]) -> Outgoing:
     assert message.start_by is not None
     return Outgoing(
         message.message_id, message.attempt, message.channel, message.body["address"], content, message.start_by,
@@ -254,7 +269,11 @@ def _outgoing(message: Message, content: Mapping[str, str]) -> Outgoing:
 
 
 def _attempt(message: Message, person: Person, outside: Outside, owner: str, provider: str, now: Micros) -> Row:
-    asked = {"consent": person.agrees_to(message.body["consent"]), "kills": sorted(outside.kills), "rev": person.rev}
+    asked: dict[str, Any] = {
+        "consent": person.agrees_to(message.body["consent"]), "kills": sorted(outside.kills), "rev": person.rev,
+    }  # fmt: skip
+    if (quiet := quiet_of(message, person)) is not None:
+        asked["quiet"] = {"zone": quiet[1], "at": now}
     return {
         "message_id": message.message_id, "no": message.attempt, "provider": provider, "owner": owner,
         "intent_at": now, "start_by": message.start_by, "seen": message.seen, "asked": canonical.dumps(asked),

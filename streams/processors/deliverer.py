@@ -8,21 +8,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from streams.processors import deliver
 from streams.processors.deliver import Claimed
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import Passed, dispatch_one, find_work
+from streams.processors.dispatch import Passed, dispatch_one, find_work, resolve
 from streams.processors.worker import Observe, _unobserved
 from tidings.delivery import Pace
 from tidings.message import Message
-from tidings.ports import Outcome, Outgoing, Provider, Runtime, Store
+from tidings.person import Person
+from tidings.ports import Outcome, Outgoing, Provider, Read, Row, Runtime, Store, Transaction
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliverer")
 
-Render = Callable[[RuleSet, Message], Mapping[str, str]]
-"""From the pinned rule set and a message to its content; raises `ValueError` where a value is missing."""
+Render = Callable[[RuleSet, Message, Person], Mapping[str, Any]]
+"""From the pinned rule set, a message and its recipient to its content; raises `ValueError` where a value is missing."""
+
+ProviderOf = Callable[[str], Provider]
+"""From a channel to its way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Deliverer:
     name: str
     store: Store
     runtime: Runtime
-    provider: Provider
+    provider_of: ProviderOf
     rules: RuleSet
     load_rules: Callable[[str], RuleSet]
     render: Render
@@ -62,7 +67,7 @@ class Deliverer:
         """Run a pass over every recipient that has something to hear."""
         whom = await self.store.read(find_work())
         for who in whom:
-            passed = await self.store.run(dispatch_one(self.rules, who), urgent=True)
+            passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules), urgent=True)
             if isinstance(passed, Outdated):
                 self._switch(passed)
                 return True
@@ -77,7 +82,8 @@ class Deliverer:
         messages = await self.store.run(deliver.claim(owner, self.concurrency, self.pace), urgent=True)
         if not messages:
             return False
-        group = [self._rendered(message) for message in messages]
+        people = await self.store.read(_people(self.rules, messages))
+        group = [self._rendered(message, people[message.message_id]) for message in messages]
         whom = {message.message_id: (message.tenant, message.recipient) for message in messages}
         outgoing = await self.intend(group, owner)
         await self.runtime.gather([self._send(one, whom[one.message_id]) for one in outgoing])
@@ -86,14 +92,14 @@ class Deliverer:
     async def intend(self, group: Sequence[Claimed], owner: str) -> Sequence[Outgoing]:
         """T3, with the rule set that is active now."""
         while True:
-            body = deliver.intend(self.rules, group, owner, self.provider.name, self.pace)
+            body = deliver.intend(self.rules, group, owner, self.pace)
             outgoing = await self.store.run(body, urgent=True)
             if not isinstance(outgoing, Outdated):
                 return outgoing
             self._switch(outgoing)
 
     async def _send(self, outgoing: Outgoing, who: tuple[str, str]) -> None:
-        outcome = await self.provider.send(outgoing)
+        outcome = await self.provider_of(outgoing.channel).send(outgoing)
         message = await self.store.run(deliver.record_result(outgoing, who, outcome, self.pace), urgent=True)
         self.observe(Sent(outgoing, outcome, message))
 
@@ -101,21 +107,37 @@ class Deliverer:
         """Ask the provider about deliveries of unknown outcome, once their books have settled."""
         messages = await self.store.read(deliver.find_unknown())
         for message in messages:
-            found = await self.provider.look_up(message.message_id) if self.provider.can_look_up else None
-            body = deliver.reconcile(message, found, can_look_up=self.provider.can_look_up, pace=self.pace)
+            provider = self.provider_of(message.channel)
+            found = await provider.look_up(message.message_id) if provider.can_look_up else None
+            body = deliver.reconcile(message, found, can_look_up=provider.can_look_up, pace=self.pace)
             self.observe(await self.store.run(body, urgent=True))
         return bool(messages)
 
-    def _rendered(self, message: Message) -> Claimed:
+    def _rendered(self, message: Message, person: Person) -> Claimed:
+        name = self.provider_of(message.channel).name
         rules = self.rules
         if message.body["rule_set"] != rules.hash:
             rules = self.load_rules(message.body["rule_set"])
         try:
-            return Claimed(message, self.render(rules, message))
+            return Claimed(message, self.render(rules, message, person), provider=name)
         except Exception as fault:  # noqa: BLE001 - one message that cannot be rendered must not stop the others
             logger.warning("render failed for message %s of rule %s", message.message_id, message.rule)
-            return Claimed(message, None, str(fault))
+            return Claimed(message, None, str(fault), name)
 
     def _switch(self, outdated: Outdated) -> None:
         if outdated.active is not None:
             self.rules = self.load_rules(outdated.active)
+
+
+def _people(rules: RuleSet, messages: Sequence[Message]) -> Callable[[], Transaction[dict[str, Person]]]:
+    """Read who will hear the messages, for their language and zone; the gates read them again, under their locks."""
+
+    def body() -> Transaction[dict[str, Person]]:
+        whom = sorted({(message.tenant, message.recipient) for message in messages})
+        rows = yield Read("recipients", whom)
+        linked = [(row["tenant"], row["linked_to"]) for row in rows.values() if row["linked_to"] is not None]
+        rows |= yield Read("recipients", sorted(linked))
+        known: dict[tuple[str, ...], Row | None] = {who: rows.get(who) for who in (*whom, *linked)}
+        return {m.message_id: resolve(rules, (m.tenant, m.recipient), known) for m in messages}
+
+    return body

@@ -346,7 +346,8 @@ def _present(rules: RuleSet, states: Mapping[bytes, KeyState], events: Sequence[
     asked: list[Key] = []
     for event in events:
         for rule in rules.by_type.get(event.type, ()):
-            if rule.operator.stateful and (key := rule.operator.key(event)) is not None:
+            stateful = rule.operator.stateful and not rule.operator.prompt
+            if stateful and (key := rule.operator.key(event)) is not None:
                 item = rule.operator.item(event, rule.params)
                 k = next((r.k for r in keys(rules, event) if r.kind == rule.state_class and r.key == key), None)
                 if item is not None and k is not None and states[k].value is not None:

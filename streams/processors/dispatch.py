@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.processors.detect import EPOCH, READER, Outdated
-from tidings.dispatch import Dispatched, Heard, Outside, dispatch, read_heard
-from tidings.message import message_row, read_message, read_run, run_row
-from tidings.person import Person, read_person
+from tidings.correction import ALL_CLEAR, newer_runs
+from tidings.detection import TAKES_BACK
+from tidings.dispatch import Dispatched, Heard, Outside, Pinned, dispatch, read_heard
+from tidings.message import Message, Run, message_row, read_message, read_run, run_row
+from tidings.person import Person, as_team, read_person
 from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Share, Transaction
 from tidings.rule import RuleSet
 
@@ -41,7 +43,7 @@ def find_work(*, limit: int = 200) -> Body[list[Who]]:
     return body
 
 
-def dispatch_one(rules: RuleSet, who: Who) -> Body[Passed | Outdated | None]:
+def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outdated | None]:
     """Return the body of one pass; None: somebody else is at it, or a link appeared meanwhile. Come again."""
 
     def body() -> Transaction[Passed | Outdated | None]:
@@ -54,19 +56,23 @@ def dispatch_one(rules: RuleSet, who: Who) -> Body[Passed | Outdated | None]:
         held = yield Lock("recipients", places, skip_locked=True)
         if len(held) < len(places) or (row := held[who] or {}).get("linked_to") != (before or {}).get("linked_to"):
             return None
-        person = resolve(who, held)
+        person = resolve(rules, who, held)
         unread = yield from unread_of(who)
-        runs, message_rows = [], []
+        heard = [read_heard(row) for row in unread]
+        runs: dict[str, Run] = {}
+        names = []
         for place in places:
-            runs += yield Find("runs", "by_recipient", (*place, 1))
-            message_rows += yield Find("messages", "by_recipient", (*place, 1))
-        locked = yield Lock("messages", sorted((row["message_id"],) for row in message_rows))
-        messages = [read_message(row) for row in locked.values() if row is not None]
+            runs |= _by_id((yield Find("runs", "by_recipient", (*place, 1))))
+            names += [row["message_id"] for row in (yield Find("messages", "by_recipient", (*place, 1)))]
+        locked = yield Lock("messages", sorted((name,) for name in names))
+        messages = {row["message_id"]: read_message(row) for row in locked.values() if row is not None}
+        more_runs, more_messages = yield from _concerned(places, heard, runs, messages)
+        runs, messages = {**more_runs, **runs}, {**more_messages, **messages}
         now = yield Now()
         outside = Outside(kills=(yield from active_kills()), connected=(yield from connected()))
-        heard = [read_heard(row) for row in unread]
-        open_messages = [message for message in messages if message.is_open]
-        result = dispatch(rules, person, heard, [read_run(row) for row in runs], open_messages, outside, now)
+        result = dispatch(
+            rules, pinned, person, heard, list(runs.values()), list(messages.values()), outside, now
+        )  # fmt: skip
         yield from _write(result, unread)
         yield Put("recipients", _recipient_rows(who, person, row, held, result))
         return Passed(who, heard, result)
@@ -74,9 +80,58 @@ def dispatch_one(rules: RuleSet, who: Who) -> Body[Passed | Outdated | None]:
     return body
 
 
-def resolve(who: Who, held: dict[tuple[str, ...], Row | None]) -> Person:
-    """Return the person behind a reference: the linked customer where a foreign id was linked to one."""
+def _by_id(rows: Sequence[Row]) -> dict[str, Run]:
+    return {row["run_id"]: read_run(row) for row in rows}
+
+
+def _concerned(
+    places: Sequence[Who], heard: Sequence[Heard], runs: Mapping[str, Run], messages: Mapping[str, Message]
+) -> Transaction[tuple[dict[str, Run], dict[str, Message]]]:
+    """Read what a stop or a waiting all-clear has to know, beside what is open.
+
+    No lock of their own: what they are asked for changes under the recipient's lock only, which is held.
+    """
+    more: dict[str, Run] = {}
+    wanted: set[str] = set()
+    for record in heard:
+        if record.kind in TAKES_BACK:
+            found = _by_id((yield Find("runs", "by_firing", (record.firing_id,))))
+            mine = {name: run for name, run in found.items() if (run.tenant, run.recipient) in places}
+            more |= mine
+            wanted |= set(mine)
+    rules = {run.rule for run in more.values()} | {m.rule for m in messages.values() if m.role == ALL_CLEAR}
+    if not rules:
+        return {}, {}
+    # The all-clear's own run, and the newer ones of its key.
+    gone = sorted({m.run_id for m in messages.values() if m.role == ALL_CLEAR} - set(runs) - set(more))
+    more |= _by_id(list((yield Read("runs", [(name,) for name in gone])).values()))
+    wanted |= {m.run_id for m in messages.values() if m.role == ALL_CLEAR}
+    wanted |= {run.run_id for run in runs.values() if run.rule in rules}
+    found_messages: dict[str, Message] = {}
+    for name in sorted(wanted):
+        for row in (yield Find("messages", "by_run", (name,))):
+            found_messages[row["message_id"]] = read_message(row)
+    return more, found_messages
+
+
+def about_correction(message: Message) -> Transaction[tuple[Message | None, list[Message]]]:
+    """Read, under the recipient's lock, the message that a correction is about, and the notices of newer episodes."""
+    rows = yield Read("messages", [(message.body["original"],)])
+    original = next((read_message(row) for row in rows.values()), None)
+    run = next(iter(_by_id(list((yield Read("runs", [(message.run_id,)])).values())).values()), None)
+    newer: list[Message] = []
+    if run is not None:
+        others = _by_id((yield Find("runs", "by_recipient", (run.tenant, run.recipient, 1))))
+        for one in newer_runs(run, others.values()):
+            newer += [read_message(row) for row in (yield Find("messages", "by_run", (one.run_id,)))]
+    return original, newer
+
+
+def resolve(rules: RuleSet, who: Who, held: Mapping[tuple[str, ...], Row | None]) -> Person:
+    """Return the person behind a reference: a team from the directory, or the customer to whom a foreign id is linked."""
     person = read_person(*who, held[who])
+    if person.kind == "team":
+        return as_team(person, rules.teams.get(who[1].partition(":")[2]))
     if person.linked_to is None:
         return person
     return read_person(who[0], person.linked_to, held.get((who[0], person.linked_to)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streams.processors.deliver import lock_people, wake
+from tidings.correction import NOT_REACHED
 from tidings.event import Micros
 from tidings.message import Message, message_row, read_message
 from tidings.ports import Body, Insert, Lock, Now, Put, Read, Transaction
@@ -33,7 +34,8 @@ def record_receipt(
         changed = refine(message, receipt)
         if changed != message:
             yield Put("messages", [message_row(changed)])
-        if changed.state != message.state:
+        if changed.state != message.state or changed.receipt in NOT_REACHED:
+            # An all-clear may be waiting to learn whether there is anything to take back.
             yield from wake([changed], held)
         return changed
 

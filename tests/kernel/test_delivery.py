@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.kernel.test_gates import ADA, MESSAGE, NOW
 from tidings import delivery
-from tidings.delivery import FIRST_BYTE, Pace
+from tidings.delivery import Pace
 from tidings.dispatch import Heard
 from tidings.event import SECOND
 from tidings.gates import World
@@ -40,12 +40,12 @@ def test_an_intent_needs_the_claim_the_lease_and_the_revision(change):
 
 
 def heard(seq: int, kind: str) -> Heard:
-    return Heard(seq, kind, "f", 0, "overdue", NOW, ())
+    return Heard(seq, kind, "f", 0, "overdue", "set", NOW, "medium", (), ())
 
 
 def test_an_intent_says_until_when_the_first_byte_may_leave_and_what_it_has_seen():
     found = delivery.intend(CLAIMED, ADA, [heard(7, "updated")], World(), NOW, PACE)
-    assert (found.state, found.attempt, found.start_by, found.seen) == (S.SENDING, 1, NOW + FIRST_BYTE, 7)
+    assert (found.state, found.attempt, found.start_by, found.seen) == (S.SENDING, 1, NOW + PACE.first_byte, 7)
     assert found.body["address"] == "ada@example.org"
     soon = delivery.intend(replace(CLAIMED, deadline=NOW + SECOND), ADA, [], World(), NOW, PACE)
     assert soon.start_by == NOW + SECOND

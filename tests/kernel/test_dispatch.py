@@ -20,18 +20,18 @@ ADA = Person("t", "customer:c", known=True, profile={"email": "ada@example.org"}
 
 
 def fired(firing: str = "f", seq: int = 1, at: int = NOW - SECOND, rule: str = "overdue", **words) -> Heard:
-    return Heard(seq, "fired", firing, 0, rule, at, ({"due": 1},), **words)
+    return Heard(seq, "fired", firing, 0, rule, SHOP.hash, at, "medium", (), ({"due": 1},), **words)
 
 
 def stopped(firing: str = "f", seq: int = 2) -> Heard:
-    return Heard(seq, "stopped", firing, 0, "overdue", NOW, ())
+    return Heard(seq, "stopped", firing, 0, "overdue", SHOP.hash, NOW, "medium", (), ())
 
 
 def pass_over(
     *heard: Heard, person: Person = ADA, runs: list[Run] | None = None, messages: list[Message] | None = None,
     outside: Outside | None = None, rules: RuleSet = SHOP, now: int = NOW,
 ) -> Dispatched:  # fmt: skip
-    return dispatch(rules, person, heard, runs or [], messages or [], outside or Outside(), now)
+    return dispatch(rules, lambda _: rules, person, heard, runs or [], messages or [], outside or Outside(), now)
 
 
 def only(found: Dispatched) -> Message:

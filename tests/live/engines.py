@@ -20,8 +20,10 @@ rules:
     status: live
     when: { event: billing.payment.failed }
     to: customer
+    topic: news
     then: [{ send: email, template: failed, with: { code: code } }]
 """
+TOPICS = b"topics: { news: { sentence: What happens to you } }\n"
 TEMPLATES = {"failed": "Subject: A payment failed\n\nIt said {{ code }}.\n"}
 
 
@@ -29,8 +31,8 @@ class Shelf:
     """A provider that takes everything and keeps it."""
 
     name = "shelf"
+    lease = 30_000_000
     can_look_up = False
-    lease = MINUTE // 2
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
@@ -51,11 +53,11 @@ def engine(
     clock: Callable[[], int] = wall_clock,
     **words: Any,
 ) -> Engine:
-    files = {"rules/test.yaml": rules}
+    files = {"rules/test.yaml": rules, "topics.yaml": TOPICS}
     loaded = load(files, templates, contracts().by_type)
     assert loaded.rules is not None, [str(one) for one in loaded.diagnostics]
     words.setdefault("history", "live")
-    return Engine(path, contracts(), files, templates, loaded.rules, provider, clock, **words)
+    return Engine(path, contracts(), files, templates, loaded.rules, lambda _channel: provider, clock, **words)
 
 
 def event(kind: str, name: str, at: int | None = None, **data: Any) -> dict[str, Any]:

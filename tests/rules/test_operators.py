@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handlers.operators.episode import MEMORY
 from handlers.operators.event import EventOperator
-from handlers.operators.missing import DEDUPE_HORIZON, MEMORY, MissingOperator
+from handlers.operators.missing import DEDUPE_HORIZON, MissingOperator
 from handlers.rules.conditions import Compiled, Scope, compile_value
 from tidings import canonical
 from tidings.contract import Field, Type

@@ -6,6 +6,8 @@ No text of a user ever becomes source: names go through `repr`, every other valu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from handlers.rules.conditions import values
@@ -42,19 +44,27 @@ def compiled(tree: Typed) -> tuple[Function, Function, Function]:
     """
     writer = _Writer()
     is_bool = tree.kind == "bool"
-    parts = {
-        "true": writer.true(tree) if is_bool else "False",
-        "false": writer.false(tree) if is_bool else "False",
-        "value": writer.value(tree),
-    }
+    parts = {"value": writer.value(tree)}
+    if is_bool:
+        parts |= {"true": writer.true(tree), "false": writer.false(tree)}
     found: dict[str, Any] = {**HELPERS, "K": tuple(writer.constants), "__builtins__": {}}
-    for name, source in parts.items():
-        code = f"def {name}(data, event, params):\n return {source}\n"
-        try:
-            exec(compile(code, "<condition>", "exec"), found)  # noqa: S102 - see the module: no user's text is in it
-        except (SyntaxError, RecursionError, MemoryError) as fault:
-            raise TooComplex from fault
-    return found["true"], found["false"], found["value"]
+    source = "".join(f"def {name}(data, event, params):\n return {part}\n" for name, part in parts.items())
+    try:
+        exec(_code(source), found)  # noqa: S102 - see the module: no user's text is in it
+    except (SyntaxError, RecursionError, MemoryError) as fault:
+        raise TooComplex from fault
+    return found.get("true", never), found.get("false", never), found["value"]
+
+
+def never(data: Mapping[str, Any], event: Any, params: Mapping[str, Any]) -> bool:
+    """What is no condition holds never, and does not fail to hold."""
+    return False
+
+
+@lru_cache(4096)
+def _code(source: str) -> CodeType:
+    # Most expressions of a set are fields, and most rules name the same few.
+    return compile(source, "<condition>", "exec")
 
 
 class _Writer:
@@ -86,9 +96,12 @@ class _Writer:
             return repr(tree.value is positive)
         if node.kind == "unary":
             return self._truth(tree.children[0], positive=not positive)
+        if node.kind == "named":
+            return self._truth(tree.children[0], positive=positive)
         if node.kind == "binary" and node.op in ("&&", "||"):
             word = " and " if (node.op == "&&") is positive else " or "
-            return "(" + word.join(self._truth(child, positive=positive) for child in tree.children) + ")"
+            # Bounded at every step: a name is short, and what it stands for need not be.
+            return self.bounded("(" + word.join(self._truth(one, positive=positive) for one in tree.children) + ")")
         if node.kind == "binary" and node.op in NAMES:
             return self._comparison(tree, positive=positive)
         if node.kind == "ternary":
@@ -118,8 +131,8 @@ class _Writer:
         node = tree.node
         if tree.constant and node.kind != "unary":
             return self.constant(tree.value)
-        if node.kind == "path":
-            return self._path(tree)
+        if node.kind in ("path", "named"):
+            return self._path(tree) if node.kind == "path" else self._value(tree.children[0])
         if (
             tree.kind == "bool"
             and node.kind != "ternary"
