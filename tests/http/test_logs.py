@@ -79,7 +79,12 @@ def test_nothing_that_belongs_to_a_person_gets_into_the_log(tmp_path, lines):
                 await running.publish("customer.profile.changed", customer(who))
                 await running.publish("billing.payment.failed", failed(f"{MARK}-p{number}", who=who, code=MARK))
                 after = {"first_name": MARK, "last_name": f"{MARK} Lovelace", "email": f"{MARK}@example.org"}
-                change = {"customer_id": who, "before": None, "before_coverage": "KEY_ONLY", "after": after}
+                change: dict[str, Any] = {
+                    "customer_id": who,
+                    "before": None,
+                    "before_coverage": "KEY_ONLY",
+                    "after": after,
+                }
                 await running.publish(
                     "crm.customer.changed", event("crm.customer.changed", f"{MARK}{number}", **change)
                 )

@@ -1,5 +1,7 @@
 """The language of the road: what a folder says, and every mistake in it at its place, with what was meant."""
 
+from dataclasses import replace
+
 import pytest
 
 from handlers.operators.event import EventOperator, StopMatcher
@@ -8,6 +10,7 @@ from handlers.rules.conditions import Compiled
 from handlers.rules.load import dump_sources, load_sources
 from handlers.rules.signature import refusals, signature
 from tests.rules.sample import KNOWN, TEXTS, edited, files, loaded
+from tidings.detection import captured, recipient_of, severity_of
 from tidings.event import HOUR, MINUTE, SECOND, Event
 from tidings.quiet_hours import QuietHours, Window
 from tidings.rule import Reading, Retry, Rule, RuleSet, Target, Team, To, Topic
@@ -123,6 +126,34 @@ def test_an_event_rule_knows_what_takes_it_back() -> None:
     assert found.types == {"billing.payment.failed", "billing.payment.succeeded"}
 
 
+def test_what_fired_is_taken_back_with_what_was_kept_of_it() -> None:
+    found = rule("payment-at-risk")
+    operator = found.operator
+    assert isinstance(operator, EventOperator)
+    large = {"amount_minor": 60_000, "currency": "EUR"}
+    names = {"customer_id": "c-1", "payment_id": "p-1", "amount": large}
+    account = {"plan": "pro", "tier": "vip"}
+    failed = event_of(
+        "billing.payment.failed", **names, code="expired_card", attempt=2, invoice_id=None, account=account
+    )
+    paid = event_of("billing.payment.succeeded", **names, invoice_id=None)
+    (said,) = operator.fires(failed, found.params)
+    assert operator.key(failed) == operator.key(paid) == ("c-1", "p-1")
+    assert severity_of(found, said.event) == "critical"
+    assert [captured(step, said.event, found.params) for step in found.steps] == [{"amount": large, "plan": "pro"}] * 2
+    opened, stopped = operator.item(failed, found.params), operator.item(replace(paid, occurred_at=1), found.params)
+    assert opened is not None
+    assert stopped is not None
+    state, _ = operator.apply(None, opened, found)
+    _, (taken_back,) = operator.apply(state, stopped, found)
+    assert taken_back.kind == "stopped"
+    assert recipient_of(found, taken_back.event) == "customer:c-1"
+    assert severity_of(found, taken_back.event) == "critical", "as it was told"
+    assert [captured(step, taken_back.event, found.params) for step in found.on_stop] == [{"amount": large}] * 2
+    small = replace(paid, data={**paid.data, "amount": {"amount_minor": 5, "currency": "EUR"}})
+    assert operator.item(small, found.params) is None, "its 'if' does not hold"
+
+
 def test_a_rule_reads_another_entity_by_an_alias() -> None:
     found = rule("payment-at-risk")
     assert found.reads == (Reading("account", "crm.customer", (("customer_id",),)),)
@@ -144,7 +175,7 @@ rules:
     when: { event: inventory.stock.changed, if: has(stock) && stock.on_hand > 3 }
     reads: { stock: { entity: inventory.stock, id: [sku, warehouse] } }
     to: { team: care-leads }
-    then: [{ send: sms, template: internal/waitlist, with: { sku: sku } }]
+    then: [{ send: sms, template: internal/waitlist-sms, with: { sku: sku } }]
 """
     found = loaded({"rules/a.yaml": more.encode()})
     assert found.diagnostics == ()

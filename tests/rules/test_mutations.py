@@ -111,6 +111,7 @@ def check_told(found: Loaded) -> None:
     for one in found.diagnostics:
         assert one.line >= 1
         assert one.column >= 1
+        assert len(one.text) <= 500
         assert str(one).startswith(f"{one.file}:{one.line}:{one.column}: {one.code}: ")
         str(one).encode()
         assert one.to_json()["code"] == one.code
