@@ -148,7 +148,7 @@ def test_an_all_clear_whose_condition_does_not_hold_is_none():
     assert [one.channel for one in life.clears()] == ["push"]
 
 
-OUTCOMES = {
+OUTCOMES: dict[str, tuple[dict[str, Any], MessageState, Reason | None]] = {
     "accepted": ({"state": S.ACCEPTED}, S.PENDING, None),
     "unresolved": ({"state": S.UNRESOLVED}, S.PENDING, None),
     "failed": ({"state": S.FAILED}, S.CANCELLED, Reason.NOTHING_TO_CORRECT),
@@ -214,7 +214,7 @@ def held_clear(life: Life) -> Message:
 
 
 ONE = rules(then=steps("email"), on_stop=steps("email"))
-EPISODES = {
+EPISODES: dict[str, tuple[dict[str, Any], MessageState, Reason | None]] = {
     "told of the newer episode": ({"state": S.ACCEPTED}, S.CANCELLED, Reason.SUPERSEDED),
     "perhaps told": ({"state": S.SENDING}, S.HELD, Reason.NEWER_EPISODE),
     "not told yet": ({}, S.HELD, Reason.NEWER_EPISODE),
@@ -244,10 +244,11 @@ def test_an_all_clear_that_waited_for_a_newer_episode_goes_when_that_ends_untold
 
 
 def test_a_firing_of_another_key_or_of_before_is_no_newer_episode():
-    for words in ({"key": ("other",)}, {"at": NOW - HOUR // 2}):
+    others: list[dict[str, Any]] = [{"key": ("other",)}, {"at": NOW - HOUR // 2}]
+    for words in others:
         life = told_life(ONE)
         held_clear(life)
-        life.hear(fired("g", seq=5, of=ONE, **{"at": NOW + MINUTE, **words}), later=SECOND)  # type: ignore[arg-type]
+        life.hear(fired("g", seq=5, of=ONE, **{"at": NOW + MINUTE, **words}), later=SECOND)
         life.make(firing="g", state=S.ACCEPTED, due_at=None)
         life.hear(later=SECOND)
         assert [one.state for one in life.clears("f")] == [S.PENDING], words
@@ -265,7 +266,7 @@ def test_a_newer_run_is_of_the_same_rule_recipient_and_key_and_later():
         {"body": {"key": ["x"]}},
         {"logical_at": first.logical_at},
     ):
-        assert newer_runs(first, [replace(second, **change)]) == [], change  # type: ignore[arg-type]
+        assert newer_runs(first, [replace(second, **change)]) == [], change
 
 
 def test_a_rule_that_got_its_all_clear_after_they_were_told_says_it_and_lingers_for_it():
