@@ -32,7 +32,6 @@ class Shelf:
 
     name = "shelf"
     can_look_up = False
-    lease = MINUTE // 2
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
