@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -73,7 +75,11 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     if arguments.json:
         print(json.dumps({"what": "summary", **data}))
     else:
-        print("\n".join(["", *lines, "", *_next(play.told, catcher.path, arguments.data)]))
+        print(
+            "\n".join(
+                ["", *(_folded(lines) if telling.live else lines), "", *_next(play.told, catcher.path, arguments.data)]
+            )
+        )
     return 0 if holds else 1
 
 
@@ -133,12 +139,12 @@ class _Telling:
         from gateway.demo.screen import showing
 
         self.scene.people = play.shop.people
-        ends = f"ends by itself after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
+        ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
         async with showing(self.scene, engine, self.arguments.speed, ends):
             yield
 
     def _introduce(self, file: Path, rules: int) -> None:
-        ends = f"ends by itself after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
+        ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
         begins = "continues in" if self.again else "begins a new"
         day = f"a day takes {86_400 / self.arguments.speed:.3g} s"
         print(f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {file}; {day}; {ends}.")
@@ -157,17 +163,28 @@ def wants_table(arguments: Namespace) -> bool:
 
 def _next(event: str | None, caught: Path, data: Path) -> list[str]:
     """Return what one may try now."""
-    at = "" if data == Path("demo") else f" --data {data}"
-    tries: list[tuple[str, str]] = [
-        (f"tidings rules explain {event or 'EVENT'}{at}", "what every rule made of one event, term by term"),
-        ("tidings templates preview billing/invoice-overdue", "a message, with the example values of its contract"),
-        (f"tidings dead-letters list{at}", "the records that nobody could read"),
-    ]
-    width = max(len(command) for command, _ in tries)
+    tidings, at = _command(), "" if data == Path("demo") else f" --data {data}"
     return [
-        f"Everything that would have left is in {caught}. Run it again: the shop goes on at the same hour.",
-        "Where to go next (in .venv/bin):",
-        *(f"  {command:{width}}  {what}" for command, what in tries),
-        f"  and read the rules: {example() / 'README.md'}",
+        f"Everything that would have left is in {caught}. Run it again, and the shop goes on at the same hour.",
+        "",
+        "Where to go next:",
+        f"  {tidings} rules explain {event or 'EVENT'}{at}",
+        "      what every rule made of one event, term by term, with values",
+        f"  {tidings} templates preview billing/invoice-overdue",
+        "      a message, with the example values of its contract",
+        f"  {tidings} dead-letters list{at}",
+        "      the records that nobody could read, and why",
+        f"  The rules, as a tutorial: {example() / 'README.md'}",
     ]
 
+
+def _command() -> str:
+    """Return how this command was called, for people who copy it."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "tidings" and shutil.which("tidings") != str(called) else "tidings"
+
+
+def _folded(lines: list[str]) -> list[str]:
+    """Return the sum folded to the terminal, each line under its own word."""
+    width = shutil.get_terminal_size().columns
+    return [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=" " * 10) or [""]]

@@ -45,7 +45,11 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--plain", action="store_true", help="line by line, where a live table would be")
     demo.add_argument(
-        "--speed", type=speed, default=7200, metavar="N", help="how much faster the shop's clock runs (7200: a day in 12 s)"
+        "--speed",
+        type=speed,
+        default=7200,
+        metavar="N",
+        help="how much faster the shop's clock runs (7200: a day in 12 s)",
     )
     demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
 

@@ -30,6 +30,8 @@ def why_not(rule: Rule, event: Event) -> str | None:
     operator = rule.operator
     if not isinstance(operator, EventOperator) or operator.matcher.type != event.type:
         return None
+    if rule.reads:
+        return None  # what else it read is known inside its transaction only; `rules explain` tells it afterwards
     condition = operator.matcher.condition
     if isinstance(condition, Compiled) and not condition.true(event.data, event, rule.params):
         return decisive(condition.explain(event.data, event, rule.params))

@@ -59,7 +59,10 @@ def introduction(person: Mapping[str, Any], at: Micros) -> Iterator[tuple[str, d
     profile = {key: person.get(key) for key in ("customer_id", "email", "phone", "name", "locale", "timezone")}
     yield "customer.profile.changed", _event(f"profile-{name}", at, profile)
     for kind in person.get("consent", ()):
-        yield "customer.consent.given", _event(f"consent-{name}-{kind}", at, {"customer_id": name, "consent_class": kind})
+        yield (
+            "customer.consent.given",
+            _event(f"consent-{name}-{kind}", at, {"customer_id": name, "consent_class": kind}),
+        )
     for topic in person.get("switched_off", ()):
         off = {"customer_id": name, "topic": topic, "allowed": False}
         yield "customer.preference.changed", _event(f"topic-{name}-{topic}", at, off)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from gateway.demo.customers import customers, everybody, snapshot
 from gateway.demo.shop import FIRST_NUMBER, Fact, Happening, Shop
@@ -26,6 +25,7 @@ STEP = 0.03
 """Seconds between two looks at what is due."""
 ROW = "shop"
 """Name of the epoch row with the next number that nothing bears yet."""
+
 
 @dataclass
 class Play:
@@ -52,8 +52,8 @@ class Play:
         play = cls(engine, Shop(people, seed, FIRST_NUMBER if known is None else known))
         if known is None:
             now = engine.clock()
-            for kind, event in (*customers(folder, now), *(snapshot(one.facts, now) for one in people)):
-                await engine.store.run(play._append([(kind, lambda _, event=event: event)]))
+            introduced = (*customers(folder, now), *(snapshot(one.facts, now) for one in people))
+            await engine.store.run(play._append([Fact(kind, event, happened=True) for kind, event in introduced]))
         return play
 
     async def go(self, stop: asyncio.Event, *, seconds: float | None) -> None:
@@ -84,25 +84,24 @@ class Play:
             await self.engine.log.append([Append(topic, b"inv-broken", b"\x00\x00\x00\x00\x07not what it says")])
 
     async def _happen(self, facts: list[Fact]) -> None:
-        await self.engine.store.run(self._append([(fact.type, fact.at) for fact in facts]))
+        await self.engine.store.run(self._append(facts))
         worth = [fact for fact in facts if fact.type in ("billing.payment.failed", "crm.complaint.opened")]
         if worth:
             self.told = worth[-1].body["id"]
 
-    def _append(self, events: Iterable[tuple[str, Callable[[Micros], dict[str, Any]]]]) -> Body[None]:
-        """Return the body that appends events as of its own instant.
+    def _append(self, facts: Sequence[Fact]) -> Body[None]:
+        """Return the body that appends facts as of its own instant.
 
         The clock runs so fast that an event which is stamped first and appended a moment later would be hours late.
         The next free number goes with them, so that a crash lets nothing bear a name twice.
         """
-        taken = list(events)
 
         def body() -> Transaction[None]:
             now = yield Now()
             records = []
-            for kind, at in taken:
-                contract = self.engine.contracts.by_type[kind]
-                key, value = self.engine.codec.encode(kind, from_json(contract, at(now)))
+            for fact in facts:
+                contract = self.engine.contracts.by_type[fact.type]
+                key, value = self.engine.codec.encode(fact.type, from_json(contract, fact.at(now)))
                 records.append(Append(contract.topic, key, value))
             yield from append(records)()
             yield Put("epochs", [{"name": ROW, "value": str(self.shop.number)}])

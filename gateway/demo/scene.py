@@ -120,7 +120,9 @@ class Scene:
             case Message():
                 self._message(seen)
 
-    def line(self, kind: str, channel: str, who: str, state: str, reads: str, because: str, zone: str | None = None) -> None:
+    def line(
+        self, kind: str, channel: str, who: str, state: str, reads: str, because: str, zone: str | None = None
+    ) -> None:
         """Add a line."""
         self.count += 1
         self.lines.append(Line(self.clock(), kind, channel, who, state, _flat(reads), _flat(because), zone))
@@ -149,7 +151,11 @@ class Scene:
                 if reason is None:
                     continue
                 self.looked += 1
-                if rule.severity == "high" and isinstance(rule.operator, EventOperator) and rule.operator.matcher.condition:
+                if (
+                    rule.severity == "high"
+                    and isinstance(rule.operator, EventOperator)
+                    and rule.operator.matcher.condition
+                ):
                     who = self.person(f"customer:{event.data.get('customer_id')}")
                     name = str(event.data.get("sku", "")) if who is None else who.name
                     self.line("quiet", "", name, "silent", rule.title, reason)
@@ -171,7 +177,9 @@ class Scene:
         else:
             self.waited.discard(message.message_id)
         zone = self.zone(message.recipient)
-        self.line(kind, message.channel, self.name(message), state, self._reads(message), self._because(message, zone), zone)
+        self.line(
+            kind, message.channel, self.name(message), state, self._reads(message), self._because(message, zone), zone
+        )
 
     def _sent(self, sent: Sent) -> None:
         message, outcome = sent.message, sent.outcome
@@ -190,7 +198,13 @@ class Scene:
             self.line("clear", message.channel, name, "all-clear", reads, f"was told; settled now: {title}", zone)
             return
         urgent = message.body.get("severity") == "critical" and zone is not None and NIGHT.is_quiet(self.clock(), zone)
-        prefix = "critical, so at night too: " if urgent and message.channel not in MACHINES else "held overnight: " if held else ""
+        prefix = (
+            "critical, so at night too: "
+            if urgent and message.channel not in MACHINES
+            else "held overnight: "
+            if held
+            else ""
+        )
         self.line("told", message.channel, name, "sent", reads, prefix + title, zone)
 
     def _because(self, message: Message, zone: str | None) -> str:
@@ -236,11 +250,10 @@ def place(zone: str) -> str:
 
 def ahead(rules: RuleSet) -> Transaction[Ahead]:
     """Read what waits, by the indexes of what is due."""
-    absences = []
+    absences: list[tuple[Micros, str, str]] = []
     for rule in rules.stateful:
-        for row in (yield Find("state", "by_due", (rule.state_class,), limit=KEPT)):
-            if row["value"] is not None and b'"armed"' in row["value"]:
-                absences.append((row["due"], rule.id, row["key"]))
+        rows = yield Find("state", "by_due", (rule.state_class,), limit=KEPT)
+        absences += [(row["due"], rule.id, row["key"]) for row in rows if b'"armed"' in (row["value"] or b"")]
     held = yield Find("messages", "by_work", (str(MessageState.HELD),), limit=KEPT)
     waiting = [(row["due_at"], row["recipient"]) for row in held]
     return Ahead(len(absences), min(absences, default=None), len(waiting), min(waiting, default=None))

@@ -342,7 +342,13 @@ def complains(shop: Shop, now: Micros) -> Sequence[Happening]:
 
 
 def _row(shop: Shop, who: str, before: dict[str, Any], after: dict[str, Any], coverage: str) -> Happening:
-    data = {"customer_id": who, "before": before, "after": after, "before_coverage": coverage, "after_coverage": coverage}
+    data = {
+        "customer_id": who,
+        "before": before,
+        "after": after,
+        "before_coverage": coverage,
+        "after_coverage": coverage,
+    }
     return shop.happens(0, "crm.customer.changed", "crm", **data)
 
 
@@ -412,7 +418,13 @@ def repriced(shop: Shop, now: Micros) -> Sequence[Happening]:
     return [shop.happens(0, "inventory.price.changed", "shop", **data)]
 
 
-SLOW: tuple[Story, ...] = (paid_late, not_shipped, declined_at_night, declined_and_settled_before_morning, vip_complains)
+SLOW: tuple[Story, ...] = (
+    paid_late,
+    not_shipped,
+    declined_at_night,
+    declined_and_settled_before_morning,
+    vip_complains,
+)
 STORIES: tuple[Story, ...] = (
     *SLOW, paid_in_time, voided, rescheduled, declined_told_and_settled, large_sum_declined_at_night, suspected,
     large_payment, stranger, shipped, shipped_at_night, cancelled, large_order, large_order_without_consent,
