@@ -59,7 +59,7 @@ class QuietHours:
     def zone(self, customers: str | None) -> str:
         """Return the zone in which the windows are read, for a customer of a zone (or none)."""
         named = customers if self.timezone == "customer" else self.timezone
-        return named if is_zone(named) else self.if_unknown
+        return named if named is not None and is_zone(named) else self.if_unknown
 
     def is_quiet(self, at: Micros, zone: str) -> bool:
         """Return whether the wall clock of `zone` shows a quiet time at `at`."""
@@ -105,7 +105,7 @@ def read_quiet_hours(body: Any) -> QuietHours | None:
     return QuietHours(windows, body["timezone"], body["if_unknown"])
 
 
-def is_zone(name: str | None) -> bool:
+def is_zone(name: str) -> bool:
     """Return whether a name is an IANA zone, exactly as it is written there."""
     return name in _zones()
 

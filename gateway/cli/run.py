@@ -62,7 +62,7 @@ async def _run(settings: Config, engine: Engine) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with engine, control.serving(settings.data, engine.log.append):
+    async with engine, control.serving(settings.data, engine.store):
         await engine.start()
         ways = "test mode, " if settings.settings.test is not None else ""
         logger.info(
