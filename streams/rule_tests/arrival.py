@@ -17,7 +17,7 @@ from tidings.contract import value_at
 from tidings.detection import KeyState, StateRef, captured, decide, keys, recipient_of, severity_of
 from tidings.event import Event, Micros
 from tidings.ports import Body, Find, Read, Transaction
-from tidings.rule import Item, Rule, RuleSet
+from tidings.rule import Item, Rule, RuleSet, State
 
 
 @dataclass(frozen=True)
@@ -102,20 +102,23 @@ def notes(rules: RuleSet, rule: Rule, event: Event, around: Around, now: Micros)
     if any(note.outcome == "late" and note.rule == rule.id for note in with_it.notes):
         found.append(Seen(now, "late", reasons=(f"{event.type} came too late",)))
     before, behind = (_read(decided.state[k][1]) for decided in (without, with_it))
-    return found + CHANGES[rule.operator.kind](before, behind, event, now)
+    return found + CHANGES[rule.operator.kind](_read(around.values[k]), before, behind, event, ahead, now)
 
 
 def _state(around: Around, k: bytes) -> KeyState:
     return KeyState(around.refs[k], around.values[k], list(around.waiting[k]))
 
 
-def _read(value: bytes | None) -> Mapping[str, Any]:
+def _read(value: bytes | None) -> State:
     return {} if value is None else canonical.loads(value)["state"] or {}
 
 
-def _missing(before: Mapping[str, Any], after: Mapping[str, Any], event: Event, now: Micros) -> list[Seen]:
+def _missing(stored: State, before: State, after: State, event: Event, ahead: Micros, now: Micros) -> list[Seen]:
     """`missing`: an episode waits, waits for another deadline, or waits no more."""
-    armed, new = before.get("armed"), after.get("armed")
+    armed, new, fired = before.get("armed"), after.get("armed"), before.get("fired")
+    if armed is None and fired is not None and fired != stored.get("fired") and fired["at"] == ahead:
+        # A timer of the very instant: on the copy without the event it has run, but the event goes first.
+        armed = {**fired, "due": ahead}
     if new is not None:
         if armed is None or armed["order"] != new["order"]:
             return [Seen(now, "armed", until=new["due"])]
