@@ -148,11 +148,12 @@ class _File:
         nodes = sheet.items(line, "'timeline'")
         if not nodes and (line is None or line.kind == "list"):
             sheet.wrong(line or node, "R007", "'timeline' is missing: a list of what happens and what is expected")
+        events = EventReader(self.files.contracts, self.files.codec)
+        # Without a time to begin at, it is still read for its other mistakes.
+        timeline = Timeline(sheet, events, self.files.templates, 1 if given is None else given.now)
+        entries = [entry for one in nodes if (entry := timeline.entry(one)) is not None]
         if given is None or rules is None or rule is None:
             return None
-        events = EventReader(self.files.contracts, self.files.codec)
-        timeline = Timeline(sheet, events, rules, given.now)
-        entries = [entry for one in nodes if (entry := timeline.entry(one)) is not None]
         return _test(sheet.file, node, name, rules, rule, given, entries)
 
     def rule(self, node: Node, rules: RuleSet | None) -> Rule | None:

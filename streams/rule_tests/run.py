@@ -118,7 +118,7 @@ def _play(world: World, entry: Entry) -> Failure | None:
         world.arrive(entry.event)
         if world.read_gaps:
             names = " and ".join(f"'{name}'" for name in world.read_gaps)
-            text = f"the rule '{world.rule.id}' reads {names} of {event.type}, which this event leaves out: give it a value"
+            text = f"the rule '{world.rule.id}' reads {names} of {event.type}, which the test leaves out"
             return Failure(entry.place, world.clock, text)
     if entry.receipt is not None and not world.receive(entry.receipt):
         to, channel = entry.receipt.to, entry.receipt.channel

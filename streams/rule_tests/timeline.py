@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, get_args
 
 from handlers.rules.yaml import Node
@@ -10,7 +11,7 @@ from streams.rule_tests.model import NAMED, VISIBLE, Arrived, Entry, Expected, G
 from streams.rule_tests.sheet import Sheet, place_of, value_of
 from tidings.event import Micros
 from tidings.receipts import Receipt
-from tidings.rule import SEVERITIES, Channel, RuleSet
+from tidings.rule import SEVERITIES, Channel
 
 ENTRY = ("at", "event", "id", "source", "data", "arrives", "receipt", "to", "channel", "expect")
 OF_EVENT = ("id", "source", "data", "arrives")
@@ -24,10 +25,11 @@ MAX_ENTRIES = 2_000
 class Timeline:
     """Reads the entries of one test, in order."""
 
-    def __init__(self, sheet: Sheet, events: EventReader, rules: RuleSet, now: Micros) -> None:
+    def __init__(self, sheet: Sheet, events: EventReader, templates: Collection[str], now: Micros) -> None:
         self.sheet = sheet
         self.events = events
-        self.rules = rules
+        self.contracts = events.contracts.by_type
+        self.templates = templates
         self.clock = now
         self.count = 0
         self.times: dict[tuple[str, str], Micros] = {}
@@ -81,9 +83,9 @@ class Timeline:
     def _event(self, node: Node, occurred_at: Micros) -> Given | None:
         sheet, name_node = self.sheet, node.get("event")
         assert name_node is not None
-        contract = self.rules.contracts.get(name_node.text) if name_node.kind == "scalar" else None
+        contract = self.contracts.get(name_node.text) if name_node.kind == "scalar" else None
         if contract is None:
-            sheet.unknown(name_node, f"no event contract '{name_node.text}'", self.rules.contracts)
+            sheet.unknown(name_node, f"no event contract '{name_node.text}'", self.contracts)
         arrives_node = node.get("arrives")
         arrives = sheet.instant(arrives_node, occurred_at)
         if arrives_node is None and occurred_at < self.clock:
@@ -97,7 +99,7 @@ class Timeline:
         if contract is None:
             return None
         id_node = node.get("id")
-        name = f"event-{self.count}" if id_node is None else sheet.text(id_node, "id")
+        name = f"#{self.count}" if id_node is None else sheet.text(id_node, "id")
         if name is None:
             return None
         given = self.events.read(sheet, contract, node, name=name, occurred_at=occurred_at, arrives=self.clock)
@@ -161,6 +163,6 @@ class Timeline:
 
     def _template(self, node: Node | None) -> str | None:
         template = self.sheet.text(node, "template")
-        if node is not None and template is not None and template not in self.rules.templates:
-            self.sheet.unknown(node, f"there is no template '{template}'", self.rules.templates)
+        if node is not None and template is not None and template not in self.templates:
+            self.sheet.unknown(node, f"there is no template '{template}'", self.templates)
         return template
