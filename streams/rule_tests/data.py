@@ -109,7 +109,9 @@ class _Draft:
             pointer = pointer.rpartition("/")[0]
         return self.places[pointer]
 
-    def record(self, fields: Mapping[str, Field], node: Node | None, pointer: str, path: Path) -> dict[str, Any]:
+    def record(
+        self, fields: Mapping[str, Field], node: Node | None, pointer: str, path: Path, *, gaps: bool = True
+    ) -> dict[str, Any]:
         """Return the values of a record, with fillers for what is needed and left out."""
         found: dict[str, Any] = {}
         for key, value in node.entries if node is not None else ():
@@ -118,7 +120,7 @@ class _Draft:
             kind = None if known is None else known.type
             found[key.text] = self.value(kind, value, f"{pointer}/{key.text}", (*path, key.text))
         for name, one in fields.items():
-            if name not in found and one.default is NO_DEFAULT:
+            if gaps and name not in found and one.default is NO_DEFAULT:
                 found[name] = self.filler(one.type, one.example)
                 self.unset.add((*path, name))
         return found
@@ -127,8 +129,8 @@ class _Draft:
         """Return one value as plain JSON has it."""
         name = "" if kind is None else kind.kind
         if node.kind == "map":
-            fields = kind.fields if kind is not None and name == "record" else {}
-            return self.record(fields, node, pointer, path)
+            # An amount is written whole: half of one is a mistake, no gap.
+            return self.record({} if kind is None else kind.fields, node, pointer, path, gaps=name != "money")
         if node.kind == "list":
             item = None if kind is None else kind.item
             for number, one in enumerate(node.items):

@@ -59,6 +59,7 @@ class Timeline:
 
     def _belongs(self, node: Node) -> None:
         """Check that keys stand beside what they belong to."""
+        before = self.sheet.mistakes
         kinds = [name for name in ("event", "receipt") if node.get(name) is not None]
         if len(kinds) > 1:
             self.sheet.wrong(node, "R006", "an entry has an event or a receipt; write one entry for each")
@@ -67,7 +68,8 @@ class Timeline:
                 self.sheet.wrong(key, "R006", f"'{key.text}' belongs to an entry with 'event'")
             elif key.text in OF_RECEIPT and "receipt" not in kinds:
                 self.sheet.wrong(key, "R006", f"'{key.text}' belongs to an entry with 'receipt'")
-        if not kinds and node.get("at") is None and node.get("expect") is None:
+        says = kinds or any(node.get(name) is not None for name in ("at", "expect"))
+        if not says and self.sheet.mistakes == before:
             self.sheet.wrong(node, "R007", "an entry has 'event', 'receipt', 'expect' or at least 'at'")
 
     def _go(self, node: Node, at: Micros | None) -> None:
