@@ -24,7 +24,7 @@ def fired(firing: str = "f", seq: int = 1, at: int = NOW - SECOND, rule: str = "
 
 
 def stopped(firing: str = "f", seq: int = 2) -> Heard:
-    return Heard(seq, "stopped", firing, 0, "overdue", SHOP.hash, NOW, "medium", (), ())
+    return Heard(seq, "stopped", firing, 0, "overdue", SHOP.hash, NOW, "medium", (), ({"customer": "c"},))
 
 
 def pass_over(
@@ -66,7 +66,7 @@ def test_a_firing_and_its_stop_in_one_pass_send_nothing():
     found = pass_over(stopped(), fired())
     assert (only(found).state, only(found).reason) == (MessageState.CANCELLED, Reason.STOPPED)
     (run,) = found.runs.values()
-    assert (run.state, run.reason, run.steps_due) == ("stopped", "stopped", 1)
+    assert (run.state, run.reason, run.steps_due) == ("closed", "stopped", 1)
 
 
 @pytest.mark.parametrize("state", MessageState)
