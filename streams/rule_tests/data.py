@@ -63,6 +63,10 @@ class EventReader:
         draft = _Draft(sheet, occurred_at, {"": node, "/data": data_node or node})
         draft.places |= {f"/{key.text}": value for key, value in node.entries if key.text in ("id", "source")}
         data = draft.record(contract.fields, data_node, "/data", ())
+        for side in ("before", "after") if contract.is_change else ():
+            if isinstance(data.get(side), dict):
+                # Sources say how much of a row they show; a test that writes one means all of it.
+                data.setdefault(f"{side}_coverage", "FULL")
         source_node = node.get("source")
         source = sheet.text(source_node, "source") if source_node else contract.owner.removeprefix("team-")
         event = {"id": name, "source": source or "test", "time": rfc3339(occurred_at), "data": data}

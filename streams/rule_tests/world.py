@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from streams.embedded import render
+from handlers.channels.content import Contents, step_of
 from streams.processors import detect, people, receipts
 from streams.processors.deliverer import Deliverer
 from streams.processors.detect import Batch, Done, Idle
@@ -20,7 +20,6 @@ from streams.rule_tests.arrival import Gaps, concerns, look, notes, seen_by
 from streams.rule_tests.model import FAILED, Arrived, Given, Test
 from streams.rule_tests.outcome import Seen
 from tidings import canonical
-from tidings.correction import NOTICE
 from tidings.event import SECOND, Event, Micros
 from tidings.gates import quiet_of
 from tidings.journal import Span
@@ -65,6 +64,7 @@ class World:
         self.read_gaps: list[str] = []
         """Fields that the rule has read of the newest event although the test leaves them out."""
         self.gaps = Gaps()
+        self.contents = Contents()
         self.stops = 0
         self.events: list[Event] = []
         self.known: set[str] = set()
@@ -254,12 +254,11 @@ class World:
     def _seen(self, message: Message, outcome: str, reasons: tuple[str, ...]) -> Seen:
         if message.state is MessageState.ACCEPTED and outcome == str(MessageState.ACCEPTED):
             outcome = message.channel if message.channel in MACHINES else "sent"
-        steps = self.rule.steps if message.role == NOTICE else self.rule.on_stop
         person = self._person(message)
         return Seen(
             self.clock, FAILED if message.state is MessageState.UNRESOLVED else outcome, message.body["severity"],
             message.channel, tuple(dict.fromkeys((message.recipient, person.recipient))),
-            message.body["template"] or None, message.body["data"], steps[message.step].types,
+            message.body["template"] or None, message.body["data"], step_of(self.rules, message).types,
             message.due_at if message.state is MessageState.HELD else None, reasons, message.body.get("target"),
         )  # fmt: skip
 
@@ -284,10 +283,8 @@ class World:
         return (reason.sentence, *words)
 
     def _render(self, rules: RuleSet, message: Message, person: Person) -> Mapping[str, Any]:
-        if not message.body["template"]:
-            return {"data": message.body["data"]}
         try:
-            return render(rules, message, person)
+            return self.contents(rules, message, person)
         except ValueError as fault:
             self.faults[message.message_id] = str(fault)
             raise

@@ -327,9 +327,28 @@ def test_a_part_of_a_record_that_is_left_out_is_read():
     )  # fmt: skip
     line = """
     - event: inventory.stock.changed
-      data: { sku: A, warehouse: W, after: { reserved: %s }, after_coverage: FULL }
+      data: { sku: A, warehouse: W, after: { reserved: %s } }
     - expect: nothing
     """
     found = fails("card-expired", line % 2, files=files)
     assert "reads 'after.on_hand' of inventory.stock.changed" in found
     passes("card-expired", line % 1, files=files)
+
+
+def test_a_bare_address_and_a_push_are_reached_too():
+    address = edited(
+        "rules/billing.yaml",
+        ("to: customer\n    stop_on:", "to: { address: '\"someone@example.org\"' }\n    stop_on:"),
+    )
+    line = f'{FAILED}\n- expect: [{{ outcome: fired }}, {{ outcome: sent, to: "address:someone@example.org" }}]'
+    passes("card-expired", line, files=address)
+    push = edited(
+        "rules/billing.yaml",
+        (
+            "- send: email\n        template: billing/card-expired",
+            "- send: push\n        template: billing/card-expired",
+        ),
+        texts={"billing/card-expired": "Title: Your card\n\nWe could not collect {{ amount }}.\n"},
+    )
+    line = f'{FAILED}\n- expect: [{{ outcome: fired }}, {{ outcome: sent, channel: push, to: "customer:c-1" }}]'
+    passes("card-expired", line, given=BERLIN, files=push)
