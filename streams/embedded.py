@@ -14,24 +14,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
-from handlers import templates
+from handlers.channels.content import Contents
 from handlers.rules.load import dump_sources, load_sources
 from handlers.rules.signature import refusals
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.processors import detect, people
-from streams.processors.deliverer import Deliverer, ProviderOf
+from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
-from tidings.correction import NOTICE
 from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
-from tidings.message import Message
-from tidings.person import Person
 from tidings.ports import Find, Insert, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import Channel, RuleSet
@@ -87,14 +84,6 @@ class RuleBook:
         return self.built[digest]
 
 
-def render(rules: RuleSet, message: Message, person: Person) -> Mapping[str, Any]:
-    """Return the text of a message, from the rule set with which it was decided."""
-    rule = rules.by_id[message.rule]
-    step = (rule.steps if message.role == NOTICE else rule.on_stop)[message.step]
-    rendered = templates.parse(rules.templates[step.template]).render(message.body["data"], step.types)
-    return {"subject": rendered.subject, "text": rendered.text}
-
-
 @dataclass
 class Engine:
     """One process on one file. `async with Engine(...)` opens it; `start` runs the loops."""
@@ -107,6 +96,8 @@ class Engine:
     provider_of: ProviderOf
     """The way out for each channel."""
     clock: Callable[[], int] = wall_clock
+    render: Render = field(default_factory=Contents)
+    """What messages say."""
     speed: int = 1
     """How much faster the clock runs than the real one; leases, settle times and waits between attempts stay real."""
     history: str = "past"
@@ -212,7 +203,7 @@ class Engine:
         )
         self.reader = PeopleReader(self.store, self.log, self.codec.decode, observe=observe)
         self.deliverer = Deliverer(
-            self.name, self.store, runtime, self.provider_of, self.rules, self.book.get, render, self._pace(),
+            self.name, self.store, runtime, self.provider_of, self.rules, self.book.get, self.render, self._pace(),
             self.concurrency, observe,
         )  # fmt: skip
         await self.worker.assign(self.business)

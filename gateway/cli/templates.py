@@ -40,11 +40,13 @@ def preview(arguments: Namespace) -> int:
         values = {key: plain(value.value(event.data, event, rule.params)) for key, value in step.data.items()}
         print(f"{rule.id}, {step.channel}, with the example of {event.type}:\n")
         try:
-            rendered = templates.parse(texts[name]).render(values, step.types)
+            rendered = templates.parse(texts[name]).render(step.channel, values, step.types)
         except ValueError as fault:
             print(f"  not sent: {fault}\n")
             continue
-        for line in (f"Subject: {rendered.subject}", "", *rendered.text.rstrip().splitlines()):
+        heads = [f"{key.capitalize()}: {rendered[key]}" for key in ("subject", "title") if key in rendered]
+        body = str(rendered.get("text", rendered.get("body", "")))
+        for line in (*heads, "", *body.rstrip().splitlines()):
             print(f"  | {line}".rstrip())
         print()
     return 0

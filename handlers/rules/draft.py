@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handlers.rules.conditions import Compiled, Path, Scope, compile_value
@@ -32,6 +32,13 @@ class Known:
     """Those with mistakes as well."""
     variants: Mapping[str, tuple[str, ...]]
     """By the name of a template: that name, and those of its languages."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Of the templates."""
+
+    def line(self, name: str, number: int) -> str:
+        """Return a line of a template, as diagnostics show it."""
+        lines = self.sources.get(name, "").splitlines()
+        return lines[number - 1][:200] if 0 < number <= len(lines) else ""
 
 
 @dataclass
@@ -89,10 +96,12 @@ class Draft:
         if node.kind != "scalar":
             self.shape.wrong(node, "R006", "an expression is needed here")
             return None
-        images = self.images if contract is self.arming else {}
-        scope = Scope(
-            contract.fields, self.types, images, self.scope.named, contract.type, known, blind=self.scope.blind
-        )
+        scope = replace(self.scope, fields=contract.fields, params=self.types, type=contract.type, known=known)
+        if contract is self.arming:
+            scope = replace(scope, images=self.images)
+        elif self.images and self.arming is not None:
+            reason = f"is read beside {self.arming.type} only, whose fields name it"
+            scope = replace(scope, elsewhere={alias: f"'{alias}' {reason}" for alias in self.images})
         found = compile_value(node.text, scope, expected)
         self.used |= found.params
         self.read |= {path[0] for path in found.reads}

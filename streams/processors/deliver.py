@@ -264,7 +264,7 @@ def _outgoing(message: Message, content: Mapping[str, Any]) -> Outgoing:
     assert message.start_by is not None
     return Outgoing(
         message.message_id, message.attempt, message.channel, message.body["address"], content, message.start_by,
-        message.deadline,
+        message.deadline, message.recipient, message.created_at,
     )  # fmt: skip
 
 

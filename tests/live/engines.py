@@ -31,7 +31,6 @@ class Shelf:
     """A provider that takes everything and keeps it."""
 
     name = "shelf"
-    lease = 30_000_000
     can_look_up = False
 
     def __init__(self) -> None:
