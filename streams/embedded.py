@@ -25,6 +25,7 @@ from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
+from tidings.correction import NOTICE
 from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
