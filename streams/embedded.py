@@ -25,6 +25,7 @@ from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
+from tidings.correction import NOTICE
 from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
@@ -281,11 +282,16 @@ def at_rest() -> Transaction[bool]:
 
 
 def totals() -> Transaction[dict[str, Any]]:
-    """Count everything, for the sum that must hold: steps due = open + each terminal state."""
+    """Count everything, for the sum that must hold: steps due = open + each terminal state.
+
+    `messages` are the notices. Corrections belong to no step: they are counted apart, with reasons of their own.
+    """
     counts: dict[str, Any] = {
         "records": {},
         "messages": {},
         "reasons": {},
+        "corrections": {},
+        "correction_reasons": {},
         "steps_due": 0,
         "events": 0,
         "armed": 0,
@@ -307,10 +313,13 @@ def totals() -> Transaction[dict[str, Any]]:
     for row in (yield Scan("runs")):
         counts["steps_due"] += row["steps_due"]
     for row in (yield Scan("messages")):
-        counts["messages"][row["state"]] = counts["messages"].get(row["state"], 0) + 1
+        notice = row["role"] == NOTICE
+        states = counts["messages" if notice else "corrections"]
+        states[row["state"]] = states.get(row["state"], 0) + 1
         if row["reason"] is not None:
+            reasons = counts["reasons" if notice else "correction_reasons"]
             name = f"{row['state']}({row['reason']})"
-            counts["reasons"][name] = counts["reasons"].get(name, 0) + 1
+            reasons[name] = reasons.get(name, 0) + 1
     letters = [row for row in (yield Scan("dead_letters")) if (row["topic"], row["partition"]) in ends]
     counts["dead_letters"] = len({(row["topic"], row["partition"], row["offset"]) for row in letters})
     for row in (yield Scan("state")):

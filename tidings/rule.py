@@ -293,6 +293,11 @@ class Rule:
         """How long after the firing a message is still worth sending."""
         return DAY if self.expires is None else self.expires
 
+    @property
+    def longest_hold(self) -> Micros:
+        """How much later than that its policy may let a message leave; `expires` counts for the whole run, holds and all."""
+        return 0 if self.expires is not None or self.quiet_hours is None else self.quiet_hours.longest
+
 
 @dataclass(frozen=True)
 class RuleSet:

@@ -29,6 +29,8 @@ MAX_TAG = 2_000
 MAX_TOKENS = 200
 """Words and signs of one tag; a bound for the parser's recursion, as are the next two."""
 MAX_PARENTHESES = 10
+MAX_TAGS = 1_000
+"""Tags of one text."""
 MAX_DEPTH = 10
 """Tags within tags."""
 NEAR = 0.75
@@ -144,6 +146,7 @@ def cut(source: Source, span: Span) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
     open_tag: list[Token] = []
     around: list[Piece] = []
+    count = 0
     for token in _tokens(source, span):
         at, kind, value = token
         if kind == "data":
@@ -154,6 +157,9 @@ def cut(source: Source, span: Span) -> tuple[Piece, ...]:
             open_tag = [token]
         elif kind in ("variable_end", "block_end", "comment_end"):
             piece = _tag(source, (*open_tag, token))
+            count += 1
+            if count > MAX_TAGS:
+                raise source.bad(f"more than {MAX_TAGS} tags", piece.at)
             _pair(source, piece, around)
             pieces.append(piece)
             open_tag = []

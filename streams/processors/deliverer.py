@@ -115,10 +115,10 @@ class Deliverer:
 
     def _rendered(self, message: Message, person: Person) -> Claimed:
         name = self.provider_of(message.channel).name
-        rules = self.rules
-        if message.body["rule_set"] != rules.hash:
-            rules = self.load_rules(message.body["rule_set"])
         try:
+            rules = self.rules
+            if message.body["rule_set"] != rules.hash:
+                rules = self.load_rules(message.body["rule_set"])
             return Claimed(message, self.render(rules, message, person), provider=name)
         except Exception as fault:  # noqa: BLE001 - one message that cannot be rendered must not stop the others
             logger.warning("render failed for message %s of rule %s", message.message_id, message.rule)

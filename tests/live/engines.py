@@ -31,8 +31,8 @@ class Shelf:
     """A provider that takes everything and keeps it."""
 
     name = "shelf"
+    lease = 30_000_000
     can_look_up = False
-    lease = MINUTE // 2
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []

@@ -50,7 +50,8 @@ async def finished(running) -> bool:
     if not await running.at_rest():
         return False
     counts = await count(running.store)
-    return counts["armed"] == 0 and not any(counts["messages"].get(state) for state in ("unknown", "held"))
+    waits = [counts[kind].get(state) for kind in ("messages", "corrections") for state in ("unknown", "held")]
+    return counts["armed"] == 0 and not any(waits)
 
 
 if __name__ == "__main__":

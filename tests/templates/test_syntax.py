@@ -134,7 +134,7 @@ def test_a_template_is_bounded() -> None:
     for text, part in (
         ("x" * (MAX_TEXT + 1), "at most"), ("{% if a %}" * 11 + "{% endif %}" * 11, "more than 10 tags"), ("{{ " + "(" * 11 + "a" + ")" * 11 + " }}", "more than 10 parentheses"),
         ("{{ '" + "x" * MAX_TAG + "' }}", "too long"), ("{{ " + "not " * 200 + "a }}", "too long"), ("{{ a" + "|upper" * 200 + " }}", "too long"),
-        ("{{ " + "9" * 5000 + " }}", "too long"), ("{% if " + "a and " * 200 + "a %}{% endif %}", "too long"),
+        ("{{ " + "9" * 5000 + " }}", "too long"), ("{{ a }}" * 1001, "more than 1000 tags"), ("{% if " + "a and " * 200 + "a %}{% endif %}", "too long"),
     ):  # fmt: skip
         assert part in refused(text).text
     assert parse("{% if a %}" * 10 + "x" + "{% endif %}" * 10).placeholders == {"a"}

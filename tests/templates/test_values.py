@@ -187,7 +187,8 @@ def test_the_name_in_a_loop_hides_one_outside_and_gives_it_back() -> None:
 
 
 def test_a_loop_over_nothing_is_a_blank_unless_it_says_what_then() -> None:
-    for value in list[Any](([], None)):
+    nothing: tuple[Any, ...] = ([], None)
+    for value in nothing:
         with pytest.raises(Blank, match="'tags' has no value"):
             sms("x{% for tag in tags %}{{ tag }}{% endfor %}", {"tags": value})
         assert sms("{% for tag in tags %}{{ tag }}{% else %}none{% endfor %}", {"tags": value}) == "none"
@@ -203,7 +204,7 @@ def test_a_list_is_bounded() -> None:
 
 def test_what_is_written_is_bounded() -> None:
     with pytest.raises(ValueError, match=f"more than {MAX_RENDERED}"):
-        email("{{ name }} " * 5000, {"name": "x" * 10_000})
+        email("{{ name }} " * 500, {"name": "x" * 10_000})
     with pytest.raises(ValueError, match=f"more than {MAX_RENDERED}"):
         email("{% for tag in tags %}{{ name }}{% endfor %}", {"name": "x" * 10_000, "tags": ["a"] * 100})
     with pytest.raises(ValueError, match="more than 900"):
