@@ -84,9 +84,9 @@ class House:
         return {"reader": people.READER, "topic": "people", "partition": 0, "next_offset": at, "max_time": None,
                 "caught_up_at": None, "connected_at": 0, "history": "live", "fingerprint": None}  # fmt: skip
 
-    def write(self, *ops: Any) -> None:
+    def write(self, op: Any) -> None:
         def body() -> Any:
-            yield from ops
+            yield op
 
         asyncio.run(self.store.run(body))
 

@@ -31,6 +31,7 @@ class Shelf:
     """A provider that takes everything and keeps it."""
 
     name = "shelf"
+    lease = 30_000_000
     can_look_up = False
 
     def __init__(self) -> None:
