@@ -31,7 +31,10 @@ def preview(arguments: Namespace) -> int:
         raise Told(text)
     if found.rules is None:
         raise Told("the rules have errors; 'tidings rules check' tells them")
-    used = [(rule, step) for rule in found.rules.rules for step in rule.steps if step.template == name]
+    steps = [(rule, step) for rule in found.rules.rules for step in (*rule.steps, *rule.on_stop)]
+    # A variant (billing/overdue.de) is used where its plain text is.
+    base, _, language = name.partition(".")
+    used = [(rule, step) for rule, step in steps if step.template in (name, base)]
     if not used:
         text = f"no rule uses {name!r}, so nothing says what its values are"
         raise Told(text)
@@ -40,7 +43,7 @@ def preview(arguments: Namespace) -> int:
         values = {key: plain(value.value(event.data, event, rule.params)) for key, value in step.data.items()}
         print(f"{rule.id}, {step.channel}, with the example of {event.type}:\n")
         try:
-            rendered = templates.parse(texts[name]).render(step.channel, values, step.types)
+            rendered = templates.parse(texts[name]).render(step.channel, values, step.types, language or None)
         except ValueError as fault:
             print(f"  not sent: {fault}\n")
             continue
