@@ -19,6 +19,7 @@ from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from gateway.demo.play import Play
 from gateway.demo.post import Post
+from gateway.demo.scene import HOME, Scene, local
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams import clock as clocks
@@ -121,12 +122,10 @@ class _Telling:
         self.again = again
         self.live = wants_table(arguments)
         if self.live:
-            from gateway.demo.scene import Scene
-
             self.scene = Scene(rules, clock)
             self.observe: Callable[[object], None] = self.scene
         else:
-            self.observe = Watch(rules, clock, as_json=arguments.json)
+            self.observe = Watch(rules, clock, as_json=arguments.json, stamp=lambda at: f"{local(at, HOME):%a %H:%M}")
 
     @contextlib.asynccontextmanager
     async def showing(self, engine: Engine, play: Play, file: Path) -> AsyncIterator[None]:

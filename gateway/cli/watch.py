@@ -59,6 +59,8 @@ class Watch:
     clock: Callable[[], int]
     as_json: bool = False
     out: Callable[[str], None] = print
+    stamp: Callable[[int], str] = lambda at: rfc3339(at)[11:19]
+    """How an instant is shown in a line; in JSON it is whole."""
     quiet: bool = True
     """Leave out what only makes customers known."""
     told: list[Sent] = field(default_factory=list)
@@ -79,11 +81,11 @@ class Watch:
 
     def say(self, what: str, line: str, /, **data: Any) -> None:
         """Print a line."""
-        now = rfc3339(self.clock())
+        now = self.clock()
         if self.as_json:
-            self.out(json.dumps({"at": now, "what": what, **data}, ensure_ascii=False))
+            self.out(json.dumps({"at": rfc3339(now), "what": what, **data}, ensure_ascii=False))
         else:
-            self.out(f"{now[11:19]}  {what:9}  {line}")
+            self.out(f"{self.stamp(now)}  {what:9}  {line}")
 
     def _batch(self, batch: Batch) -> None:
         for event in batch.events:

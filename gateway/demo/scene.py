@@ -14,7 +14,7 @@ from gateway.demo.customers import NIGHT, Customer
 from handlers.channels.content import Contents
 from handlers.operators.event import EventOperator
 from streams.processors.deliverer import Sent
-from streams.processors.detect import Batch, Refused
+from streams.processors.detect import Batch, Done, Refused
 from streams.processors.dispatch import Passed
 from tidings.correction import NOTICE
 from tidings.event import Micros
@@ -45,6 +45,8 @@ SHORT: Mapping[str, str] = {
     Reason.QUIET_HOURS: "asleep, and by the morning it is no news",
 }
 """The reasons in the few words for which a table has room."""
+
+COPY = "the queue delivered an event twice; it counts once"
 
 WORDS = {
     MessageState.SUPPRESSED: ("not told", "silent"), MessageState.CANCELLED: ("stopped", "stopped"),
@@ -112,6 +114,12 @@ class Scene:
         match seen:
             case Batch():
                 self._batch(seen)
+            case Done():
+                for note in seen.notes:
+                    if note.outcome in ("late", "duplicate"):
+                        # Here every event is stamped as it is appended: what is late is a copy.
+                        name = ", ".join(str(part) for part in note.key)
+                        self.line("quiet", "", name, "again", self._title(self.rules.by_id.get(note.rule)), COPY)
             case Passed():
                 for message in seen.result.messages.values():
                     self._message(message)

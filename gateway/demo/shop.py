@@ -84,7 +84,7 @@ class Shop:
         self.random = Random(f"{self.seed}:{self.number}")  # noqa: S311 - a shop for show
         self.by_id = {one.id: one for one in self.people}
         # What takes longest begins first, so that a short look sees how it ends.
-        self.deck = [story for story in self._shuffled() if story not in SLOW] + list(SLOW[::-1])
+        self.deck = [*(story for story in self._shuffled() if story not in SLOW), *SLOW[::-1]]
         self.stock = {sku: self.random.randint(24, 40) for sku, _, _ in ARTICLES}
 
     def story(self, now: Micros) -> Sequence[Happening]:
@@ -430,4 +430,6 @@ STORIES: tuple[Story, ...] = (
     large_payment, stranger, shipped, shipped_at_night, cancelled, large_order, large_order_without_consent,
     without_address, topic_off, moved_away, delayed, fish_delayed, complains, downgraded, mail_changed, trial, newcomer,
     sold, repriced,
+    # What takes days, and what the night decides, comes twice.
+    paid_late, paid_late, not_shipped, declined_at_night, declined_told_and_settled,
 )  # fmt: skip
