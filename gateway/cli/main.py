@@ -94,6 +94,12 @@ def _rules(verbs: Any) -> None:
     check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
 
+    test = rules.add_parser("test", help="play the tests beside the rules, on a virtual clock")
+    test.set_defaults(run="gateway.cli.rule_tests:test")
+    test.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and tests/ (else the example)")
+    test.add_argument("-k", dest="name", metavar="NAME", help="only tests with NAME in their name, rule or file")
+    test.add_argument("--json", action="store_true", help="results as JSON")
+
     explain = rules.add_parser("explain", help="say what every rule makes of one event, term by term")
     explain.set_defaults(run="gateway.cli.explain:explain")
     explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
