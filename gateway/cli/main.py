@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     preview.set_defaults(run="gateway.cli.templates:preview")
     preview.add_argument("template", help="as billing/invoice-overdue")
     preview.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    preview.add_argument("--locale", metavar="NAME", help="language and country of the reader, as de-DE")
+    preview.add_argument("--zone", metavar="NAME", help="time zone of the reader, as Europe/Berlin")
+    preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
 
@@ -120,7 +123,12 @@ def _rules(verbs: Any) -> None:
     explain.set_defaults(run="gateway.cli.explain:explain")
     explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
     explain.add_argument("--rule", metavar="ID", help="only this rule")
-    explain.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    explain.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the rules (else those active in the file, or the example)",
+    )
     explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
     explain.add_argument("--json", action="store_true", help="as JSON")
 

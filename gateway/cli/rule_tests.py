@@ -12,9 +12,10 @@ from pathlib import Path
 from gateway.cli.folder import MAX_FILE, example, read_rules
 from gateway.cli.told import Told
 from handlers.rules.diagnostics import Diagnostic
+from handlers.rules.load import TESTS
 from schemas import contracts
 from streams.rule_tests.model import Test
-from streams.rule_tests.read import SUFFIX, RuleFiles, read_tests
+from streams.rule_tests.read import RuleFiles, read_tests
 from streams.rule_tests.run import Result, run_test
 
 MANY = 50
@@ -27,7 +28,7 @@ def test(arguments: Namespace) -> int:
     rules, texts = read_rules(folder)
     found = test_files(folder)
     if not found:
-        text = f"tidings: {folder} has no tests: write them as rules/*{SUFFIX} or tests/*{SUFFIX}"
+        text = f"tidings: {folder} has no tests: write them as rules/*{TESTS} or tests/*{TESTS}"
         print(text, file=sys.stderr)
         return 2
     # What the engine logs of a test is told by the test itself.
@@ -60,7 +61,7 @@ def test_files(folder: Path) -> Mapping[str, bytes]:
     """Return the test files of a folder, by their name in it."""
     found = {}
     for part in ("rules", "tests"):
-        for path in sorted((folder / part).rglob(f"*{SUFFIX}")):
+        for path in sorted((folder / part).rglob(f"*{TESTS}")):
             if not path.is_file():
                 continue
             if path.stat().st_size > MAX_FILE:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.demo.customers import customers, everybody, snapshot
 from gateway.demo.shop import FIRST_NUMBER, Fact, Happening, Shop
+from gateway.demo.stories import SLOW, STORIES
 from streams.embedded import Engine
 from streams.embedded_log import Append, append
 from streams.json_events import from_json
@@ -49,7 +50,7 @@ class Play:
 
         people = everybody(folder)
         known = await engine.store.read(number)
-        play = cls(engine, Shop(people, seed, FIRST_NUMBER if known is None else known))
+        play = cls(engine, Shop(people, STORIES, SLOW, seed, FIRST_NUMBER if known is None else known))
         if known is None:
             now = engine.clock()
             introduced = (*customers(folder, now), *(snapshot(one.facts, now) for one in people))

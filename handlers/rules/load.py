@@ -19,6 +19,8 @@ from tidings.contract import Contract
 from tidings.rule import Rule, RuleSet
 
 MAX_FILES = 1_000
+TESTS = ".test.yaml"
+"""How the names of files end that hold tests of rules: they may stand beside the rules, and are none."""
 BESIDE = frozenset({TEAMS, TARGETS, TOPICS})
 MAX_DIAGNOSTICS = 200
 """Told of one file at most."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from handlers.rules.diagnostics import Diagnostic
-from handlers.rules.load import Loaded, load
+from handlers.rules.load import TESTS, Loaded, load
 from handlers.rules.yaml import Broken, Node, Reader
 from schemas import Contracts
 from streams.codec import Codec
@@ -20,7 +20,6 @@ from tidings.rule import Rule, RuleSet
 MAX_TESTS = 1_000
 """Of one file."""
 
-SUFFIX = ".test.yaml"
 FILE = ("version", "rules", "tests")
 TEST = ("name", "rule", "given", "timeline")
 
@@ -37,7 +36,7 @@ class RuleFiles:
 
     def __post_init__(self) -> None:
         self.codec = Codec(self.contracts)
-        self.files = {name: raw for name, raw in self.files.items() if not name.endswith(SUFFIX)}
+        self.files = {name: raw for name, raw in self.files.items() if not name.endswith(TESTS)}
 
     @property
     def names(self) -> list[str]:
