@@ -133,7 +133,7 @@ class Scene:
     ) -> None:
         """Add a line."""
         self.count += 1
-        self.lines.append(Line(self.clock(), kind, channel, who, state, _flat(reads), _flat(because), zone))
+        self.lines.append(Line(self.clock(), kind, channel, _flat(who), state, _flat(reads), _flat(because), zone))
 
     def person(self, recipient: str) -> Customer | None:
         """Return the customer of a recipient, if it is one of the shop."""
@@ -248,7 +248,8 @@ def first_words(content: Mapping[str, Any]) -> str:
 
 
 def _flat(text: str) -> str:
-    return " ".join(text.split())
+    """Return a text that takes one line and does nothing to the terminal."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def place(zone: str) -> str:

@@ -287,14 +287,19 @@ def _stock(shop: Shop, delay: Micros, sku: str, before: int, after: int) -> Happ
 
 
 def repriced(shop: Shop, now: Micros) -> Sequence[Happening]:
-    """Somebody changes a price, and sometimes forgets a digit."""
+    """Somebody lowers a price, and then forgets a digit."""
     sku, title, price = shop.random.choice(ARTICLES)
-    slip = shop.random.random() < 0.7  # noqa: PLR2004 - more often than not
+    lower = price - shop.random.randint(1, 3) * 50
+    moves = ((0, price, lower), (shop.hours(1, 4), lower, lower // 10))
+    return [_price(shop, delay, sku, title, before, after) for delay, before, after in moves]
+
+
+def _price(shop: Shop, delay: Micros, sku: str, title: str, before: int, after: int) -> Happening:
     data = {
-        "sku": sku, "title": title, "before": euro(price), "after": euro(price // 10 if slip else price - 100),
+        "sku": sku, "title": title, "before": euro(before), "after": euro(after),
         "before_coverage": "FULL", "after_coverage": "FULL",
     }  # fmt: skip
-    return [shop.happens(0, "inventory.price.changed", "shop", **data)]
+    return shop.happens(delay, "inventory.price.changed", "shop", **data)
 
 
 SLOW: tuple[Story, ...] = (
