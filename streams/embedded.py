@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -205,18 +206,44 @@ class Engine:
             self.store, self.log, runtime, self.codec.decode, self.rules, self.book.get, 0, self.batch_limit, observe
         )
         self.reader = PeopleReader(self.store, self.log, self.codec.decode, observe=observe)
-        self.deliverer = Deliverer(
-            self.name, self.store, runtime, self.provider_of, self.rules, self.book.get, self.render, self._pace(),
-            self.concurrency, observe,
-        )  # fmt: skip
+        self.deliverers = {
+            name: Deliverer(
+                name=f"{self.name}-{name}",
+                store=self.store,
+                runtime=runtime,
+                provider_of=self.provider_of,
+                rules=self.rules,
+                load_rules=self.book.get,
+                render=self.render,
+                pace=self._pace(),
+                concurrency=self.concurrency,
+                observe=observe,
+                channels=channels,
+            )
+            for name, channels in self._ways().items()
+        }
+        attending = next(iter(self.deliverers.values()))
         await self.worker.assign(self.business)
         await self.reader.assign(self.persons)
         # Who people are is known before anything is said to them.
         while await self.reader.step():
             pass
-        loops = {"people": self.reader.step, "detect": self.worker.step, "deliver": self.deliverer.step}
+        loops = {"people": self.reader.step, "detect": self.worker.step, "dispatch": attending.attend}
+        loops |= {f"deliver {name}": one.send for name, one in self.deliverers.items()}
         self.progress = dict.fromkeys(loops, time.monotonic())
         self.tasks = [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
+
+    def _ways(self) -> dict[str, frozenset[str]]:
+        """Return the channels by their provider: a provider that hangs holds up its own channels only."""
+        ways: dict[int, tuple[str, set[str]]] = {}
+        for channel in get_args(Channel):
+            provider = self.provider_of(channel)
+            ways.setdefault(id(provider), (provider.name, set()))[1].add(channel)
+        names = Counter(name for name, _ in ways.values())
+        return {
+            name if names[name] == 1 else f"{name} {min(channels)}": frozenset(channels)
+            for name, channels in ways.values()
+        }
 
     def _pace(self) -> Pace:
         """Return the pace with what each provider may take, in the time of the store's clock."""

@@ -273,7 +273,9 @@ def test_a_claimed_message_asks_again_when_it_is_about_to_leave():
     (message,) = asyncio.run(h.store.run(deliver.claim("d", 5, Pace())))
     h.hear_of(event("customer.consent.withdrawn", NOW, customer_id="c", consent_class="transactional"))
     claimed = deliver.Claimed(message, {"subject": "", "text": ""}, provider="x")
-    assert asyncio.run(h.store.run(deliver.intend(ONE, [claimed], "d", Pace()))) == []
+    intended = asyncio.run(h.store.run(deliver.intend(ONE, [claimed], "d", Pace())))
+    assert isinstance(intended, deliver.Intended)
+    assert intended.outgoing == []
     assert h.messages() == [("suppressed", "no_consent")]
     assert h.store.rows("attempts") == []
 

@@ -58,7 +58,7 @@ def offsets(file: Path):
 
 def sending(file: Path, pid: int):
     """How many messages this very process has under way; those of the dead wait for their lease."""
-    return ask(file, f"select count(*) from messages where state = 'sending' and owner like 'engine-{pid}#%'")[0][0]
+    return ask(file, f"select count(*) from messages where state = 'sending' and owner like 'engine-{pid}-%'")[0][0]
 
 
 RECORDS = """select firing_id, kind, n, episode_at, tenant, rule, recipient, logical_at, body
