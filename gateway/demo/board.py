@@ -33,6 +33,7 @@ class Board:
     scene: Scene
     speed: int
     began: Micros
+    """When the shop opened for the first time."""
     ahead: Ahead = field(default_factory=Ahead)
     sums: Mapping[str, Any] = field(default_factory=dict)
     """As `gateway.cli.watch.summary` tells them."""
@@ -54,7 +55,7 @@ class Board:
 
     def _head(self, now: Micros, width: int) -> list[Text]:
         home = local(now, HOME)
-        day = (now - self.began) // DAY + 1
+        day = (home.date() - local(self.began, HOME).date()).days + 1
         date = f"{home:%A}, {home.day} {home:%B %H:%M}" if width >= WIDE else f"{home:%a}, {home.day} {home:%b %H:%M}"
         title = Text.assemble((" Tidings ", f"bold {INK}"), (f" {date} ", f"bold {SUN}"))
         pace = f"day {day} of the shop, {86_400 / self.speed:.3g} s each"
@@ -115,9 +116,11 @@ class Board:
         if clears := sum(sums["corrections"].values()):
             pieces.append((f", and {clears} all-clear{'' if clears == 1 else 's'}", KINDS["clear"]))
         lines = [events, Text.assemble(mark, (f"{sums['steps_due']} due", f"bold {INK}"), (" = ", FAINT))]
-        for piece, colour in pieces:
+        for whole, colour in pieces:
+            piece = whole
             if lines[-1].cell_len + len(piece) > width:
-                lines.append(Text("  "))
+                lines.append(Text("   "))
+                piece = piece.lstrip(" ,")
             lines[-1].append(piece, colour)
         return lines
 

@@ -37,6 +37,7 @@ SHORT: Mapping[str, str] = {
     Reason.ADDRESS_GONE: "the mailbox is gone, so we do not try again",
     Reason.SHADOW: "the rule is on trial: it decides, and sends nothing",
     Reason.STALE: "too old when we learnt of it",
+    Reason.EXPIRED: "could not leave before its deadline",
     Reason.STOPPED: "settled before it left",
     Reason.NOTHING_TO_CORRECT: "was never told, so there is nothing to clear",
     Reason.SUPERSEDED: "was told meanwhile that it happened again",
@@ -194,7 +195,7 @@ class Scene:
         zone, reads = self.zone(message.recipient), first_words(sent.outgoing.content)
         name = self.name(message)
         if message.state is not MessageState.ACCEPTED:
-            again = "" if message.due_at is None else f"; again at {local(message.due_at, zone or HOME):%H:%M}"
+            again = "" if message.due_at is None else f"; again at {local(message.due_at, HOME):%H:%M}"
             state, kind = ("failed", "failed") if not message.is_open else ("later", "held")
             self.line(kind, message.channel, name, state, reads, outcome.detail + again, zone)
             return

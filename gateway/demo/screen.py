@@ -14,6 +14,8 @@ from gateway.cli.watch import summary
 from gateway.demo.board import Board
 from gateway.demo.scene import Scene, ahead
 from streams.embedded import Engine, count
+from tidings.event import Micros
+from tidings.ports import Scan, Transaction
 
 FRAME = 0.15
 """Seconds between two frames."""
@@ -27,7 +29,7 @@ SHARE = 15
 async def showing(scene: Scene, engine: Engine, speed: int, ending: str) -> AsyncIterator[None]:
     """Paint the scene while something goes on."""
     console = Console()
-    board = Board(scene, speed, scene.clock(), ending=ending)
+    board = Board(scene, speed, await engine.store.read(_opened), ending=ending)
     with Live(board, console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         tasks = [asyncio.create_task(_paint(live)), asyncio.create_task(_look(board, engine))]
         try:
@@ -40,6 +42,12 @@ async def showing(scene: Scene, engine: Engine, speed: int, ending: str) -> Asyn
                     await task
     board.ending = ""
     console.print(board, height=max(console.height - 1, 1))
+
+
+def _opened() -> Transaction[Micros]:
+    rows = yield Scan("sources")
+    opened: Micros = min(row["connected_at"] for row in rows)
+    return opened
 
 
 async def _paint(live: Live) -> None:
