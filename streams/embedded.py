@@ -20,7 +20,7 @@ from handlers.rules.load import dump_sources, load_sources
 from handlers.rules.signature import refusals
 from schemas import Contracts
 from streams.codec import Codec
-from streams.embedded_log import Append, EmbeddedLog, create
+from streams.embedded_log import BARRIER_EVERY, Append, EmbeddedLog, create
 from streams.processors import detect, people
 from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
@@ -41,6 +41,8 @@ logger = logging.getLogger("tidings.engine")
 
 IDLE = 0.02
 """Seconds that a loop rests when it found nothing to do."""
+FAST_BARRIER = SECOND // 5
+"""Real time between two barriers of the log where the clock runs fast: absences wait for them."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Engine:
         """Open the file, connect the topics, make the rules active."""
         self.codec = Codec(self.contracts)
         self.store = await SqliteStore.open(self.path, self.clock)
-        self.log = EmbeddedLog(self.store)
+        self.log = EmbeddedLog(self.store, BARRIER_EVERY if self.speed == 1 else FAST_BARRIER * self.speed)
         self.book = RuleBook(self.contracts)
         self.tasks: list[asyncio.Task[None]] = []
         self.progress: dict[str, float] = {}
