@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import fastavro
@@ -97,7 +97,9 @@ class Codec:
             raise BadContract(Refusal.NOT_AVRO, "the record has no value")
         if len(value) > MAX_BYTES:
             raise BadContract(Refusal.OVERSIZE, f"{len(value)} bytes; at most {MAX_BYTES}")
-        header = next((raw for name, raw in record.headers if name == SCHEMA_HEADER), None)
+        header = None
+        if record.headers:
+            header = next((raw for name, raw in record.headers if name == SCHEMA_HEADER), None)
         if header is not None:
             number, body = int.from_bytes(header[-4:], "big"), value
         elif len(value) >= 5 and value[0] == 0:  # noqa: PLR2004 - the frame: one zero, four bytes of id
@@ -166,22 +168,27 @@ class Codec:
 
 def bad_text(value: Any) -> str | None:
     """Return what is wrong with a text anywhere in a value: NUL, or a lone surrogate."""
-    if isinstance(value, str):
-        if "\x00" in value:
-            return "a text holds NUL"
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            return "a text holds a lone surrogate"
-        return None
-    if isinstance(value, Mapping):
-        parts: Sequence[Any] = list(value.values())
-    elif isinstance(value, list):
-        parts = value
-    else:
-        return None
-    for part in parts:
-        if (fault := bad_text(part)) is not None:
-            return fault
+    left = [value]
+    for part in left:  # grows while it is walked
+        kind = type(part)
+        if kind is str:
+            if "\x00" in part:
+                return "a text holds NUL"
+            if not part.isascii() and _has_surrogate(part):
+                return "a text holds a lone surrogate"
+        elif kind is dict:
+            left += part.values()
+        elif kind is list:
+            left += part
     return None
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def depth_of(raw: bytes) -> int:

@@ -61,6 +61,10 @@ class MissingOperator:
         """A stateful operator decides nothing on one event."""
         return ()
 
+    def says(self, event: Event, item: Item) -> Sequence[Emission]:
+        """Nothing is said before the order is known."""
+        return ()
+
     def key(self, event: Event) -> tuple[Any, ...] | None:
         """Return the values of `by`, or None where one is null."""
         values = tuple(event.data.get(name) for name in self.by)

@@ -50,8 +50,8 @@ def early_watermark(patch: pytest.MonkeyPatch) -> None:
     """W is read before the keys are locked."""
     right = detect._look
 
-    def lock_and_look(rules: Any, refs: Any, events: Any, grace: int, concerned: Any = None) -> Transaction[Any]:
-        world = yield from right(rules, detect._rules_of(rules, refs, events) if concerned is None else concerned)
+    def lock_and_look(refs: Any, concerned: Any) -> Transaction[Any]:
+        world = yield from right(concerned)
         rows = yield Lock("state", [(k,) for k in sorted(refs)])
         values = {k: None if (row := rows[k,]) is None else row["value"] for k in refs}
         return {k: detection.KeyState(refs[k], values[k]) for k in sorted(refs)}, world

@@ -11,6 +11,7 @@ from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from tidings.contract import Contract, Field, Type
 from tidings.event import SECOND, Event
+from tidings.matching import Equalities
 from tidings.rule import Matcher, Rule, RuleSet, Step
 from tidings.unknown import UNKNOWN
 
@@ -27,6 +28,10 @@ class Value:
 
     name: str = ""
     plus: int = 0
+
+    @property
+    def equalities(self) -> Equalities:
+        return {}
 
     def true(self, data: Mapping[str, Any], event: Event, params: Mapping[str, Any]) -> bool:
         return bool(data.get(self.name))
