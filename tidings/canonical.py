@@ -42,7 +42,7 @@ def _is_plain(value: Any) -> bool:
                 return False
         return True
     if kind is list or kind is tuple:
-        for part in value:
+        for part in value:  # noqa: SIM110 - a generator costs twice as much
             if type(part) is not str and not _is_plain(part):
                 return False
         return True

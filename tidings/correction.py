@@ -18,6 +18,8 @@ NOTICE, ALL_CLEAR = "notice", "all_clear"
 """Roles of messages."""
 NOT_REACHED = (str(Receipt.UNDELIVERED), str(Receipt.BOUNCED))
 
+MAY_BE_TOLD = frozenset({MessageState.SENDING, MessageState.UNKNOWN, MessageState.ACCEPTED, MessageState.UNRESOLVED})
+
 Told = Literal["told", "open", "untold"]
 """What the recipient has heard of a message: it, perhaps it, or not."""
 
@@ -39,8 +41,11 @@ def heard(message: Message) -> Told:
 
 
 def may_be_told(message: Message) -> bool:
-    """Return whether a message is, or may be, with its recipient: cancelling it is too late."""
-    return message.state in (MessageState.SENDING, MessageState.UNKNOWN) or heard(message) == "told"
+    """Return whether a message is, was, or may be with its recipient: cancelling it is too late.
+
+    One that bounced is among them: a later receipt may know better, and then a record says why nothing was corrected.
+    """
+    return message.state in MAY_BE_TOLD
 
 
 def correcting(message: Message, original: Message | None, newer: Sequence[Message]) -> Correcting:

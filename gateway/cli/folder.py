@@ -1,4 +1,4 @@
-"""Folders of rules and templates, as operations teams keep them."""
+"""Folders of rules, templates, teams, targets and topics, as operations teams keep them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gateway.cli.told import Told
-from handlers.rules.load import Loaded, load
+from handlers.rules.load import BESIDE, Loaded, load
 from schemas import contracts
 
 MAX_FILE = 1024 * 1024
@@ -21,23 +21,30 @@ def example() -> Path:
 
 
 def read_rules(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the rule files and templates below a folder."""
+    """Return the rule files and templates below a folder; teams, targets and topics are among the files."""
     if not (folder / "rules").is_dir():
         raise Told(f"{folder} has no folder 'rules'")
     rules = {}
     for path in sorted((folder / "rules").rglob("*.yaml")):
-        if path.stat().st_size > MAX_FILE:
-            raise Told(f"{path} is larger than {MAX_FILE} bytes")
-        rules[path.relative_to(folder).as_posix()] = path.read_bytes()
+        rules[path.relative_to(folder).as_posix()] = _bytes(path)
+    if not rules:
+        raise Told(f"{folder / 'rules'} holds no *.yaml")
+    for name in sorted(BESIDE):
+        if (folder / name).is_file():
+            rules[name] = _bytes(folder / name)
     texts = {}
     for path in sorted((folder / "templates").rglob("*.txt")):
         try:
             texts[path.relative_to(folder / "templates").with_suffix("").as_posix()] = path.read_text("utf-8")
         except UnicodeDecodeError as fault:
             raise Told(f"{path}: byte {fault.start} is not UTF-8") from fault
-    if not rules:
-        raise Told(f"{folder / 'rules'} holds no *.yaml")
     return rules, texts
+
+
+def _bytes(path: Path) -> bytes:
+    if path.stat().st_size > MAX_FILE:
+        raise Told(f"{path} is larger than {MAX_FILE} bytes")
+    return path.read_bytes()
 
 
 def loaded(folder: Path) -> tuple[Loaded, dict[str, bytes], dict[str, str]]:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from handlers import templates as texts
-from handlers.rules.build import rules_of
+from handlers.rules.build import rules_of, shared
 from handlers.rules.diagnostics import Diagnostic
-from handlers.rules.yaml import Broken, Reader
+from handlers.rules.directory import TARGETS, TEAMS, TOPICS, directory_of
+from handlers.rules.draft import Known
+from handlers.rules.names import is_shared, sights
+from handlers.rules.yaml import Broken, Node, Reader
 from tidings import canonical
 from tidings.contract import Contract
 from tidings.rule import Rule, RuleSet
 
 MAX_FILES = 1_000
+BESIDE = frozenset({TEAMS, TARGETS, TOPICS})
 MAX_DIAGNOSTICS = 200
 """Told of one file at most."""
 
@@ -25,6 +29,9 @@ class Loaded:
 
     rules: RuleSet | None
     diagnostics: tuple[Diagnostic, ...]
+    rule_count: int = 0
+    """Rules that stand in the files, those with mistakes as well."""
+    team_count: int = 0
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -33,34 +40,80 @@ class Loaded:
 
 
 def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Mapping[str, Contract]) -> Loaded:
-    """Load rule files (name → bytes) with their templates (name → text) against the contracts (by event type)."""
+    """Load rule files (name → bytes) with their templates (name → text) against the contracts (by event type).
+
+    `teams.yaml`, `targets.yaml` and `topics.yaml` among the files are what stands beside the rules; files whose name
+    begins with `_` are shared.
+    """
     found: list[Diagnostic] = []
-    parsed: dict[str, texts.Template] = {}
-    for name, text in sorted(templates.items()):
-        try:
-            parsed[name] = texts.parse(text)
-        except texts.BadTemplate as fault:
-            found.append(Diagnostic("R120", fault.text, f"templates/{name}", fault.line, 1))
+    parsed = _parse(templates, found)
+    readers = _read(files, found)
+    unread = frozenset(files) - frozenset(readers)
+    directory = directory_of(readers, unread)
+    sheets = {name: pair for name, pair in readers.items() if name not in BESIDE}
+    sight = sights(sheets, unread, contracts)
+    known = Known(
+        contracts=contracts,
+        entities={one.entity: one for one in contracts.values() if one.entity is not None and one.is_change},
+        directory=directory, templates=parsed, template_names=frozenset(templates), variants=_variants(templates),
+    )  # fmt: skip
     rules: list[Rule] = []
-    if len(files) > MAX_FILES:
-        text = f"{len(files)} rule files; at most {MAX_FILES}"
-        found.append(Diagnostic("R002", text, sorted(files)[MAX_FILES], 1, 1))
-    for name, raw in sorted(files.items())[:MAX_FILES]:
-        reader = Reader(name, raw)
-        try:
-            root = reader.read()
-        except Broken as broken:
-            found.append(broken.diagnostic)
-            continue
-        rules += rules_of(reader, root, contracts, parsed, frozenset(templates))
+    for name, (reader, root) in sheets.items():
+        if is_shared(name):
+            shared(reader, root)
+        else:
+            rules += rules_of(reader, root, known, sight[name])
+    for name, (reader, _) in readers.items():
         found += reader.diagnostics[:MAX_DIAGNOSTICS]
         if (more := len(reader.diagnostics) - MAX_DIAGNOSTICS) > 0:
             found.append(Diagnostic("R002", f"and {more} more like these; mend the first ones", name, 1, 1))
     found += _twice(rules)
     found.sort(key=lambda one: (one.file, one.line, one.column, one.code))
+    count = sum(len(node.items) for _, root in sheets.values() if (node := root.get("rules")) is not None)
+    teams = len(directory.teams)
     if any(one.severity == "error" for one in found):
-        return Loaded(None, tuple(found))
-    return Loaded(RuleSet(digest(files, templates, contracts), tuple(rules), contracts, dict(templates)), tuple(found))
+        return Loaded(None, tuple(found), count, teams)
+    rule_set = RuleSet(
+        digest(files, templates, contracts), tuple(rules), contracts, dict(templates), directory.teams,
+        directory.targets, directory.topics,
+    )  # fmt: skip
+    return Loaded(rule_set, tuple(found), count, teams)
+
+
+def _parse(templates: Mapping[str, str], found: list[Diagnostic]) -> dict[str, texts.Template]:
+    parsed = {}
+    for name, text in sorted(templates.items()):
+        try:
+            parsed[name] = texts.parse(text)
+        except texts.BadTemplate as fault:
+            found.append(Diagnostic("R120", fault.text, f"templates/{name}", fault.line, 1))
+    return parsed
+
+
+def _read(files: Mapping[str, bytes], found: list[Diagnostic]) -> dict[str, tuple[Reader, Node]]:
+    """Return the tree of each file that can be read."""
+    readers = {}
+    names = sorted(files)
+    if len(names) > MAX_FILES:
+        found.append(Diagnostic("R002", f"{len(names)} files; at most {MAX_FILES}", names[MAX_FILES], 1, 1))
+    for name in names[:MAX_FILES]:
+        reader = Reader(name, files[name])
+        try:
+            readers[name] = (reader, reader.read())
+        except Broken as broken:
+            found.append(broken.diagnostic)
+    return readers
+
+
+def _variants(templates: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Return, for each template, its own name and those of its languages: `billing/overdue.de`."""
+    found: dict[str, list[str]] = {name: [name] for name in templates}
+    for name in sorted(templates):
+        folder, _, last = name.rpartition("/")
+        base = "/".join(part for part in (folder, last.partition(".")[0]) if part)
+        if base != name and base in found:
+            found[base].append(name)
+    return {name: tuple(names) for name, names in found.items()}
 
 
 def digest(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Mapping[str, Contract]) -> str:

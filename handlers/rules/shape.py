@@ -1,14 +1,20 @@
-"""The shape of a rule file: which keys a mapping may have, and of which kind their values are."""
+"""The shape of a file: which keys a mapping may have, and of which kind their values are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
-from handlers.rules.conditions import parse_duration
+from handlers.rules.conditions import Problem, parse_duration
 from handlers.rules.keys import BUILT, LATER
 from handlers.rules.yaml import Node, Reader
+
+MAX_SUGGESTED = 200
+"""Mistakes of a file for which the nearest word is sought; a search costs more than everything else of a mistake."""
+MAX_WORD = 100
+MAX_OPTIONS = 5_000
 
 
 class Shape:
@@ -21,18 +27,58 @@ class Shape:
         """Add a diagnostic at a node."""
         self.reader.diagnostics.append(self.reader.at(node.line, node.column, code, text, hint, severity))
 
+    def problem(self, node: Node, problem: Problem) -> None:
+        """Add a problem of an expression at its place in the scalar `node`."""
+        line, column = node.place(problem.offset)
+        self.reader.diagnostics.append(
+            self.reader.at(line, column, problem.code, problem.text, problem.hint, problem.severity)
+        )
+
+    def secret(self, node: Node, text: str) -> None:
+        """Add a diagnostic at what may be a secret: its line is not shown."""
+        self.reader.diagnostics.append(replace(self.reader.at(node.line, node.column, "R011", text), snippet=""))
+
+    def near(self, word: str, options: Iterable[str]) -> str | None:
+        """Return the option that was meant, if one is near."""
+        if len(word) > MAX_WORD or len(self.reader.diagnostics) > MAX_SUGGESTED:
+            return None
+        return next(iter(get_close_matches(word, list(options)[:MAX_OPTIONS], 1)), None)
+
     def keys(self, node: Node, kind: str) -> bool:
         """Check the keys of a mapping: unknown ones get a suggestion, later ones are refused by name."""
         if node.kind != "map":
             self.wrong(node, "R006", f"a mapping is needed here, with {', '.join(BUILT[kind][:4])} …")
             return False
+        later = LATER.get(kind, ())
         for key, _ in node.entries:
-            if key.text in LATER[kind]:
-                self.wrong(key, "R010", f"'{key.text}' is part of the language, but not built yet")
+            if key.text in later:
+                self.later(key)
             elif key.text not in BUILT[kind]:
-                near = get_close_matches(key.text, (*BUILT[kind], *LATER[kind]), 1)
-                self.wrong(key, "R005", f"there is no key '{key.text}' here", near[0] if near else None)
+                self.wrong(
+                    key, "R005", f"there is no key '{key.text}' here", self.near(key.text, (*BUILT[kind], *later))
+                )
         return True
+
+    def later(self, node: Node) -> None:
+        """Refuse by its name what the language has and this version has not."""
+        self.wrong(node, "R010", f"'{node.text}' is part of the language, but not built yet")
+
+    def entries(self, node: Node | None, what: str) -> Iterator[tuple[Node, Node]]:
+        """Yield names and values of a mapping in which a file names its own things."""
+        if node is None:
+            return
+        if node.kind != "map":
+            self.wrong(node, "R006", f"{what} is a mapping of names")
+            return
+        yield from node.entries
+
+    def version(self, root: Node, *, needed: bool) -> None:
+        """Check `version: 1`."""
+        version = root.get("version")
+        if version is None and not needed:
+            return
+        if version is None or version.value != 1 or isinstance(version.value, bool):
+            self.wrong(version or root, "R007", "'version: 1' is needed at the top of the file")
 
     def text(self, node: Node | None, what: str, owner: Node) -> str:
         """Return a text that must be there; "" where it is not."""
@@ -49,10 +95,10 @@ class Shape:
         if node is None:
             return default
         if node.text in later:
-            self.wrong(node, "R010", f"'{node.text}' is part of the language, but not built yet")
+            self.later(node)
         elif node.kind != "scalar" or node.text not in options:
-            near = get_close_matches(node.text, options, 1)
-            self.wrong(node, "R006", f"one of {', '.join(options)} is needed here", near[0] if near else None)
+            words = f"one of {', '.join(options)}" if len(options) > 1 else f"'{options[0]}'"
+            self.wrong(node, "R006", f"{words} is needed here", self.near(node.text, options))
         return node.text if node.text in options else default
 
     def duration(self, node: Node | None, default: int | None) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled
 from tidings.rule import Matcher, Rule, RuleSet
@@ -16,6 +17,15 @@ def signature(rule: Rule) -> Mapping[str, Any]:
     Deadlines, windows, params and texts may be tuned: state goes on with them. Events, keys and conditions may not.
     """
     operator = rule.operator
+    if isinstance(operator, EventOperator) and operator.stops:
+        return {
+            "when": operator.kind,
+            "event": _matcher(operator.matcher),
+            "changed": list(operator.changed),
+            "stop_on": [_matcher(stop.matcher) for stop in operator.stops],
+            "match": [[list(operator.match_here), list(stop.paths)] for stop in operator.stops],
+            "reads": _reads(rule),
+        }
     if not isinstance(operator, MissingOperator):
         return {}
     return {
@@ -26,12 +36,18 @@ def signature(rule: Rule) -> Mapping[str, Any]:
         "cancel_on": [_matcher(one) for one in operator.cancel_on],
         "reschedule_on": [_matcher(one) for one in operator.reschedule_on],
         "once": operator.once,
+        "reads": _reads(rule),
     }
 
 
 def _matcher(matcher: Matcher) -> tuple[str, str]:
     condition = matcher.condition
-    return matcher.type, condition.source if isinstance(condition, Compiled) else ""
+    # With the names of conditions written out: an edit of a shared file is an edit of every rule that uses it.
+    return matcher.type, condition.meaning if isinstance(condition, Compiled) else ""
+
+
+def _reads(rule: Rule) -> list[tuple[str, str, tuple[tuple[str, ...], ...]]]:
+    return sorted((reading.alias, reading.entity, reading.paths) for reading in rule.reads)
 
 
 def refusals(old: RuleSet, new: RuleSet, living: Iterable[str]) -> list[str]:

@@ -20,8 +20,10 @@ rules:
     status: live
     when: { event: billing.payment.failed }
     to: customer
+    topic: news
     then: [{ send: email, template: failed, with: { code: code } }]
 """
+TOPICS = b"topics: { news: { sentence: What happens to you } }\n"
 TEMPLATES = {"failed": "Subject: A payment failed\n\nIt said {{ code }}.\n"}
 
 
@@ -51,7 +53,7 @@ def engine(
     clock: Callable[[], int] = wall_clock,
     **words: Any,
 ) -> Engine:
-    files = {"rules/test.yaml": rules}
+    files = {"rules/test.yaml": rules, "topics.yaml": TOPICS}
     loaded = load(files, templates, contracts().by_type)
     assert loaded.rules is not None, [str(one) for one in loaded.diagnostics]
     words.setdefault("history", "live")

@@ -17,6 +17,7 @@ rules:
     on_unknown: resend
     when: { event: billing.payment.failed }
     to: customer
+    topic: news
     then: [{ send: email, template: failed, with: { name: payment_id } }]
   - id: order-placed
     title: Left to a person where nobody knows
@@ -25,6 +26,7 @@ rules:
     on_unknown: unresolved
     when: { event: sales.order.placed }
     to: customer
+    topic: news
     then: [{ send: email, template: order, with: { name: order_id } }]
   - id: invoice-overdue
     title: An absence
@@ -41,6 +43,7 @@ rules:
         cancel_on: [billing.invoice.voided]
         allowed_lateness: 1m
     to: customer
+    topic: news
     then: [{ send: email, template: overdue, with: { name: invoice_id } }]
 """
 TEMPLATES = {name: f"Subject: {name}\n\n{{{{ name }}}}\n" for name in ("failed", "order", "overdue")}

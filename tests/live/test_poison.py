@@ -147,6 +147,7 @@ rules:
     status: live
     when: { event: sales.order.placed, if: 'money(1, "EUR") / total < 1' }
     to: customer
+    topic: news
     then: [{ send: email, template: order, with: { order: order_id } }]
   - id: every
     title: Every order
@@ -154,6 +155,7 @@ rules:
     status: live
     when: { event: sales.order.placed }
     to: customer
+    topic: news
     then: [{ send: email, template: order, with: { order: order_id } }]
 """
 

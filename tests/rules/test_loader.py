@@ -10,7 +10,6 @@ import yaml
 
 from gateway.cli.folder import read_rules
 from handlers.operators.missing import MissingOperator
-from handlers.rules.keys import LATER
 from handlers.rules.load import Loaded, dump_sources, load, load_sources
 from handlers.rules.yaml import plain
 from schemas import contracts
@@ -46,6 +45,7 @@ rules:
       - send: email
         template: note
         with: { who: customer_id, what: amount_due }
+    topic: billing
   - id: failed
     owner: team-billing
     status: shadow
@@ -57,11 +57,14 @@ rules:
     then:
       - send: email
         template: plain
+    policy: { consent: transactional }
+    topic: billing
 """
+TOPICS = b"topics: { billing: { sentence: Invoices } }\n"
 
 
 def check(text: str | bytes, texts: Mapping[str, str] = TEXTS) -> Loaded:
-    return load({FILE: text.encode() if isinstance(text, str) else text}, texts, KNOWN)
+    return load({FILE: text.encode() if isinstance(text, str) else text, "topics.yaml": TOPICS}, texts, KNOWN)
 
 
 def changed(*pairs: tuple[str, str]) -> Loaded:
@@ -112,8 +115,8 @@ def test_five_mistakes_are_five_diagnostics_with_place_and_suggestion() -> None:
         ("R006", 6, 15, "high"),
         ("R005", 14, 26, "billing.invoice.paid"),
         ("R101", 17, 30, "params.grace"),
-        ("R005", 28, 5, "status"),
-        ("R101", 33, 11, "code"),
+        ("R005", 29, 5, "status"),
+        ("R101", 34, 11, "code"),
     ]
     assert str(found.errors[1]).splitlines() == [
         "rules/a.yaml:14:26: R005: no event contract 'billing.invoice.payed'",
@@ -126,69 +129,6 @@ def test_five_mistakes_are_five_diagnostics_with_place_and_suggestion() -> None:
     }  # fmt: skip
 
 
-# -- keys
-
-INSERT: dict[str, tuple[str, str]] = {
-    # kind of mapping: a text of GOOD, and the same with a key more
-    "file": ("version: 1\n", "version: 1\nKEY: 1\n"),
-    "rule": ("    severity: high\n", "    severity: high\n    KEY: 1\n"),
-    "when": ("    when:\n      missing:\n", "    when:\n      KEY: 1\n      missing:\n"),
-    "event": ("      if: code", "      KEY: 1\n      if: code"),
-    "missing": ("        by:", "        KEY: 1\n        by:"),
-    "match": ("expect: { event", "expect: { KEY: 1, event"),
-    "param": ("grace: { type", "grace: { KEY: 1, type"),
-    "step": ("        template: note\n", "        template: note\n        KEY: 1\n"),
-    "policy": ("policy: { consent", "policy: { KEY: 1, consent"),
-}
-
-
-@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, keys in LATER.items() for key in keys])
-def test_a_key_that_is_not_built_yet_is_refused_by_its_name(kind: str, key: str) -> None:
-    old, new = INSERT[kind]
-    found = changed((old, new.replace("KEY", key)))
-    assert found.rules is None
-    (error,) = found.errors
-    assert (error.code, error.text) == ("R010", f"'{key}' is part of the language, but not built yet")
-    assert f"{key}: 1" in error.snippet
-    assert error.snippet[error.column - 1 :].startswith(key)
-
-
-@pytest.mark.parametrize("key", LATER["when"])
-def test_an_operator_that_is_not_built_yet_is_refused_by_its_name(key: str) -> None:
-    found = check(
-        f"version: 1\nrules:\n  - id: a\n    owner: o\n    status: live\n    when:\n      {key}:\n"
-        "        event: billing.payment.failed\n    to: customer\n    then: [{send: email, template: plain}]\n"
-    )
-    assert told(found) == [("R010", 7, 7, None)]
-
-
-def test_every_kind_of_mapping_is_tried() -> None:
-    assert set(INSERT) == set(LATER)
-
-
-NEAR = {
-    "file": ("rulse", "rules"), "rule": ("descripton", "description"), "when": ("mising", "missing"), "event": ("chnaged", "changed"),
-    "missing": ("cancel_no", "cancel_on"), "match": ("evnt", "event"), "param": ("defualt", "default"),
-    "step": ("tempalte", "template"), "policy": ("consnt", "consent"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", NEAR)
-def test_a_key_that_is_none_is_refused_with_what_was_meant(kind: str) -> None:
-    (old, new), (key, meant) = INSERT[kind], NEAR[kind]
-    found = changed((old, new.replace("KEY", key)))
-    (error,) = found.errors
-    assert (error.code, error.hint) == ("R005", meant)
-    assert error.snippet[error.column - 1 :].startswith(key)
-    (error,) = changed((old, new.replace("KEY", "qwertz"))).errors
-    assert (error.code, error.hint) == ("R005", None)
-
-
-def test_a_misspelt_key_of_later_is_suggested_as_well() -> None:
-    (error,) = changed(("    severity: high\n", "    severity: high\n    freqency_cap: 1\n")).errors
-    assert (error.code, error.hint) == ("R005", "frequency_cap")
-
-
 # -- values
 
 REFUSED: dict[str, tuple[str, str, Place]] = {
@@ -197,21 +137,21 @@ REFUSED: dict[str, tuple[str, str, Place]] = {
     "another version": ("version: 1\n", "version: 2\n", ("R007", 1, 10, None)),
     "a version as text": ("version: 1\n", 'version: "1"\n', ("R007", 1, 10, None)),
     "no rules": ("rules:\n", "rulez:\n", ("R007", 1, 1, None)),
-    "no id": ("  - id: failed\n    owner", "  - owner", ("R007", 26, 5, None)),
-    "an id in capitals": ("id: failed", "id: Failed", ("R006", 26, 9, None)),
-    "an id that is too long": ("id: failed", f"id: {'x' * 101}", ("R006", 26, 9, None)),
-    "an id that is a number": ("id: failed", "id: 7", ("R006", 26, 9, None)),
-    "no status": ("    status: shadow\n", "", ("R007", 26, 5, None)),
-    "a status that is none": ("status: shadow", "status: shaddow", ("R006", 28, 13, "shadow")),
-    "a status for later": ("status: shadow", "status: canary", ("R010", 28, 13, None)),
-    "a status that YAML 1.1 reads as false": ("status: shadow", "status: off", ("R006", 28, 13, None)),
+    "no id": ("  - id: failed\n    owner", "  - owner", ("R007", 27, 5, None)),
+    "an id in capitals": ("id: failed", "id: Failed", ("R006", 27, 9, None)),
+    "an id that is too long": ("id: failed", f"id: {'x' * 101}", ("R006", 27, 9, None)),
+    "an id that is a number": ("id: failed", "id: 7", ("R006", 27, 9, None)),
+    "no status": ("    status: shadow\n", "", ("R007", 27, 5, None)),
+    "a status that is none": ("status: shadow", "status: shaddow", ("R006", 29, 13, "shadow")),
+    "a status for later": ("status: shadow", "status: canary", ("R010", 29, 13, None)),
+    "a status that YAML 1.1 reads as false": ("status: shadow", "status: off", ("R006", 29, 13, None)),
     "a title that is a list": ("title: An invoice is overdue", "title: [a]", ("R006", 4, 12, None)),
-    "a policy by its name": ("policy: { consent: marketing }", "policy: service", ("R010", 8, 13, None)),
+    "a policy by a name that is none": ("policy: { consent: marketing }", "policy: service", ("R005", 8, 13, None)),
     "a consent that is none": ("consent: marketing", "consent: marketting", ("R006", 8, 24, "marketing")),
-    "another recipient": ("to: customer\n    then:\n      - send: email\n        template: note", "to: team\n    then:\n      - send: email\n        template: note", ("R010", 21, 9, None)),
-    "a duration in words": ("expires: 1h", "expires: an hour", ("R006", 29, 14, None)),
-    "a duration without unit": ("expires: 1h", "expires: 60", ("R006", 29, 14, None)),
-    "a duration that YAML 1.1 reads as a number": ("expires: 1h", "expires: 22:30", ("R006", 29, 14, None)),
+    "another recipient": ("to: customer\n    then:\n      - send: email\n        template: note", "to: team\n    then:\n      - send: email\n        template: note", ("R006", 21, 9, None)),
+    "a duration in words": ("expires: 1h", "expires: an hour", ("R006", 30, 14, None)),
+    "a duration without unit": ("expires: 1h", "expires: 60", ("R006", 30, 14, None)),
+    "a duration that YAML 1.1 reads as a number": ("expires: 1h", "expires: 22:30", ("R006", 30, 14, None)),
     # params
     "a parameter that is no mapping": ("grace: { type: duration, default: 2d, min: 0s, max: 30d, title: Grace }", "grace: 2d", ("R006", 10, 14, None)),
     "a parameter type that is none": ("type: duration", "type: duraton", ("R006", 10, 22, "duration")),
@@ -220,14 +160,14 @@ REFUSED: dict[str, tuple[str, str, Place]] = {
     "a default below the least": ("min: 0s", "min: 3d", ("R108", 10, 41, None)),
     "a default above the most": ("max: 30d", "max: 1d", ("R108", 10, 41, None)),
     # when
-    "no operator": ("      event: billing.payment.failed\n      if", "      if", ("R007", 31, 7, None)),
-    "when as text": ('when:\n      event: billing.payment.failed\n      if: code != "fraud_suspected"', "when: failed", ("R006", 30, 11, None)),
-    "an event that is none": ("billing.payment.failed", "billing.payment.faild", ("R005", 31, 14, "billing.payment.failed")),
-    "a field that is none": ("code != ", "cdoe != ", ("R101", 32, 11, "code")),
+    "no operator": ("      event: billing.payment.failed\n      if", "      if", ("R007", 32, 7, None)),
+    "when as text": ('when:\n      event: billing.payment.failed\n      if: code != "fraud_suspected"', "when: failed", ("R006", 31, 11, None)),
+    "an event that is none": ("billing.payment.failed", "billing.payment.faild", ("R005", 32, 14, "billing.payment.failed")),
+    "a field that is none": ("code != ", "cdoe != ", ("R101", 33, 11, "code")),
     "a field that is none, inside quotes": ("amount_due > money", "amuont_due > money", ("R101", 13, 54, "amount_due")),
-    "a condition that is none": ("code != ", "amount + ", ("R101", 32, 11, None)),
-    "a condition that is a list": ('if: code != "fraud_suspected"', "if: [code]", ("R006", 32, 11, None)),
-    "changed in what has no before": ('if: code != "fraud_suspected"', "changed: [code]", ("R104", 32, 16, None)),
+    "a condition that is none": ("code != ", "amount + ", ("R101", 33, 11, None)),
+    "a condition that is a list": ('if: code != "fraud_suspected"', "if: [code]", ("R006", 33, 11, None)),
+    "changed in what has no before": ('if: code != "fraud_suspected"', "changed: [code]", ("R104", 33, 16, None)),
     "no deadline": ("        deadline: due_date + params.grace\n", "", ("R007", 13, 9, None)),
     "a deadline that is no time": ("deadline: due_date + params.grace", "deadline: params.grace", ("R101", 17, 19, None)),
     "a key that is none": ("by: [invoice_id]", "by: [invoice]", ("R105", 15, 14, "invoice_id")),
@@ -236,24 +176,24 @@ REFUSED: dict[str, tuple[str, str, Place]] = {
     "a repeat that is none": ("allowed_lateness: 5m", "on_repeat: kepe", ("R006", 20, 20, "keep")),
     "a reschedule that brings no date": ("reschedule_on: [billing.invoice.rescheduled]", "reschedule_on: [billing.invoice.voided]", ("R109", 19, 25, None)),
     # then
-    "no steps": ("    then:\n      - send: email\n        template: plain\n", "    then: []\n", ("R007", 34, 11, None)),
-    "a step that is a text": ("      - send: email\n        template: plain\n", "      - email\n", ("R006", 35, 9, None)),
-    "another channel": ("email\n        template: plain", "sms\n        template: plain", ("R010", 35, 15, None)),
-    "no template": ("        template: plain\n", "", ("R007", 35, 9, None)),
-    "a template that is none": ("template: plain", "template: plian", ("R121", 36, 19, "plain")),
+    "no steps": ("    then:\n      - send: email\n        template: plain\n", "    then: []\n", ("R007", 35, 11, None)),
+    "a step that is a text": ("      - send: email\n        template: plain\n", "      - email\n", ("R006", 36, 9, None)),
+    "another channel": ("email\n        template: plain", "fax\n        template: plain", ("R006", 36, 15, None)),
+    "no template": ("        template: plain\n", "", ("R007", 36, 9, None)),
+    "a template that is none": ("template: plain", "template: plian", ("R121", 37, 19, "plain")),
     "a value that is not given": ("what: amount_due", "whta: amount_due", ("R122", 24, 19, "whta")),
     "a value that is none": ("what: amount_due", "what: amuont_due", ("R101", 25, 41, "amount_due")),
     # YAML
     "an anchor": ("by: [invoice_id]", "by: &key [invoice_id]", ("R003", 15, 13, None)),
-    "an alias": ("id: failed", "id: *key", ("R003", 26, 9, None)),
-    "a tag": ("id: failed", "id: !!str failed", ("R003", 26, 9, None)),
-    "a merge key": ("    expires: 1h\n", "    <<: { expires: 1h }\n", ("R003", 29, 5, None)),
-    "a key twice": ("    expires: 1h\n", "    expires: 1h\n    expires: 2h\n", ("R004", 30, 5, None)),
-    "a key that is a list": ("    expires: 1h\n", "    ? [expires]\n    : 1h\n", ("R004", 29, 7, None)),
+    "an alias": ("id: failed", "id: *key", ("R003", 27, 9, None)),
+    "a tag": ("id: failed", "id: !!str failed", ("R003", 27, 9, None)),
+    "a merge key": ("    expires: 1h\n", "    <<: { expires: 1h }\n", ("R003", 30, 5, None)),
+    "a key twice": ("    expires: 1h\n", "    expires: 1h\n    expires: 2h\n", ("R004", 31, 5, None)),
+    "a key that is a list": ("    expires: 1h\n", "    ? [expires]\n    : 1h\n", ("R004", 30, 7, None)),
     "a bracket that is left open": ("by: [invoice_id]", "by: [invoice_id", ("R001", 16, 13, None)),
-    "a tab": ("    expires: 1h\n", "\texpires: 1h\n", ("R001", 29, 1, None)),
+    "a tab": ("    expires: 1h\n", "\texpires: 1h\n", ("R001", 30, 1, None)),
     "a control character": ("An invoice", "An\x07 invoice", ("R001", 4, 14, None)),
-    "two documents": ("  - id: failed\n", "---\n  - id: failed\n", ("R001", 26, 1, None)),
+    "two documents": ("  - id: failed\n", "---\n  - id: failed\n", ("R001", 27, 1, None)),
 }  # fmt: skip
 
 
@@ -274,7 +214,7 @@ WARNED: dict[str, tuple[str, str, Place, str]] = {
         "what: amount_due", "what: amount_due, more: due_date", ("R209", 25, 53, None), "warning"),
     "a key that lives once": ("        once: true\n", "", ("R210", 15, 13, None), "info"),
     "an order that can meet null": (
-        'code != "fraud_suspected"', 'invoice_id == "i"', ("R203", 32, 11, "has(invoice_id) && …"), "warning"),
+        'code != "fraud_suspected"', 'invoice_id == "i"', ("R203", 33, 11, "has(invoice_id) && …"), "warning"),
 }  # fmt: skip
 
 
@@ -290,20 +230,20 @@ def test_a_smell_is_told_and_stands_in_nobodys_way(name: str) -> None:
 
 def test_a_mistake_inside_a_block_is_told_at_its_very_place() -> None:
     found = changed(('if: code != "fraud_suspected"', 'if: |\n        code != "x"\n          && cdoe != "y"'))
-    assert told(found) == [("R101", 34, 14, "code")]
+    assert told(found) == [("R101", 35, 14, "code")]
 
 
 def test_an_id_is_taken_once_in_all_files() -> None:
-    found = load({"rules/b.yaml": GOOD.encode(), "rules/a.yaml": GOOD.encode()}, TEXTS, KNOWN)
+    found = load({"rules/b.yaml": GOOD.encode(), "rules/a.yaml": GOOD.encode(), "topics.yaml": TOPICS}, TEXTS, KNOWN)
     assert [(one.code, one.file, one.line) for one in found.errors] == [
-        ("R301", "rules/b.yaml", 3), ("R301", "rules/b.yaml", 26),
+        ("R301", "rules/b.yaml", 3), ("R301", "rules/b.yaml", 27),
     ]  # fmt: skip
     assert "rules/a.yaml:3" in found.errors[0].text
 
 
 def test_a_broken_file_does_not_hide_the_mistakes_of_another() -> None:
     wrong = GOOD.replace("status: live", "status: lvie").encode()
-    found = load({"rules/a.yaml": b"[", "rules/b.yaml": wrong}, TEXTS, KNOWN)
+    found = load({"rules/a.yaml": b"[", "rules/b.yaml": wrong, "topics.yaml": TOPICS}, TEXTS, KNOWN)
     assert found.rules is None
     assert [(one.code, one.file) for one in found.errors] == [("R001", "rules/a.yaml"), ("R006", "rules/b.yaml")]
 

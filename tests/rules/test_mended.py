@@ -13,6 +13,7 @@ from tidings.contract import Type
 from tidings.unknown import UNKNOWN as U
 
 KNOWN = contracts().by_type
+TOPICS = {"topics.yaml": b"topics: { news: { sentence: News } }"}
 RULE = """version: 1
 rules:
   - id: overdue
@@ -28,6 +29,7 @@ rules:
         once: true
         deadline: due_date + 3d
     to: customer
+    topic: news
     then: [{ send: email, template: t, with: { name: invoice_id } }]
 """
 CHANGED = """version: 1
@@ -38,6 +40,7 @@ rules:
     status: live
     when: { event: crm.customer.changed, changed: [email] }
     to: customer
+    topic: news
     then: [{ send: email, template: t, with: { name: customer_id } }]
 """
 
@@ -59,8 +62,8 @@ SILENT: dict[str, tuple[str, str, str, str]] = {
 def test_no_rule_vanishes_and_no_key_is_ignored(name):
     rule, old, new, text = SILENT[name]
     assert old in rule
-    assert load({"a.yaml": rule.encode()}, {"t": "Subject: x\n\n{{ name }}"}, KNOWN).rules is not None
-    found = load({"a.yaml": rule.replace(old, new).encode()}, {"t": "Subject: x\n\n{{ name }}"}, KNOWN)
+    assert load({"a.yaml": rule.encode(), **TOPICS}, {"t": "Subject: x\n\n{{ name }}"}, KNOWN).rules is not None
+    found = load({"a.yaml": rule.replace(old, new).encode(), **TOPICS}, {"t": "Subject: x\n\n{{ name }}"}, KNOWN)
     assert found.rules is None
     assert any(text in one.text for one in found.errors), [str(one) for one in found.errors]
 

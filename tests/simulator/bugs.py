@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from handlers.operators.event import EventOperator
 from streams.processors import detect, dispatch, worker
 from streams.processors.deliverer import Deliverer
 from tests.simulator.history import History
 from tidings import delivery, detection, gates, watermark
+from tidings import dispatch as passes
 from tidings.event import SECOND
 from tidings.gates import Go, Stage
 from tidings.message import Message
@@ -117,6 +119,27 @@ def withdrawal_unread(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(gates, "consent", lambda *asked: Go() if asked[4] is Stage.INTENT else right(*asked))
 
 
+def quiet_unread(patch: pytest.MonkeyPatch) -> None:
+    """T3 does not ask for quiet hours again."""
+    right = gates.quiet_hours
+    patch.setattr(gates, "quiet_hours", lambda *asked: Go() if asked[4] is Stage.INTENT else right(*asked))
+
+
+def original_unread(patch: pytest.MonkeyPatch) -> None:
+    """An all-clear does not ask whether anybody was told."""
+    patch.setattr(gates, "original", lambda *_: Go())
+
+
+def stop_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A stop is not remembered for what fires behind it."""
+    patch.setattr(EventOperator, "apply", EventOperator.late)
+
+
+def told_overlooked(patch: pytest.MonkeyPatch) -> None:
+    """What is in flight when a stop comes gets no all-clear."""
+    patch.setattr(passes, "may_be_told", lambda message: message.state is MessageState.ACCEPTED)
+
+
 def marked_apart(patch: pytest.MonkeyPatch) -> None:
     """Records are marked as read in a transaction of their own, before the pass that acts on them."""
     right = dispatch.dispatch_one
@@ -156,5 +179,6 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
 
 BUGS: tuple[Patch, ...] = (
     offset_unchecked, floor_dropped, dedupe_dropped, timer_first, late_closer_ignored, early_watermark, idle_on_return,
-    stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, marked_apart,
+    stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, quiet_unread,
+    original_unread, stop_forgotten, told_overlooked, marked_apart,
 )  # fmt: skip

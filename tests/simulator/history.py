@@ -15,7 +15,7 @@ from streams.processors.deliverer import Deliverer
 from streams.processors.receipts import record_receipt
 from streams.processors.worker import PeopleReader, Worker
 from tests.simulator import invariants
-from tests.simulator.rules import ISSUED, MOVED, PAID, PEOPLE, PING, TOPICS, Shop, rule_set
+from tests.simulator.rules import DECLINED, ISSUED, MOVED, PAID, PEOPLE, PING, TOPICS, Shop, rule_set
 from tests.simulator.scheduler import Scheduler, Task
 from tests.simulator.world import SimLog, SimProvider, SimRuntime
 from tidings import ids
@@ -36,10 +36,14 @@ REST = 900 * SECOND
 Append = tuple[int, tuple[str, int | None], dict[str, Any]]
 """(when, (topic, partition or any), event)"""
 
-RULES = (("overdue", "silent", "paid"), ("overdue",), ("overdue", "paid"), ("silent", "overdue"))
+ALL = ("overdue", "silent", "paid", "declined")
+RULES = (ALL, ("overdue", "declined"), ("overdue", "paid"), ("silent", "overdue", "declined"))
 
-TROUBLES = ("twins", "doubt", "editors", "slow", "storm")
+TROUBLES = ("twins", "doubt", "editors", "slow", "storm", "recall")
 """What a history may have much of: see `Plan.theme`."""
+
+THEMES = (*TROUBLES, "mixed", *TROUBLES, "twins", "mixed")
+"""By seed, in turn."""
 
 STALLS = ("lock:sources", "lock:state", "lock:recipients", "lock:messages", "committed")
 """Where a process may stand still for long: each history has a place of its own."""
@@ -53,7 +57,8 @@ class Plan:
     theme: str
     """`mixed`, or a trouble that this history has much of: `twins` (repeats on another partition while the first copy
     lags), `doubt` (people who withdraw their consent at the worst moment), `editors` (rule sets that come and go),
-    `slow` (answers of the log that take long), `storm` (crashes and a provider that fails)."""
+    `slow` (answers of the log that take long), `storm` (crashes and a provider that fails), `recall` (what was told
+    is taken back a moment later, often by an event that is appended first)."""
     shop: Shop
     lateness: int
     partitions: int
@@ -73,17 +78,17 @@ class Plan:
 def plan(seed: int) -> Plan:
     """Draw the outline of a history."""
     random = Random(seed)
-    themes = ("mixed", *TROUBLES, "mixed", *TROUBLES, "mixed")
-    theme = themes[seed % len(themes)]
-    lateness = random.choice((1, 5, 15) if theme not in ("twins", "editors") else (1, 3)) * SECOND
+    theme = THEMES[seed % len(THEMES)]
+    lateness = random.choice({"twins": (1, 3), "editors": (1, 3), "recall": (15,)}.get(theme, (1, 5, 15))) * SECOND
     shop = Shop(
         lateness=lateness,
         once=random.random() < 0.3 and theme not in ("twins", "editors"),
         on_repeat=random.choice(("keep", "restart")),
-        patience=random.choice((30, 120, 600)) * SECOND,
+        patience=random.choice((30, 120, 600) if theme != "recall" else (300,)) * SECOND,
         on_unknown=random.choice(("resend", "unresolved")),
-        consent="transactional" if theme == "doubt" else random.choice(("marketing", "transactional")),
-        names=("overdue", "silent", "paid") if theme in ("slow", "storm", "doubt") else random.choice(RULES),
+        consent="transactional" if theme in ("doubt", "recall") else random.choice(("marketing", "transactional")),
+        names=ALL if theme in ("slow", "storm", "doubt", "recall") else random.choice(RULES),
+        quiet=theme == "recall" or (theme in ("mixed", "storm") and random.random() < 0.3),
     )
     return Plan(
         seed=seed,
@@ -91,8 +96,8 @@ def plan(seed: int) -> Plan:
         shop=shop,
         lateness=lateness,
         partitions=2 if theme == "twins" else random.choice((1, 2)),
-        chaos=0.6 if theme == "storm" else random.choice((0.0, 0.2, 0.5)),
-        late_closers=random.random() < 0.5 and theme in ("mixed", "doubt", "storm"),
+        chaos=0.6 if theme in ("storm", "recall") else random.choice((0.0, 0.2, 0.5)),
+        late_closers=theme in ("mixed", "storm") or (theme == "doubt" and random.random() < 0.5),
         can_look_up=random.random() < 0.5,
         new_partition=random.random() < 0.25,
         sluggish={"twins": None, "doubt": "lock:recipients"}.get(theme, random.choice((*STALLS, None))),
@@ -124,7 +129,7 @@ class History:
         self.rule_sets: dict[str, RuleSet] = {}
         self.active = self.make_rules(self.plan.shop)
         self.pace = Pace(retry_most=20 * SECOND)
-        self.crash_chance = 0.012 if self.plan.theme == "storm" else 0.004 if self.plan.chaos else 0.0
+        self.crash_chance = 0.018 if self.plan.theme == "storm" else 0.004 if self.plan.chaos else 0.0
         self.log.slow = 0.5 if self.plan.theme == "slow" else 0.1
         self.alive: dict[str, int] = {}
         self.assigned: dict[str, list[Partition]] = {}
@@ -243,13 +248,20 @@ class History:
             customer = random.choice(("c1", "c2"))
             invoice = f"i-{customer}-{random.randrange(2)}"
             kind = random.choice((ISSUED, ISSUED, PAID, MOVED, PING))
+            if self.plan.theme in ("mixed", "doubt", "storm") and random.random() < 0.15:
+                kind = DECLINED
             due = at + random.choice((0, 5, 10, 10, 20, 40)) * SECOND
             data = {"invoice_id": invoice, "customer_id": customer, "due": due}
             happened.append(self._event(kind, at, data))
             if kind is ISSUED and random.random() < 0.5:  # paid close to the deadline, often exactly at it
                 when = due + random.choice((-1, 0, 0, 1)) * SECOND
                 happened.append(self._event(PAID, max(when, at), data))
+            if kind is DECLINED and random.random() < 0.6:  # the retry succeeds a moment later, or at the same one
+                when = at + random.choice((0, 1, 4, 30)) * SECOND
+                happened.append(self._event(PAID, when, data))
         again = 0.5 if self.plan.switches else 0.25
+        if self.plan.theme == "recall":
+            return sorted([*self._recalls(), *self._published(happened[:6], again)], key=lambda one: one[0])
         if self.plan.theme == "twins":
             return sorted([*self._twins(), *self._published(happened[:6], again)], key=lambda one: one[0])
         if self.plan.theme == "editors":
@@ -267,6 +279,20 @@ class History:
             found.append((at, (topic, 0), issued))
             found.append((at + int((12 + 4 * self.random.random()) * SECOND), (topic, 1), issued))
             found.append((at + SECOND, (TOPICS[PAID], 0), self._event(PAID, at + SECOND, data)))
+        return found
+
+    def _recalls(self) -> list[Append]:
+        """Declined payments whose retry succeeds at once, or while the message is quiet, in flight or of unknown fate."""
+        found: list[Append] = []
+        for begun in (2, 14, 26, 38, 46, 50, 54, 56, 58, 80):  # some of them shortly before the quiet minute
+            at = START + begun * SECOND
+            data = {"invoice_id": f"recall-{begun}", "customer_id": self.random.choice(("c1", "c2"))}
+            declined = self._event(DECLINED, at, data)
+            behind = self.random.random() < 0.5
+            late = int((0.5 + 0.4 * self.random.random()) * self.plan.lateness) if behind else 0
+            found.append((at + late, (TOPICS[DECLINED], None), declined))
+            when = at + self.random.choice((0, 1) if behind else (6, 12, 20, 30, 45)) * SECOND
+            found.append((when, (TOPICS[PAID], None), self._event(PAID, when, data)))
         return found
 
     def _echoes(self) -> list[Append]:
@@ -317,15 +343,23 @@ class History:
     async def _minds(self) -> None:
         """Profiles at the start, then consent given and withdrawn."""
         for customer in ("c1", "c2"):
-            profile = {"customer_id": customer, "email": f"{customer}@example.org"}
+            profile: dict[str, Any] = {"customer_id": customer, "email": f"{customer}@example.org"}
+            profile["timezone"] = self.random.choice(("UTC", "Europe/London", "Asia/Tokyo", "Mars/Base", None))
             if self.random.random() < 0.95:
                 self._tell("customer.profile.changed", profile)
             if self.random.random() < 0.9:
                 self._tell("customer.consent.given", {"customer_id": customer, "consent_class": "marketing"})
-        for _ in range(self.random.randrange(9)):
+        for _ in range(self.random.randrange(9 if self.plan.theme != "recall" else 3)):
             await self.scheduler.sleep(int(self.random.random() * 30 * SECOND))
             kind = self.random.choice(("customer.consent.withdrawn", "customer.consent.given"))
             customer = self.random.choice(("c1", "c2"))
+            if self.plan.theme in ("mixed", "recall") and self.random.random() < 0.4:
+                preference = {"customer_id": customer, "topic": "news", "allowed": self.random.random() < 0.5}
+                self._tell("customer.preference.changed", preference)
+            if self.plan.shop.quiet and self.random.random() < 0.4:  # somebody moves while messages wait
+                zone = self.random.choice(("UTC", "Asia/Tokyo"))
+                profile = {"customer_id": customer, "email": f"{customer}@example.org", "timezone": zone}
+                self._tell("customer.profile.changed", profile)
             self._tell(kind, {"customer_id": customer, "consent_class": self.plan.shop.consent})
 
     async def _hesitate(self, customer: str) -> None:
@@ -434,7 +468,7 @@ class History:
         return (
             all(position.get(place) == len(records) for place, records in self.log.partitions_.items())
             and not any(row["open"] for row in store.rows("messages"))
-            and not any(row["open"] for row in store.rows("runs"))
+            and not any(row["open"] and row["state"] != "done" for row in store.rows("runs"))
             and not any(row["unread"] for row in store.rows("records"))
             and all(row["due"] is None or row["due"] > self.scheduler.clock + DAY for row in store.rows("state"))
         )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tests.simulator.oracle import expected
 from tests.simulator.rules import ISSUED, PAID, PING
 from tidings import canonical
+from tidings.correction import ALL_CLEAR, NOTICE, heard
 from tidings.event import Event
-from tidings.gates import scopes_of
+from tidings.gates import quiet_of, scopes_of
 from tidings.journal import Span, canonical_records, read_entry
 from tidings.message import Message, read_message
 from tidings.person import read_person
@@ -34,6 +35,7 @@ class Watch:
         self.intents: dict[tuple[str, int], Row] = {}
         self.state: dict[str, str] = {}
         self.unknown: set[str] = set()
+        self.rows: dict[str, Row] = {}
 
     def fault(self, text: str) -> None:
         self.history.faults.append(text)
@@ -67,6 +69,16 @@ class Watch:
             self.fault(f"{name}: intent after a withdrawal was answered")
         if self.killed & scopes_of(message):
             self.fault(f"{name}: intent after a kill was answered")
+        if not person.wants(message.body["topic"], message.channel):
+            self.fault(f"{name}: intent for a topic that was switched off before")
+        asked = quiet_of(message, person)
+        if asked is not None and asked[0].is_quiet(row["intent_at"], asked[1]):
+            self.fault(f"{name}: intent in quiet hours of {asked[1]}")
+        if message.role == ALL_CLEAR:
+            original = self.rows.get(message.body["original"])
+            if original is None or heard(read_message(original)) != "told":
+                self.fault(f"{name}: an all-clear for what was not told")
+            return
         if any(seq <= row["seen"] for seq in self.stops.get(message.firing_id, ())):
             self.fault(f"{name}: intent with a stop numbered up to what it had seen")
         if any(at < row["intent_at"] for at in self.stopped_at.get(message.firing_id, ())):
@@ -74,6 +86,7 @@ class Watch:
 
     def _transition(self, row: Row) -> None:
         before, after = self.state.get(row["message_id"]), row["state"]
+        self.rows[row["message_id"]] = row
         self.state[row["message_id"]] = after
         if after == "claimed":
             self.history.claimed(row["recipient"])
@@ -113,7 +126,32 @@ def at_rest(history: History) -> list[str]:
         *conservation(history),
         *handed_over(history),
         *receipts(history),
+        *last_word(history),
     ]
+
+
+def last_word(history: History) -> list[str]:
+    """Whoever was told something that was taken back has one all-clear, sent or with the reason why not."""
+    messages = messages_of(history.store)
+    stopped = {row["firing_id"] for row in history.store.rows("records") if row["kind"] == "stopped"}
+    clears: dict[str, list[Message]] = {}
+    for message in messages:
+        if message.role == ALL_CLEAR:
+            clears.setdefault(message.body["original"], []).append(message)
+    faults = []
+    for message in messages:
+        mine = clears.get(message.message_id, [])
+        if message.role != NOTICE:
+            continue
+        if message.firing_id in stopped and heard(message) == "told" and message.rule in RECALLED and len(mine) != 1:
+            faults.append(f"{message.message_id[:8]} was told and taken back, and has {len(mine)} all-clears")
+        if mine and message.firing_id not in stopped:
+            faults.append(f"{message.message_id[:8]} has an all-clear, and stands")
+    return faults
+
+
+RECALLED = ("overdue", "declined")
+"""Rules of the simulated shop that have an `on_stop`."""
 
 
 def detection(history: History) -> list[str]:
@@ -218,7 +256,7 @@ def conservation(history: History) -> list[str]:
             faults.append(
                 f"run {run['run_id'][:8]}: {run['steps_due']} steps due, {by_run.get(run['run_id'], 0)} messages"
             )
-        if run["open"]:
+        if run["open"] and run["state"] != "done":  # what may still be taken back stays at hand
             faults.append(f"run {run['run_id'][:8]} is open at rest")
     return faults
 

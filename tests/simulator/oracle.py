@@ -5,11 +5,11 @@ It shares nothing with the kernel but the firing id: no buffer, no watermark, no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulator.rules import ISSUED, MOVED, PAID, PING
+from tests.simulator.rules import DECLINED, ISSUED, MOVED, PAID, PING
 from tidings import ids
 from tidings.event import DAY, SECOND, Event
 
@@ -25,6 +25,8 @@ def expected(events: Sequence[Event], names: Sequence[str], *, once: bool, on_re
         facts |= {
             _fact("paid", "fired", (), event, event.occurred_at) for event in unique.values() if event.type == PAID
         }
+    if "declined" in names:
+        facts |= _recalled("declined", unique.values(), "customer_id")
     if "overdue" in names:
         roles = {ISSUED: "a", MOVED: "m", PAID: "c"}
         for key, history in _by(unique.values(), "invoice_id", roles).items():
@@ -32,6 +34,21 @@ def expected(events: Sequence[Event], names: Sequence[str], *, once: bool, on_re
     if "silent" in names:
         for key, history in _by(unique.values(), "customer_id", {PING: "ca"}).items():
             facts |= _missing("silent", key, history, {PING: "ca"}, once=False, on_repeat="keep", due=_due_after)
+    return facts
+
+
+def _recalled(rule: str, events: Iterable[Event], name: str) -> set[Fact]:
+    """An event rule with `stop_on`: told at once; taken back if any stop of its key follows in order, within 90 days."""
+    facts: set[Fact] = set()
+    events = list(events)
+    for event in events:
+        if event.type == DECLINED:
+            key = (event.data[name],)
+            facts.add(_fact(rule, "fired", key, event, event.occurred_at))
+            begun = (event.occurred_at, 0, event.source, event.ref)
+            stops = [(e.occurred_at, 2, e.source, e.ref) for e in events if e.type == PAID and e.data[name] == key[0]]
+            if any(begun < stop and stop[0] <= event.occurred_at + 90 * DAY for stop in stops):
+                facts.add(_fact(rule, "stopped", key, event, event.occurred_at))
     return facts
 
 

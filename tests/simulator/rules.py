@@ -7,19 +7,27 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from handlers.operators.event import EventOperator
+from handlers.operators.event import EventOperator, StopMatcher
 from handlers.operators.missing import MissingOperator
 from tidings.contract import Contract, Field, Type
 from tidings.event import SECOND, Event
 from tidings.matching import Equalities
+from tidings.quiet_hours import QuietHours, Window
 from tidings.rule import Matcher, Rule, RuleSet, Step
 from tidings.unknown import UNKNOWN
 
 ISSUED, PAID, MOVED, PING = "billing.invoice.issued", "billing.invoice.paid", "billing.invoice.rescheduled", "app.ping"
-TOPICS = {kind: f"{kind}.v1" for kind in (ISSUED, PAID, MOVED, PING)}
+DECLINED = "billing.payment.failed"
+TOPICS = {kind: f"{kind}.v1" for kind in (ISSUED, PAID, MOVED, PING, DECLINED)}
 PEOPLE = {
-    kind: f"{kind}.v1" for kind in ("customer.profile.changed", "customer.consent.given", "customer.consent.withdrawn")
-}
+    kind: f"{kind}.v1"
+    for kind in (
+        "customer.profile.changed", "customer.consent.given", "customer.consent.withdrawn",
+        "customer.preference.changed",
+    )
+}  # fmt: skip
+QUIET = QuietHours((Window(8 * 60 + 1, 8 * 60 + 2),), "customer", "UTC")
+"""Histories begin at 08:00:00 UTC, so that the quiet minute falls into them; other zones are never quiet meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +73,20 @@ class Shop:
     patience: int = 300 * SECOND
     on_unknown: Any = "unresolved"
     consent: str = "marketing"
-    names: tuple[str, ...] = ("overdue", "silent", "paid")
+    names: tuple[str, ...] = ("overdue", "silent", "paid", "declined")
+    quiet: bool = False
+    """Whether its messages respect the quiet minute."""
     off: tuple[str, ...] = field(default=())
 
 
 def rule_set(shop: Shop) -> RuleSet:
     """Return the rule set of a shop; its hash names every choice."""
     send = (Step("email", "t", {"due": Value("due")}),)
+    over = (Step("email", "over", {"customer": Value("customer_id")}),)
     paths = dict.fromkeys(TOPICS, ("customer_id",))
     common: dict[str, Any] = {
         "owner": "sim", "steps": send, "customer_paths": paths, "consent": shop.consent, "expires": shop.patience,
-        "on_unknown": shop.on_unknown,
+        "on_unknown": shop.on_unknown, "topic": "news", "quiet_hours": QUIET if shop.quiet else None,
     }  # fmt: skip
     keep = frozenset({"customer_id", "due"})
     overdue = MissingOperator(
@@ -87,8 +98,13 @@ def rule_set(shop: Shop) -> RuleSet:
         after=_matcher(PING), expect=(_matcher(PING),), deadline=Value("", 20 * SECOND), by=("customer_id",),
         allowed_lateness=shop.lateness, keep=keep,
     )  # fmt: skip
+    declined = EventOperator(
+        _matcher(DECLINED), stops=(StopMatcher(_matcher(PAID), (("customer_id",),)),), match_here=(("customer_id",),),
+        keep=frozenset({"customer_id"}), allowed_lateness=shop.lateness,
+    )  # fmt: skip
     every = {
-        "overdue": Rule("overdue", operator=overdue, **common),
+        "overdue": Rule("overdue", operator=overdue, **common, on_stop=over),
+        "declined": Rule("declined", operator=declined, **common, on_stop=over),
         "silent": Rule("silent", operator=silent, **common),
         "paid": Rule("paid", operator=EventOperator(_matcher(PAID)), **{**common, "consent": "transactional"}),
     }

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.rules.conditions.check import KINDS, WORDS, Checker, Path, Scope, Typed
+from handlers.rules.conditions.check import KINDS, WORDS, Checker, Named, Path, Scope, Typed, has_paths, with_names
 from handlers.rules.conditions.compile import Function, TooComplex, compiled
+from handlers.rules.conditions.equalities import equalities
 from handlers.rules.conditions.interpret import Trace, explain, render_value
 from handlers.rules.conditions.problems import Problem, Refused
-from handlers.rules.conditions.syntax import parse, parse_duration
+from handlers.rules.conditions.syntax import Node, parse, parse_duration
 from tidings.event import Event
 from tidings.unknown import UNKNOWN
 
 __all__ = [
-    "KINDS", "Compiled", "Path", "Problem", "Scope", "Trace", "compile_condition", "compile_value", "parse_duration",
+    "KINDS", "Compiled", "Named", "Path", "Problem", "Scope", "Trace", "compile_condition", "compile_value", "parse_duration",
     "render_value",
 ]  # fmt: skip
 
@@ -34,6 +35,12 @@ class Compiled:
     reads: frozenset[Path] = frozenset()
     """Paths of the payload that it reads."""
     params: frozenset[str] = frozenset()
+    meaning: str = ""
+    """The source with the names of conditions written out: two that are equal decide alike."""
+    shown: frozenset[Path] = frozenset()
+    """Paths that are certainly not null where the condition holds."""
+    equalities: Mapping[Path, frozenset[Any]] = field(default_factory=dict)
+    """Paths of the completed event with the values that each must have: with another the condition never holds."""
     _functions: tuple[Function, Function, Function] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -90,17 +97,35 @@ def compile_value(source: str, scope: Scope, expected: Sequence[str] = ()) -> Co
         node = parse(source)
     except Refused as fault:
         return Compiled(source, (fault.problem,))
+    node = with_names(node, scope)
     checker = Checker(scope)
-    tree = checker.check(node)
+    tree = checker.check(node, scope.known)
     if expected and tree.kind not in (*expected, "any"):
         checker.problem(node, f"this is {WORDS[tree.kind]}; {' or '.join(WORDS[kind] for kind in expected)} is needed")
     if tree.constant and tree.kind == "bool":
         checker.problem(node, "this is always the same", code="R204", warn=True)
     functions = None
-    if not any(problem.severity == "error" for problem in checker.problems):
+    if not checker.broken and not any(problem.severity == "error" for problem in checker.problems):
         try:
             functions = compiled(tree)
         except TooComplex:
             checker.problem(node, "this is too complex; split it", code="R102")
     problems = tuple(sorted(set(checker.problems), key=lambda problem: (problem.offset, problem.text)))
-    return Compiled(source, problems, tree, frozenset(checker.reads), frozenset(checker.params), functions)
+    return Compiled(
+        source, problems, tree, frozenset(checker.reads), frozenset(checker.params), _written_out(source, node) if scope.named else source,
+        has_paths(node) if tree.kind == "bool" else frozenset(), equalities(tree, frozenset(scope.images)), functions,
+    )  # fmt: skip
+
+
+def _written_out(source: str, node: Node) -> str:
+    """Return the source with every name of a condition replaced by what it stands for."""
+    # From the end, so that the places before stay right.
+    for found in sorted(_names(node), key=lambda one: -one.offset):
+        source = f"{source[: found.offset]}({found.value.source}){source[found.offset + found.length :]}"
+    return source
+
+
+def _names(node: Node) -> list[Node]:
+    if node.kind == "named":
+        return [node]
+    return [found for child in node.children for found in _names(child)]

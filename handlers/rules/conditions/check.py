@@ -5,8 +5,8 @@ A checked tree carries the kind of each node and whether it may be null; both co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
@@ -28,6 +28,8 @@ EVENT: Mapping[str, Type] = {
     "time": Type("timestamp"), "tenant": Type("string"),
 }  # fmt: skip
 
+FUNCTIONS_LATER = ("business_days",)
+"""Functions of the language that are not built yet."""
 FUNCTIONS = ("has", "duration", "timestamp", "money", "size", "startsWith", "endsWith", "contains", "lowerAscii")
 
 Path = tuple[str, ...]
@@ -35,10 +37,36 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Scope:
-    """What an expression may name: the fields of the event's payload, `event`, and `params`."""
+    """What an expression may name: the fields of the event's payload, `event`, `params`, images, named conditions."""
 
     fields: Mapping[str, Field]
     params: Mapping[str, Type] = field(default_factory=dict)
+    images: Mapping[str, Field] = field(default_factory=dict)
+    """Other entities that the rule reads, by their alias."""
+    named: Mapping[str, Named] = field(default_factory=dict)
+    type: str = ""
+    """Of the event; a named condition is about some types only."""
+    known: frozenset[Path] = frozenset()
+    """Paths that are not null where the expression is asked."""
+    blind: bool = False
+    """A file of named conditions could not be read: a name that is near to nothing may stand there."""
+
+    @property
+    def names(self) -> Mapping[str, Field]:
+        """Fields and images; an alias never shadows a field."""
+        return {**self.fields, **self.images} if self.images else self.fields
+
+
+@dataclass(frozen=True)
+class Named:
+    """A named condition, checked against every event type that it is about."""
+
+    name: str
+    source: str
+    on: tuple[str, ...]
+    trees: Mapping[str, Typed]
+    """By event type; a type is left out where the condition has mistakes, which are told where it stands."""
+    reads: frozenset[Path] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +92,8 @@ class Checker:
     problems: list[Problem] = field(default_factory=list)
     reads: set[Path] = field(default_factory=set)
     params: set[str] = field(default_factory=set)
+    broken: bool = False
+    """It names a condition that has mistakes of its own."""
 
     def problem(
         self, node: Node, text: str, *, code: str = "R101", hint: str | None = None, warn: bool = False
@@ -95,14 +125,17 @@ class Checker:
             return self._param(node, path)
         if path[0] == "event":
             return self._event(node, path, known)
-        fields: Mapping[str, Field] = self.scope.fields
+        fields: Mapping[str, Field] = self.scope.names
         nullable = False
         kind: Type | None = None
         for depth, name in enumerate(path):
             if name not in fields:
                 where = f"{'.'.join(path[:depth])} has" if depth else "the event has"
-                options = [*fields, *(() if depth else ("event", "params"))]
+                options = [*fields, *(() if depth else ("event", "params", *self._conditions()))]
                 near = get_close_matches(name, options, 1)
+                if self.scope.blind and len(path) == 1 and not near:
+                    self.broken = True
+                    return Typed(node, "any")
                 self.problem(
                     node, f"{where} no field {name!r}", hint=".".join((*path[:depth], near[0])) if near else None
                 )
@@ -113,6 +146,24 @@ class Checker:
         assert kind is not None
         self.reads.add(path)
         return Typed(node, KINDS[kind.kind], nullable, kind.symbols, type=kind)
+
+    def _conditions(self) -> list[str]:
+        return [name for name, named in self.scope.named.items() if self.scope.type in named.on]
+
+    def _named(self, node: Node, _: frozenset[Path]) -> Typed:
+        named: Named = node.value
+        if self.scope.type not in named.on:
+            about = " and ".join(named.on)
+            self.problem(
+                node, f"the condition '{named.name}' is about {about}, not about {self.scope.type}", code="R110"
+            )
+            return Typed(node, "any")
+        tree = named.trees.get(self.scope.type)
+        if tree is None:
+            self.broken = True
+            return Typed(node, "any")
+        self.reads |= named.reads
+        return Typed(node, "bool", tree.nullable, children=(tree,))
 
     def _param(self, node: Node, path: Path) -> Typed:
         if len(path) != 2 or path[1] not in self.scope.params:  # noqa: PLR2004 - params.name
@@ -236,6 +287,9 @@ class Checker:
 
     def _call(self, node: Node, known: frozenset[Path]) -> Typed:
         is_function = node.value == "function"
+        if node.op in FUNCTIONS_LATER:
+            self.problem(node, f"'{node.op}' is part of the language, but not built yet", code="R010")
+            return Typed(node, "any")
         if node.op not in FUNCTIONS:
             near = get_close_matches(node.op, FUNCTIONS, 1)
             self.problem(node, f"there is no function {node.op!r}", hint=near[0] if near else None)
@@ -322,6 +376,21 @@ ARITHMETIC: Mapping[tuple[str, str, str], str] = {
 }  # fmt: skip
 
 
+def with_names(node: Node, scope: Scope) -> Node:
+    """Return the tree with the names of conditions resolved; a field goes before a condition of the same name."""
+    if not scope.named:
+        return node
+    if node.kind == "path" and len(node.value) == 1:
+        named = scope.named.get(node.value[0])
+        if named is None or named.name in scope.names:
+            return node
+        tree = named.trees.get(scope.type)
+        return Node("named", node.offset, node.length, named.name, named, () if tree is None else (tree.node,))
+    if not node.children:
+        return node
+    return replace(node, children=tuple(with_names(child, scope) for child in node.children))
+
+
 def has_paths(node: Node) -> frozenset[Path]:
     """Return the paths that are certainly not null where `node` is true."""
     if node.kind == "call" and node.op == "has" and len(node.children) == 1 and node.children[0].kind == "path":
@@ -333,7 +402,7 @@ def has_paths(node: Node) -> frozenset[Path]:
         return asked_for_null(node)
     if node.kind == "unary" and node.op == "!":
         return absent_paths(node.children[0])
-    return frozenset()
+    return _of_name(node, has_paths)
 
 
 def absent_paths(node: Node) -> frozenset[Path]:
@@ -344,7 +413,11 @@ def absent_paths(node: Node) -> frozenset[Path]:
         return absent_paths(node.children[0]) | absent_paths(node.children[1])
     if node.kind == "binary" and node.op == "==":
         return asked_for_null(node)
-    return frozenset()
+    return _of_name(node, absent_paths)
+
+
+def _of_name(node: Node, paths: Callable[[Node], frozenset[Path]]) -> frozenset[Path]:
+    return paths(node.children[0]) if node.kind == "named" and node.children else frozenset()
 
 
 def asked_for_null(node: Node) -> frozenset[Path]:

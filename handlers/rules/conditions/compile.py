@@ -86,9 +86,12 @@ class _Writer:
             return repr(tree.value is positive)
         if node.kind == "unary":
             return self._truth(tree.children[0], positive=not positive)
+        if node.kind == "named":
+            return self._truth(tree.children[0], positive=positive)
         if node.kind == "binary" and node.op in ("&&", "||"):
             word = " and " if (node.op == "&&") is positive else " or "
-            return "(" + word.join(self._truth(child, positive=positive) for child in tree.children) + ")"
+            # Bounded at every step: a name is short, and what it stands for need not be.
+            return self.bounded("(" + word.join(self._truth(one, positive=positive) for one in tree.children) + ")")
         if node.kind == "binary" and node.op in NAMES:
             return self._comparison(tree, positive=positive)
         if node.kind == "ternary":
@@ -118,8 +121,8 @@ class _Writer:
         node = tree.node
         if tree.constant and node.kind != "unary":
             return self.constant(tree.value)
-        if node.kind == "path":
-            return self._path(tree)
+        if node.kind in ("path", "named"):
+            return self._path(tree) if node.kind == "path" else self._value(tree.children[0])
         if (
             tree.kind == "bool"
             and node.kind != "ternary"

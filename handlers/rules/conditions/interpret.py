@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -58,6 +58,9 @@ class _Interpreter:
             return Trace(text, tree.value, tree.kind, constant=True)
         if node.kind == "path":
             return Trace(text, self._path(node.value), tree.kind)
+        if node.kind == "named":
+            inner = replace(self, source=node.value.source).visit(tree.children[0])
+            return Trace(text, inner.value, tree.kind, inner.because, (inner,))
         parts = tuple(self.visit(child) for child in tree.children)
         try:
             value = self._value(tree, [part.value for part in parts])

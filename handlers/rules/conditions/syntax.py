@@ -39,7 +39,7 @@ KEYWORDS = {"true": True, "false": False, "null": None}
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the tree. `kind`: literal, list, path, has, unary, binary, ternary, call."""
+    """A node of the tree. `kind`: literal, list, path, unary, binary, ternary, call; and named, once names are resolved."""
 
     kind: str
     offset: int
