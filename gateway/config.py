@@ -6,6 +6,7 @@ Secrets stand in it by reference only: `env:NAME` or `file:/path`. They are read
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,20 +16,93 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from handlers.channels import headers
+from handlers.channels.wire import Unfit
+from handlers.providers.guard import Forbidden, checked
 from tidings.errors import Misconfigured
+from tidings.rule import Channel
 
 MAX_FILE = 256 * 1024
+MAX_SECRET = 64 * 1024
+REFERENCES = ("env", "file")
+ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
+KEY = re.compile(r"SK[0-9a-f]{32}")
+NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
+"""Who may send a text message: a number, a short code, a messaging service, a name."""
 
 
 def _reference(value: str) -> str:
     kind, colon, rest = value.partition(":")
-    if not colon or kind not in ("env", "file") or not rest:
+    if not colon or kind not in REFERENCES or not rest:
         text = "a secret stands here by reference only: 'env:NAME' or 'file:/path'"
         raise ValueError(text)
     return value
 
 
+def _mailbox(value: str) -> str:
+    try:
+        headers.mailbox(value)
+    except Unfit as fault:
+        text = f"{fault}; write it as 'Small shop <hello@example.org>'"
+        raise ValueError(text) from None
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        return headers.address(value)
+    except Unfit as fault:
+        raise ValueError(str(fault)) from None
+
+
+def _number(value: str) -> str:
+    if NUMBER.fullmatch(value) is None:
+        text = "the sender is a number (+49…), a short code, a messaging service (MG…) or a name of up to 11 characters"
+        raise ValueError(text)
+    return value
+
+
+def _account(value: str) -> str:
+    if ACCOUNT.fullmatch(value) is None:
+        text = "an account is 'AC' and 32 digits 0-9 a-f; the console of Twilio shows it"
+        raise ValueError(text)
+    return value
+
+
+def _key(value: str) -> str:
+    if KEY.fullmatch(value) is None:
+        text = "an API key is 'SK' and 32 digits 0-9 a-f"
+        raise ValueError(text)
+    return value
+
+
+def _public(value: str) -> str:
+    try:
+        found = checked(value)
+    except Forbidden as fault:
+        raise ValueError(str(fault)) from None
+    if found.query_string:
+        text = "the URL has a query (?…)"
+        raise ValueError(text)
+    return value.rstrip("/")
+
+
+def _place(value: str) -> str:
+    """Check a URL that may be a secret itself: a reference, or https."""
+    if value.partition(":")[0] in REFERENCES:
+        return _reference(value)
+    try:
+        checked(value, allow_loopback=True)
+    except Forbidden as fault:
+        text = f"{fault}; an https URL stands here, or a reference to one ('env:NAME', 'file:/path')"
+        raise ValueError(text) from None
+    return value
+
+
 SecretReference = Annotated[str, AfterValidator(_reference)]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
+Url = Annotated[str, AfterValidator(_public)]
+Place = Annotated[str, AfterValidator(_place)]
 
 
 class _Section(BaseModel):
@@ -40,16 +114,46 @@ class Smtp(_Section):
 
     host: str
     port: int = Field(default=587, ge=1, le=65535)
-    sender: str
+    sender: Mailbox
     tls: Literal["none", "starttls", "tls"] = "starttls"
     username: str | None = None
     password: SecretReference | None = None
 
 
-class Test(_Section):
-    """While trying things out: every message goes to one address instead."""
+class Twilio(_Section):
+    """Text messages."""
 
-    redirect_to: str
+    account_sid: Annotated[str, AfterValidator(_account)]
+    auth_token: SecretReference
+    """Of the account; or the secret of `api_key`."""
+    sender: Annotated[str, AfterValidator(_number)]
+    api_key: Annotated[str, AfterValidator(_key)] | None = None
+    look_up: bool = False
+    """Ask Twilio's list about a message of unknown outcome."""
+    status_callback: bool = False
+    """Let Twilio report to `public_url` what became of a message."""
+    base_url: Place = "https://api.twilio.com"
+
+
+class Push(_Section):
+    """The company's own gateway to its app."""
+
+    url: Place
+    secret: SecretReference
+    """`whsec_…`: requests are signed with it (Standard Webhooks)."""
+
+
+class Http(_Section):
+    """Where health and metrics are served; nowhere without this section."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+
+
+class Test(_Section):
+    """While trying things out: everything, over every channel, goes to one mail address instead."""
+
+    redirect_to: Annotated[str, AfterValidator(_address)]
 
 
 class Settings(_Section):
@@ -61,7 +165,18 @@ class Settings(_Section):
     """Folder with rules/, templates/ and sources.yaml."""
     history: Literal["past", "live"] = "past"
     """What newly connected topics hold already: `past` tells nobody about it."""
+    public_url: Url | None = None
+    """Where customers reach this installation: links in mails begin with it."""
+    secret_key: SecretReference | None = None
+    """Signs those links; at least 16 bytes."""
+    allow_loopback_webhooks: bool = False
+    """Requests may go to this machine, also without TLS: for trials only."""
+    catch: tuple[Channel, ...] = ()
+    """Channels that are caught although they have credentials."""
     smtp: Smtp | None = None
+    twilio: Twilio | None = None
+    push: Push | None = None
+    http: Http | None = None
     test: Test | None = None
 
 
@@ -97,10 +212,24 @@ class Config:
             return value
         file = self.path.parent / name
         try:
-            return file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as fault:
+            with file.open("rb") as opened:
+                raw = opened.read(MAX_SECRET + 1)
+            value = raw.decode("utf-8").strip()
+        except (OSError, ValueError) as fault:
             text = f"{file} cannot be read ({type(fault).__name__}); {self.path} names it"
             raise Misconfigured(text) from fault
+        if not value or len(raw) > MAX_SECRET:
+            text = f"{file} is empty, or larger than {MAX_SECRET} bytes; {self.path} names it"
+            raise Misconfigured(text)
+        return value
+
+    def resolve(self, text: str) -> str:
+        """Return what a reference means, and anything else as it is; asked right before it is used.
+
+        Raises:
+            Misconfigured: as `secret`.
+        """
+        return self.secret(text) if text.partition(":")[0] in REFERENCES else text
 
 
 def read(path: Path) -> Config:
@@ -123,10 +252,27 @@ def read(path: Path) -> Config:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
         message = f"{path}: this is no TOML: {fault}"
         raise Misconfigured(message) from fault
+    wrong = [f"{path}:{_line(text, place)}: {'.'.join(place)}: {what}" for place, what in _together(found)]
     try:
-        return Config(path.absolute(), Settings.model_validate(found))
+        settings = Settings.model_validate(found)
     except ValidationError as fault:
-        raise Misconfigured("\n".join(_told(path, text, fault))) from fault
+        raise Misconfigured("\n".join([*_told(path, text, fault), *wrong])) from None
+    if wrong:
+        raise Misconfigured("\n".join(wrong))
+    return Config(path.absolute(), settings)
+
+
+def _together(found: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
+    """Yield what is wrong between keys, each of which may be right."""
+    if "public_url" in found and "secret_key" not in found:
+        yield ["public_url"], "links are signed: set 'secret_key' beside it, by reference"
+    twilio = found.get("twilio")
+    if isinstance(twilio, dict) and twilio.get("status_callback") is True and "public_url" not in found:
+        yield ["twilio", "status_callback"], "Twilio reports to 'public_url', which is not set"
+    smtp = found.get("smtp")
+    if isinstance(smtp, dict) and ("username" in smtp) != ("password" in smtp):
+        given, lacks = ("username", "password") if "username" in smtp else ("password", "username")
+        yield ["smtp", given], f"'{lacks}' is not set beside it"
 
 
 def _told(path: Path, text: str, fault: ValidationError) -> Iterator[str]:
@@ -157,5 +303,6 @@ def _line(text: str, place: list[str]) -> int:
 
 
 def _keys(place: list[str]) -> list[str]:
-    model: Any = {"smtp": Smtp, "test": Test}.get(place[0], Settings) if place else Settings
+    sections: dict[str, Any] = {"smtp": Smtp, "twilio": Twilio, "push": Push, "http": Http, "test": Test}
+    model = sections.get(place[0], Settings) if place else Settings
     return list(model.model_fields)

@@ -1,23 +1,33 @@
 """Structured logs: one JSON object a line on standard error, without personal data.
 
-What an observer sees is counted and named by ids; addresses, texts and payloads never get here.
+What an observer sees is counted and named by ids; recipients, addresses, texts and payloads never get here. Of what
+libraries say only the place is kept: their texts may hold whatever they were given.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
+from gateway.metrics import is_alert
 from streams.json_events import rfc3339
 from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
+from tidings.errors import Refusal
 from tidings.message import Message
+from tidings.reasons import MessageState
+from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.run")
-PLAIN = ("msg", "args", "levelname", "name", "exc_info")
+OURS = "tidings"
+BAD_ENDS = (MessageState.FAILED, MessageState.UNRESOLVED)
+"""Ends that somebody may have to do something about."""
 
 
 class JsonLines(logging.Formatter):
@@ -26,56 +36,83 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         at = rfc3339(int(record.created * 1_000_000))
-        body: dict[str, Any] = {
-            "at": at,
-            "level": record.levelname.lower(),
-            "from": record.name,
-            "what": record.getMessage(),
-        }
-        body |= getattr(record, "fields", {})
+        body: dict[str, Any] = {"at": at, "level": record.levelname.lower(), "from": record.name}
+        if record.name.partition(".")[0] == OURS:
+            body |= {"what": record.getMessage(), **getattr(record, "fields", {})}
+        else:
+            body |= {"what": "a library said something", "where": f"{record.module}:{record.lineno}"}
         if record.exc_info and record.exc_info[0] is not None:
-            # The type only: the text of an exception may hold what a record holds.
-            body["error"] = record.exc_info[0].__name__
-        return json.dumps(body, ensure_ascii=False)
+            # Type and place only: the text of an exception may hold what a record holds.
+            body |= {"error": record.exc_info[0].__name__, "where": _place(record.exc_info[2])}
+        return json.dumps(body, ensure_ascii=False, default=lambda value: type(value).__name__)
+
+
+class _Lines(logging.StreamHandler[Any]):
+    """A line that cannot be written is a line as well; the standard way would print the record itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        body = {"level": "error", "from": record.name, "what": "a line could not be written"}
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more; what runs goes on
+            self.stream.write(json.dumps(body) + self.terminator)
 
 
 def configure() -> None:
-    """Send everything of ours to standard error, as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send everything to standard error, as JSON lines: ours from `info` on, of libraries what is wrong."""
+    handler = _Lines(sys.stderr)
     handler.setFormatter(JsonLines())
-    root = logging.getLogger("tidings")
-    root.handlers[:] = [handler]
-    root.propagate = False
-    root.setLevel(logging.INFO)
+    for name, level in ((OURS, logging.INFO), ("", logging.WARNING)):
+        found = logging.getLogger(name)
+        found.handlers[:] = [handler]
+        found.setLevel(level)
+    logging.getLogger(OURS).propagate = False
+    logging.captureWarnings(capture=True)
 
 
-def observe(seen: object) -> None:
+def observing(rules: Callable[[], RuleSet]) -> Callable[[object], None]:
+    """Return an observer that knows whose rules they are, for the alerts."""
+    return lambda seen: observe(seen, rules())
+
+
+def observe(seen: object, rules: RuleSet | None = None) -> None:
     """Log what the engine did, by ids."""
     match seen:
         case Batch():
             for refused in seen.refused:
                 record = refused.record
                 place = f"{record.topic}[{record.partition}]@{record.offset}"
-                _log(logging.WARNING, "dead letter", place=place, reason=refused.reason)
+                level = logging.ERROR if refused.reason == Refusal.INTERNAL_ERROR else logging.WARNING
+                _log(level, "dead letter", place=place, reason=refused.reason)
         case Done():
             for one in seen.records:
                 _log(logging.INFO, one.kind, rule=one.rule, firing=one.firing_id, tenant=one.tenant)
         case Passed():
             for message in seen.result.messages.values():
-                _message(message)
+                _message(message, rules)
         case Sent():
-            _message(seen.message, attempt=seen.outgoing.attempt, outcome=seen.outcome.stage)
+            _message(seen.message, rules, attempt=seen.outgoing.attempt, outcome=seen.outcome.stage)
         case Message():
-            _message(seen)
+            _message(seen, rules)
 
 
-def _message(message: Message, **more: Any) -> None:
-    _log(
-        logging.INFO, str(message.state), message=message.message_id, rule=message.rule, channel=message.channel,
-        reason=message.reason, **more,
-    )  # fmt: skip
+def _message(message: Message, rules: RuleSet | None, **more: Any) -> None:
+    level = logging.WARNING if message.state in BAD_ENDS else logging.INFO
+    fields = {
+        "message": message.message_id, "rule": message.rule, "channel": message.channel, "reason": message.reason,
+    }  # fmt: skip
+    _log(level, str(message.state), **fields, **more)
+    if is_alert(message):
+        rule = None if rules is None else rules.by_id.get(message.rule)
+        owner = None if rule is None else rule.owner
+        _log(logging.ERROR, "alert", **fields, state=str(message.state), owner=owner)
 
 
 def _log(level: int, what: str, **fields: Any) -> None:
     kept = {name: value for name, value in fields.items() if value is not None}
     logger.log(level, what, extra={"fields": kept})
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Return module and line of the innermost frame."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "nowhere" if trace is None else f"{trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}"

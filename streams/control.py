@@ -10,19 +10,18 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streams.embedded_log import Append
-from tidings.ports import StoreUnavailable
+from streams.embedded_log import Append, append
+from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
+from tidings.ports import Body, Store, StoreUnavailable
 
 MAX_LINE = 8 * 1024 * 1024
 TIMEOUT = 20.0
 MAX_PATH = 100
 """Unix sockets have paths of about 108 bytes at most."""
-
-Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 def path_of(folder: Path) -> Path:
@@ -31,7 +30,7 @@ def path_of(folder: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, append: Callable[[Sequence[Append]], Awaitable[Any]]) -> Any:
+async def serving(folder: Path, store: Store) -> Any:
     """Serve while the context lasts; without a socket where the path is too long for one."""
     path = path_of(folder)
     if len(str(path).encode()) > MAX_PATH:
@@ -41,7 +40,7 @@ async def serving(folder: Path, append: Callable[[Sequence[Append]], Awaitable[A
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(TIMEOUT):
-                answer = await _answer(await reader.readline(), append)
+                answer = await _answer(await reader.readline(), store)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         except (OSError, TimeoutError, ValueError):
@@ -62,14 +61,24 @@ async def serving(folder: Path, append: Callable[[Sequence[Append]], Awaitable[A
         path.unlink(missing_ok=True)
 
 
-async def _answer(line: bytes, append: Callable[[Sequence[Append]], Awaitable[Any]]) -> dict[str, Any]:
+def _asked(line: bytes) -> Body[Any]:
+    """Return the transaction that a line asks for."""
+    asked = json.loads(line)
+    (verb,) = asked
+    if verb == "append":
+        return append([from_json(row) for row in asked[verb]])
+    if verb == "redrive":
+        return redrive(letters_from_json(asked[verb]))
+    raise ValueError(verb)
+
+
+async def _answer(line: bytes, store: Store) -> dict[str, Any]:
     try:
-        asked = json.loads(line)
-        appends = [Append(topic, bytes.fromhex(key), bytes.fromhex(value)) for topic, key, value in asked["append"]]
+        body = _asked(line)
     except (ValueError, TypeError, KeyError):
         return {"error": "this is no request"}
     try:
-        return {"appended": await append(appends)}
+        return {"done": await store.run(body)}
     except Exception as fault:  # noqa: BLE001 - the engine goes on, whatever was asked
         return {"error": f"{type(fault).__name__}: {fault}"}
 
@@ -80,13 +89,31 @@ def append_by(folder: Path, appends: Sequence[Append]) -> list[Any] | None:
     Raises:
         StoreUnavailable: one runs, and did not take them.
     """
+    done = _ask(folder, {"append": [to_json(one) for one in appends]})
+    return None if done is None else list(done)
+
+
+def redrive_by(folder: Path, letters: Sequence[Redriven]) -> int | None:
+    """Redrive through the running engine of a folder; None where none runs.
+
+    Raises:
+        StoreUnavailable: one runs, and did not take them.
+    """
+    done = _ask(folder, {"redrive": letters_to_json(letters)})
+    return None if done is None else int(done)
+
+
+def _ask(folder: Path, request: dict[str, Any]) -> Any:
     path = path_of(folder)
+    line = json.dumps(request).encode() + b"\n"
+    if len(line) > MAX_LINE:
+        text = f"{len(line)} bytes at once are more than the running engine takes; give it fewer"
+        raise StoreUnavailable(text)
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(TIMEOUT)
             connection.connect(str(path))
-            rows = [[one.topic, (one.key or b"").hex(), (one.value or b"").hex()] for one in appends]
-            connection.sendall(json.dumps({"append": rows}).encode() + b"\n")
+            connection.sendall(line)
             with connection.makefile("rb") as file:
                 answer = json.loads(file.readline(MAX_LINE) or b"{}")
     except (FileNotFoundError, ConnectionRefusedError):
@@ -94,7 +121,7 @@ def append_by(folder: Path, appends: Sequence[Append]) -> list[Any] | None:
     except (OSError, ValueError) as fault:
         text = f"{path}: {fault}"
         raise StoreUnavailable(text) from fault
-    if "appended" not in answer:
+    if "done" not in answer:
         text = f"the running engine did not take it: {answer.get('error', 'no answer')}"
         raise StoreUnavailable(text)
-    return list(answer["appended"])
+    return answer["done"]

@@ -169,6 +169,10 @@ class Outgoing:
     start_by: int
     """No first byte after this instant (microseconds)."""
     deadline: int
+    recipient: str = ""
+    """Whom it is for: `customer:…`, `team:…`; the address is where."""
+    created_at: int | None = None
+    """When the message was made; the same on every attempt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,20 @@ from gateway.cli.watch import Watch
 from handlers.providers.catcher import FileCatcher
 from handlers.rules.load import load
 from schemas import contracts
+from streams import control
 from streams.codec import Codec
 from streams.embedded import Engine, wall_clock
-from streams.embedded_log import Append, append, read_record
+from streams.embedded_log import Append, read_record
 from streams.json_events import rfc3339
 from streams.processors.detect import EPOCH
 from streams.processors.intake import prepare
+from streams.redrive import Redriven
+from streams.redrive import redrive as again_as_intake
 from streams.sources.intake import appends_of
 from streams.stores.sqlite import SqliteReader, SqliteStore
 from tidings import canonical
 from tidings.errors import BadContract
-from tidings.ports import Now, Put, Read, Row, Scan, Transaction
+from tidings.ports import Read, Row, Scan, Transaction
 from tidings.rule import RuleSet
 
 INGESTED = "ingest:"
@@ -50,6 +53,11 @@ def reading(folder: Path) -> Iterator[SqliteReader]:
 def place_of(row: Row) -> str:
     """Return how a dead letter is named: `topic[partition]@offset`."""
     return f"{row['topic']}[{row['partition']}]@{row['offset']}"
+
+
+def key_of(row: Row) -> tuple[str, str, int, int]:
+    """Return the key of a dead letter's row."""
+    return (row["reader"], row["topic"], row["partition"], row["offset"])
 
 
 def letters_of(reader: SqliteReader) -> list[Row]:
@@ -161,8 +169,8 @@ def redrive(arguments: Namespace) -> int:
                 asyncio.run(_propose(copied, readable))
             print("\nNothing was sent. Add --confirm to do it.")
             return 0
-    asyncio.run(_confirm(arguments.data / "tidings.db", readable))
-    print(f"{len(readable)} redriven; the next run of the engine decides on them")
+    count, who = _confirm(arguments.data, [Redriven(key_of(one.row), one.appends) for one in readable])
+    print(f"{count} redriven; {who}")
     return 0
 
 
@@ -175,7 +183,8 @@ def _again(row: Row, mapping: Path | None) -> Again:
             source = row["topic"].removeprefix(INGESTED)
             appends, _ = appends_of(codec, mapped(mapping), source, row["value"], row["appended_at"])
             return Again(row, tuple(appends))
-        record = read_record(row)
+        # What lay in the future when it came may have happened meanwhile.
+        record = replace(read_record(row), appended_at=max(row["appended_at"], wall_clock()))
         batch = prepare([record], {(record.topic, record.partition): record.offset}, codec.decode)
     except BadContract as fault:
         return Again(row, fault=f"{fault.reason}: {fault.detail}")
@@ -227,21 +236,17 @@ async def _rest(engine: Engine) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _confirm(file: Path, again: Sequence[Again]) -> None:
-    """Append and mark in one transaction, so that nothing is redriven twice by a crash between the two."""
+def _confirm(folder: Path, letters: Sequence[Redriven]) -> tuple[int, str]:
+    """Redrive by the running engine, or by taking the file where none runs; return how many, and who decides now."""
+    count = control.redrive_by(folder, letters)
+    if count is not None:
+        return count, "the running engine decides on them"
+    return asyncio.run(_take(folder / "tidings.db", letters)), "the next run of the engine decides on them"
+
+
+async def _take(file: Path, letters: Sequence[Redriven]) -> int:
     store = await SqliteStore.open(file, wall_clock)
-    places = [tuple(one.row[name] for name in ("reader", "topic", "partition", "offset")) for one in again]
-
-    def body() -> Transaction[None]:
-        rows = yield Read("dead_letters", places)
-        fresh = {place for place, row in rows.items() if row["redriven_at"] is None}
-        todo = [one for one, place in zip(again, places, strict=True) if place in fresh]
-        if todo:
-            yield from append([record for one in todo for record in one.appends])()
-        now = yield Now()
-        yield Put("dead_letters", [{**rows[place], "redriven_at": now} for place in places if place in fresh])
-
     try:
-        await store.run(body)
+        return await store.run(again_as_intake(letters))
     finally:
         await store.close()

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import socket
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
-import aiosmtplib
+from collections.abc import Iterator
 
 from gateway import config
+from gateway.cli.doctor_ways import ways
 from gateway.cli.folder import read_rules
-from gateway.cli.run import provider_of, report_of
+from gateway.cli.found import Found
+from gateway.cli.run import report_of
 from gateway.cli.told import Told
 from gateway.config import Config
-from handlers.providers.redirect import Redirected
-from handlers.providers.smtp import SmtpProvider
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
 from streams.stores.sqlite import SqliteReader
 from tidings.errors import Misconfigured
 from tidings.ports import Read, Transaction
+from tidings.rule import RuleSet
 
 LEAST_FREE = 512 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Found:
-    """One thing that was looked at."""
-
-    what: str
-    state: str
-    """`ok`, `note`, `wrong`"""
-    says: str
-    mend: str = ""
 
 
 def doctor(arguments: Namespace) -> int:
@@ -63,32 +49,31 @@ def doctor(arguments: Namespace) -> int:
 
 def examine(settings: Config) -> Iterator[Found]:
     """Yield everything that can be looked at from outside."""
-    checks: list[Callable[[Config], Iterator[Found]]] = [_rules, _file, _disk, _engine, _mail]
-    for check in checks:
-        yield from check(settings)
+    rules, found = _rules(settings)
+    yield from found
+    yield from _file(settings)
+    yield from _disk(settings)
+    yield from _engine(settings)
+    yield from ways(settings, rules)
 
 
-def _rules(settings: Config) -> Iterator[Found]:
+def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
     try:
         files, texts = read_rules(settings.rules)
     except (Told, OSError) as fault:
-        yield Found(
-            "rules", "wrong", str(fault), "name the folder with rules/ and templates/ as 'rules' in the configuration"
-        )
-        return
-    found = load(files, texts, contracts().by_type)
-    if found.rules is None:
-        yield Found(
-            "rules", "wrong", "\n".join(str(one) for one in found.errors), "mend them; the last good ones stay in use"
-        )
-        return
-    live = sum(rule.status == "live" for rule in found.rules.rules)
-    yield Found("rules", "ok", f"{len(found.rules.rules)} rules, {live} of them live")
+        mend = "name the folder with rules/ and templates/ as 'rules' in the configuration"
+        return None, [Found("rules", "wrong", str(fault), mend)]
+    loaded = load(files, texts, contracts().by_type)
+    if loaded.rules is None:
+        text = "\n".join(str(one) for one in loaded.errors)
+        return None, [Found("rules", "wrong", text, "mend them; the last good ones stay in use")]
+    live = sum(rule.status == "live" for rule in loaded.rules.rules)
+    found = [Found("rules", "ok", f"{len(loaded.rules.rules)} rules, {live} of them live")]
     if report_of(settings.data).is_file():
         why = json.loads(report_of(settings.data).read_text("utf-8"))["why"]
-        yield Found(
-            "rules in use", "wrong", "the edited rules are not in use:\n" + "\n".join(why), "mend them and save again"
-        )
+        text = "the edited rules are not in use:\n" + "\n".join(why)
+        found.append(Found("rules in use", "wrong", text, "mend them and save again"))
+    return loaded.rules, found
 
 
 def _file(settings: Config) -> Iterator[Found]:
@@ -133,39 +118,3 @@ def _engine(settings: Config) -> Iterator[Found]:
         yield Found("engine", "ok", "running")
     except OSError:
         yield Found("engine", "note", "not running; start it with 'tidings run'")
-
-
-def _mail(settings: Config) -> Iterator[Found]:
-    try:
-        provider = provider_of(settings)
-    except Misconfigured as fault:
-        yield Found("mail", "wrong", str(fault), "set it, or name another reference")
-        return
-    if isinstance(provider, Redirected):
-        yield Found("test mode", "note", f"every message goes to {provider.to}")
-        provider = provider.provider
-    if not isinstance(provider, SmtpProvider):
-        yield Found(
-            "mail", "note", f"no [smtp]: messages are caught in {settings.data / 'caught.jsonl'}, nobody gets them"
-        )
-        return
-    yield asyncio.run(_greet(provider))
-
-
-async def _greet(provider: SmtpProvider) -> Found:
-    """Connect, encrypt and log in, as a message would; hand over nothing."""
-    place = f"{provider.settings.host}:{provider.settings.port}"
-    client = provider.client()
-    try:
-        async with asyncio.timeout(10):
-            await client.connect()
-    except aiosmtplib.SMTPAuthenticationError as fault:
-        return Found("mail", "wrong", f"{place} refuses the credentials ({fault.code})", "check username and password")
-    except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-        why = str(fault) or type(fault).__name__
-        return Found(
-            "mail", "wrong", f"{place} cannot be reached: {why}", "check host, port and 'tls' (none, starttls, tls)"
-        )
-    finally:
-        client.close()
-    return Found("mail", "ok", f"{place}, tls {provider.settings.tls}")

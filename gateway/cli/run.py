@@ -14,15 +14,12 @@ from gateway import config, logs
 from gateway.cli.folder import read_rules
 from gateway.cli.told import Told
 from gateway.config import Config
-from handlers.providers.catcher import FileCatcher
-from handlers.providers.redirect import Redirected
-from handlers.providers.smtp import LEASE, SmtpProvider, SmtpSettings
+from gateway.ways import provider_of
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
-from streams.embedded import Engine, wall_clock
+from streams.embedded import Engine
 from tidings.delivery import Pace
-from tidings.ports import Provider
 
 logger = logging.getLogger("tidings.run")
 LOOK_EVERY = 1.0
@@ -38,7 +35,7 @@ def run(arguments: Namespace) -> int:
         raise Told("the rules have errors:\n" + "\n".join(str(one) for one in found.errors))
     logs.configure()
     provider = provider_of(settings)
-    pace = Pace(lease=LEASE) if settings.settings.smtp is not None else Pace()
+    pace = Pace(lease=provider.lease)
     engine = Engine(
         settings.data / "tidings.db", contracts(), files, texts, found.rules, lambda _channel: provider,
         history=settings.settings.history, observe=logs.observe, pace=pace,
@@ -46,23 +43,12 @@ def run(arguments: Namespace) -> int:
     return asyncio.run(_run(settings, engine))
 
 
-def provider_of(settings: Config) -> Provider:
-    """Return the way out: a mail server, or a catcher where none is configured; in test mode to one address."""
-    smtp, test = settings.settings.smtp, settings.settings.test
-    provider: Provider = FileCatcher(settings.data / "caught.jsonl", wall_clock)
-    if smtp is not None:
-        password = None if smtp.password is None else settings.secret(smtp.password)
-        found = SmtpSettings(smtp.host, smtp.sender, smtp.port, smtp.tls, smtp.username, password)
-        provider = SmtpProvider(found, wall_clock)
-    return provider if test is None else Redirected(provider, test.redirect_to)
-
-
 async def _run(settings: Config, engine: Engine) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with engine, control.serving(settings.data, engine.log.append):
+    async with engine, control.serving(settings.data, engine.store):
         await engine.start()
         ways = "test mode, " if settings.settings.test is not None else ""
         logger.info(

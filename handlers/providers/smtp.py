@@ -11,16 +11,14 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP as POLICY
-from email.utils import format_datetime, parseaddr
 from typing import Literal, TypeVar, cast
 
 import aiosmtplib
 
-from tidings.event import SECOND, Micros
+from handlers.channels.wire import Senders, Unfit, Wire, compose
+from handlers.providers.registry import provides
+from handlers.providers.web import CONFIGURATION
+from tidings.event import MINUTE, SECOND, Micros
 from tidings.ports import Outcome, Outgoing
 
 T = TypeVar("T")
@@ -28,11 +26,13 @@ COMMAND = 30.0
 """Seconds for one command."""
 FINAL = 300.0
 """Seconds for the answer to the final dot (RFC 5321, 4.5.3.2.6 asks for ten minutes; the lease is 360 s)."""
-LEASE: Micros = 360 * SECOND
 GONE = ("5.1.1", "5.1.2", "5.1.10", "5.2.1")
 """The mailbox does not exist any more."""
-ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
-ADDRESS = re.compile(r"[^\s@<>,;:\\\"()\[\]]{1,64}@[A-Za-z0-9.-]{1,253}")
+FULL = "5.2.2"
+"""The mailbox is full: a soft bounce, whatever the first digit says."""
+FULL_WAIT: Micros = 30 * MINUTE
+ENHANCED = re.compile(r"(?:^|\n)\s*([245]\.\d{1,3}\.\d{1,3})\b")
+"""At the start of a line only: further on, an answer may repeat what somebody else wrote."""
 AUTHENTICATION = (530, 534, 535, 538)
 
 
@@ -51,28 +51,39 @@ class SmtpSettings:
     final_timeout: float = FINAL
 
 
+@provides("smtp")
 class SmtpProvider:
     """One connection a message: a server that hangs hurts one."""
 
     name = "smtp"
-    lease = LEASE
+    idempotent = False
     can_look_up = False
     """SMTP keeps no books that we could ask; the Message-ID stays the same, so that mailboxes can tell a repeat."""
 
     def __init__(self, settings: SmtpSettings, clock: Callable[[], int]) -> None:
         self.settings = settings
         self.clock = clock
+        self.senders = Senders(mail=settings.sender)
         self.refused: str | None = None
         """Why the server refuses our credentials, while it does; `doctor` and the log say so."""
 
+    @property
+    def lease(self) -> Micros:
+        """Everything before the final dot, and the answer to it."""
+        return int((2 * self.settings.timeout + self.settings.final_timeout) * SECOND)
+
     async def send(self, outgoing: Outgoing) -> Outcome:
         """Hand over one message."""
-        if ADDRESS.fullmatch(outgoing.address) is None:
-            return Outcome("permanent", detail="the address is none that SMTP can carry")
-        body = quoted(letter(outgoing, self.settings.sender, self.clock()))
-        client = self.client()
         try:
-            return await self._send(client, outgoing, body)
+            wire = compose(outgoing, self.clock(), self.senders)
+        except Unfit as fault:
+            return Outcome("permanent", detail=str(fault))
+        client = self.client()
+        stage = _Stage()
+        try:
+            return await self._send(client, outgoing, wire, stage)
+        except Exception as fault:  # noqa: BLE001 - the stage is known whatever was raised, and nothing leaves this file
+            return stage.lost(fault)
         finally:
             client.close()
 
@@ -89,48 +100,66 @@ class SmtpProvider:
             tls_context=None if settings.tls == "none" else ssl.create_default_context(),
         )  # fmt: skip
 
-    async def _send(self, client: aiosmtplib.SMTP, outgoing: Outgoing, body: bytes) -> Outcome:
+    async def _send(self, client: aiosmtplib.SMTP, outgoing: Outgoing, wire: Wire, stage: _Stage) -> Outcome:
         try:
-            await self._within(client.connect())
-            self.refused = None
+            # Each command has its time, and all of them together twice that: a server that is slow at every one
+            # would else outlast the lease.
+            async with asyncio.timeout(2 * self.settings.timeout):
+                refused = await self._begin(client, outgoing, wire, stage)
         except aiosmtplib.SMTPAuthenticationError as fault:
             self.refused = f"{fault.code} {fault.message}"
-            return Outcome("not_sent", detail=f"credentials refused: {self.refused}", retry_after=60 * SECOND)
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-            return Outcome("not_sent", detail=f"connect: {type(fault).__name__}: {fault}")
-        if self.clock() >= outgoing.start_by:
-            return Outcome("not_sent", detail="start_by is over")
-        first = self.clock()
-        sender = parseaddr(self.settings.sender)[1]
-        try:
-            await self._within(client.mail(sender))
-            await self._within(client.rcpt(outgoing.address))
-            answer = await self._within(client.execute_command(b"DATA"))
-            if answer.code != 354:  # noqa: PLR2004 - start of input
-                return answered(answer.code, answer.message, first)
-            protocol = client.protocol
-            assert protocol is not None
-            protocol.write(body)
-            await self._within(_flushed(protocol))
+            detail = f"configuration: credentials refused: {self.refused}"
+            return Outcome("not_sent", detail=detail[:500], retry_after=CONFIGURATION)
         except aiosmtplib.SMTPResponseException as fault:
-            return answered(fault.code, fault.message, first)
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-            # The final dot has not left: the server must not deliver what it has.
-            return Outcome(
-                "not_sent", detail=f"before the final dot: {type(fault).__name__}: {fault}", first_byte_at=first
-            )
-        try:
-            protocol.write(b".\r\n")
-            final = await protocol.read_response(timeout=self.settings.final_timeout)
-        except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-            return Outcome(
-                "ambiguous", detail=f"after the final dot: {type(fault).__name__}: {fault}", first_byte_at=first
-            )
-        return answered(final.code, final.message, first)
+            return answered(fault.code, fault.message, stage.first, of_recipient=stage.at == "RCPT")
+        if refused is not None:
+            return refused
+        protocol = client.protocol
+        assert protocol is not None
+        stage.at = "after the final dot"
+        protocol.write(b".\r\n")
+        final = await protocol.read_response(timeout=self.settings.final_timeout)
+        if final.code != 250 and not 400 <= final.code < 600:  # noqa: PLR2004 - neither taken nor refused
+            return Outcome("ambiguous", detail=f"{final.code} after the final dot", first_byte_at=stage.first)
+        return answered(final.code, final.message, stage.first, of_recipient=True)
+
+    async def _begin(self, client: aiosmtplib.SMTP, outgoing: Outgoing, wire: Wire, stage: _Stage) -> Outcome | None:
+        """Do everything before the final dot; return an outcome where it ended already."""
+        await self._within(client.connect())
+        self.refused = None
+        now = self.clock()
+        if now >= outgoing.start_by:
+            return Outcome("not_sent", detail="start_by is over")
+        stage.first, stage.at = now, "MAIL"
+        await self._within(client.mail(wire.sender))
+        stage.at = "RCPT"
+        await self._within(client.rcpt(wire.to))
+        stage.at = "before the final dot"
+        answer = await self._within(client.execute_command(b"DATA"))
+        if answer.code != 354:  # noqa: PLR2004 - start of input
+            return answered(answer.code, answer.message, stage.first)
+        protocol = client.protocol
+        assert protocol is not None
+        protocol.write(quoted(wire.body))
+        await self._within(_flushed(protocol))
+        return None
 
     async def _within(self, step: Awaitable[T]) -> T:
         async with asyncio.timeout(self.settings.timeout):
             return await step
+
+
+@dataclass
+class _Stage:
+    """How far a conversation came."""
+
+    at: str = "connect"
+    first: Micros | None = None
+
+    def lost(self, fault: Exception) -> Outcome:
+        """Return what is known now that it broke off. Without the final dot the server must not deliver what it has."""
+        stage = "ambiguous" if self.at == "after the final dot" else "not_sent"
+        return Outcome(stage, detail=f"{self.at}: {type(fault).__name__}: {fault}"[:500], first_byte_at=self.first)
 
 
 async def _flushed(protocol: aiosmtplib.protocol.SMTPProtocol) -> None:
@@ -148,38 +177,26 @@ async def _flushed(protocol: aiosmtplib.protocol.SMTPProtocol) -> None:
         await asyncio.sleep(0.005)
 
 
-def answered(code: int, text: str, first: Micros) -> Outcome:
-    """Return the outcome of an answer."""
+def answered(code: int, text: str, first: Micros | None, *, of_recipient: bool = False) -> Outcome:
+    """Return the outcome of an answer. `of_recipient`: it speaks of the recipient's mailbox."""
     detail = f"{code} {text}"[:500]
     if code == 250:  # noqa: PLR2004 - completed
         found = re.search(r"\bqueued as ([A-Za-z0-9]+)", text)
         return Outcome("accepted", reference=None if found is None else found[1], detail=detail, first_byte_at=first)
-    if code in AUTHENTICATION or 400 <= code < 500:  # noqa: PLR2004 - transient
+    if code in AUTHENTICATION:
+        return Outcome("not_sent", None, f"configuration: {detail}"[:500], CONFIGURATION, first)
+    if not 500 <= code < 600:  # noqa: PLR2004 - transient, or no answer that SMTP knows
         return Outcome("not_sent", detail=detail, first_byte_at=first)
     enhanced = ENHANCED.search(text)
-    if enhanced is not None and enhanced[1] not in GONE and enhanced[1].startswith("5.7."):
-        detail = f"refused by policy: {detail}"
-    return Outcome("permanent", detail=detail, first_byte_at=first)
-
-
-def letter(outgoing: Outgoing, sender: str, now: Micros) -> bytes:
-    """Return the message as it goes over the wire, without the final dot."""
-    name, address = parseaddr(sender)
-    message = EmailMessage(policy=POLICY)
-    message["From"] = Address(display_name=name, addr_spec=address)
-    message["To"] = Address(addr_spec=outgoing.address)
-    message["Subject"] = outgoing.content["subject"]
-    message["Date"] = format_datetime(datetime.fromtimestamp(now // SECOND, UTC))
-    # The same on every attempt: mailboxes that know it show one message.
-    message["Message-ID"] = f"<{outgoing.message_id}@{address.rpartition('@')[2]}>"
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(outgoing.content["text"])
-    if "html" in outgoing.content:
-        message.add_alternative(outgoing.content["html"], subtype="html")
-    return message.as_bytes()
+    status = "" if enhanced is None else enhanced[1]
+    if status == FULL:
+        return Outcome("not_sent", None, f"soft bounce, the mailbox is full: {detail}"[:500], FULL_WAIT, first)
+    if status.startswith("5.7."):
+        detail = f"refused by policy: {detail}"[:500]
+    return Outcome("permanent", detail=detail, first_byte_at=first, address_gone=of_recipient and status in GONE)
 
 
 def quoted(raw: bytes) -> bytes:
     """Return a body with CRLF line ends and leading dots doubled (RFC 5321, 4.5.2), ending with a line end."""
-    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").rstrip(b"\n").split(b"\n")
+    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").removesuffix(b"\n").split(b"\n")
     return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines) + b"\r\n"

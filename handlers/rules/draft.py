@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handlers.rules.conditions import Compiled, Path, Scope, compile_value
@@ -89,10 +89,12 @@ class Draft:
         if node.kind != "scalar":
             self.shape.wrong(node, "R006", "an expression is needed here")
             return None
-        images = self.images if contract is self.arming else {}
-        scope = Scope(
-            contract.fields, self.types, images, self.scope.named, contract.type, known, blind=self.scope.blind
-        )
+        scope = replace(self.scope, fields=contract.fields, params=self.types, type=contract.type, known=known)
+        if contract is self.arming:
+            scope = replace(scope, images=self.images)
+        elif self.images and self.arming is not None:
+            reason = f"is read beside {self.arming.type} only, whose fields name it"
+            scope = replace(scope, elsewhere={alias: f"'{alias}' {reason}" for alias in self.images})
         found = compile_value(node.text, scope, expected)
         self.used |= found.params
         self.read |= {path[0] for path in found.reads}

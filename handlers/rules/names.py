@@ -83,10 +83,15 @@ class _Names:
                 return
         for key, node in shape.entries(root.get("policies"), "'policies'"):
             sight.policies[key.text] = (policy_of(shape, node), Place(file, key.line))
-        for key, node in shape.entries(root.get("conditions"), "'conditions'"):
-            sight.conditions[key.text] = (self._condition(shape, key, node), Place(file, key.line))
+        given = root.get("conditions")
+        others = {
+            key.text: f"a named condition stands by itself; write out what '{key.text}' says"
+            for key, _ in (given.entries if given is not None else ())
+        }
+        for key, node in shape.entries(given, "'conditions'"):
+            sight.conditions[key.text] = (self._condition(shape, key, node, others), Place(file, key.line))
 
-    def _condition(self, shape: Shape, key: Node, node: Node) -> Named:
+    def _condition(self, shape: Shape, key: Node, node: Node, others: Mapping[str, str]) -> Named:
         """Check a condition against each event that it is about; what is wrong is told here, once."""
         name = key.text
         if NAME.fullmatch(name) is None or "-" in name or name in RESERVED:
@@ -94,7 +99,7 @@ class _Names:
                 key, "R009", "a condition's name is lower-case words joined by '_', and no word of the language"
             )
         if not shape.keys(node, "condition"):
-            return Named(name, "", (), {})
+            return Named(name, "", tuple(self.contracts), {})
         source = node.get("if")
         for needed in ("on", "if"):
             if node.get(needed) is None:
@@ -110,7 +115,9 @@ class _Names:
         told: set[object] = set()
         for contract in on if source is not None else ():
             assert source is not None
-            compiled = found[contract.type] = compile_condition(source.text, Scope(contract.fields, type=contract.type))
+            compiled = found[contract.type] = compile_condition(
+                source.text, Scope(contract.fields, type=contract.type, elsewhere=others)
+            )
             for problem in compiled.problems:
                 if problem not in told:
                     told.add(problem)

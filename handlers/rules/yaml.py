@@ -19,6 +19,8 @@ from handlers.rules.diagnostics import Diagnostic
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 50
 MAX_EVENTS = 50_000
+MAX_TEXT = 500
+"""Characters of a sentence about a mistake; a file may hold words of any length."""
 
 INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 DECIMAL = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}")
@@ -99,6 +101,7 @@ class Reader:
         self, line: int, column: int, code: str, text: str, hint: str | None = None, severity: Any = "error"
     ) -> Diagnostic:
         """Return a diagnostic for a place in this file, with its line."""
+        text = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
         snippet = self.lines[line - 1][:200] if 0 < line <= len(self.lines) else ""
         return Diagnostic(code, text, self.file, line, column, hint, severity, snippet)
 
@@ -178,6 +181,8 @@ def plain(text: str) -> Any:
     """Return what a plain scalar means in YAML 1.2's core schema; decimals exactly."""
     if text in WORDS:
         return WORDS[text]
+    if text[0] not in "+-0123456789":
+        return text
     if INTEGER.fullmatch(text):
         return int(text)
     if DECIMAL.fullmatch(text):

@@ -10,13 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from aiosmtpd.controller import UnthreadedController
 from aiosmtpd.smtp import Envelope
+
+from schemas import contracts
+from streams import control
+from streams.codec import Codec
+from streams.embedded_log import Append
+from streams.json_events import from_json
 
 pytestmark = pytest.mark.live
 
@@ -278,3 +284,28 @@ def test_a_mail_server_that_is_not_there_is_told_by_doctor(tmp_path):
 def test_without_a_configuration_it_is_said_where_an_example_stands(tmp_path):
     done = run("run", "--config", tmp_path / "none.toml")
     assert (done.returncode, "docs/running.md" in done.stderr) == (1, True)
+
+
+def test_a_dead_letter_is_redriven_through_the_running_engine_and_only_once(tmp_path):
+    """An event of the future is refused; when its time has come it can be tried again, while everything runs."""
+    config = configure(tmp_path, "")
+    with Running(config) as running:
+        running.wait(lambda: running.said("running"))
+        ahead = datetime.now(UTC) + timedelta(minutes=5, seconds=3)
+        data = {name: value for name, value in failed("pay-9").items() if name not in ("type", "id")}
+        ahead_event = {"id": "pay-9", "source": "test", "time": ahead.isoformat(), "data": data}
+        contract = contracts().by_type["billing.payment.failed"]
+        key, value = Codec(contracts()).encode(contract.type, from_json(contract, ahead_event))
+        control.append_by(tmp_path / "data", [Append(contract.topic, key, value)])
+        running.wait(lambda: running.said("dead letter"))
+        where = ("--data", tmp_path / "data")
+        early = run("dead-letters", "redrive", *where, "--confirm")
+        assert (early.returncode, "time_in_future" in early.stdout) == (1, True), early.stdout
+        confirmed = run("dead-letters", "redrive", *where, "--confirm")
+        end = time.monotonic() + 20
+        while confirmed.returncode and time.monotonic() < end:
+            confirmed = run("dead-letters", "redrive", *where, "--confirm")
+        assert "1 redriven; the running engine decides on them" in confirmed.stdout, confirmed.stdout + confirmed.stderr
+        running.wait(lambda: running.said("fired"))
+        assert "nothing to redrive" in run("dead-letters", "redrive", *where, "--confirm").stdout
+        assert running.stop() == 0

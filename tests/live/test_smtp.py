@@ -1,20 +1,22 @@
 """E-mail against real servers: aiosmtpd where it behaves, a server of our own where it breaks off."""
 
 import asyncio
+import contextlib
 import email
+import email.message
 import email.policy
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import UnthreadedController
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
 from handlers.providers.smtp import SmtpProvider, SmtpSettings, quoted
 from streams.embedded import wall_clock
 from tests.live import engines
 from tests.live.engines import customer, failed, rest, rows
+from tests.providers.stand_ins import Mailbox, hung_up, smtp_served
 from tidings.delivery import Pace
 from tidings.event import SECOND
 from tidings.ports import Outgoing
@@ -28,36 +30,10 @@ def outgoing(to: str = "ada@example.org", **content: str) -> Outgoing:
     return Outgoing("0b5e3c9a-1111-5222-8333-444455556666", 1, "email", to, body, now + 5 * SECOND, now + 60 * SECOND)
 
 
-class Mailbox:
-    """A well-behaved server's handler: takes, or answers what it is told to."""
-
-    def __init__(self, **answers: str) -> None:
-        self.answers = answers
-        self.taken: list[Envelope] = []
-
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Envelope, address: str, options: Any) -> str:
-        if "RCPT" in self.answers:
-            return self.answers["RCPT"]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
-        if "DATA" in self.answers:
-            return self.answers["DATA"]
-        self.taken.append(envelope)
-        return "250 2.0.0 Ok: queued as ABC123"
-
-
 @asynccontextmanager
 async def served(mailbox: Mailbox, **words: Any) -> AsyncIterator[SmtpProvider]:
-    loop = asyncio.get_running_loop()
-    controller = UnthreadedController(mailbox, hostname="127.0.0.1", port=0, loop=loop, **words)
-    server = await loop.create_server(controller._factory_invoker, "127.0.0.1", 0)
-    try:
-        yield provider(server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with smtp_served(mailbox, **words) as port:
+        yield provider(port)
 
 
 def provider(port: int, **words: Any) -> SmtpProvider:
@@ -85,26 +61,89 @@ def test_a_message_arrives_as_it_was_meant():
     asyncio.run(story())
 
 
-ANSWERS = {
-    "recipient unknown": ({"RCPT": "550 5.1.1 no such user"}, "permanent"),
-    "mailbox full for now": ({"RCPT": "452 4.2.2 mailbox full"}, "not_sent"),
-    "greylisted": ({"RCPT": "451 4.7.1 come back later"}, "not_sent"),
-    "refused by policy": ({"DATA": "554 5.7.1 looks like spam"}, "permanent"),
-    "no room after the dot": ({"DATA": "452 4.3.1 out of space"}, "not_sent"),
+def test_text_and_html_arrive_as_alternatives_with_a_link_to_unsubscribe():
+    async def story():
+        mailbox = Mailbox()
+        link = "https://news.example.org/u/abc.def"
+        async with served(mailbox) as smtp:
+            sent = outgoing(html="<p>Hello <b>Grüße</b></p>\n.\n", unsubscribe=link)
+            assert (await smtp.send(sent)).stage == "accepted"
+        (envelope,) = mailbox.taken
+        assert isinstance(envelope.content, bytes)
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(message, email.message.EmailMessage)
+        text, html = (part.get_content().replace("\r\n", "\n") for part in message.iter_parts())
+        assert (text, html) == (sent.content["text"], "<p>Hello <b>Grüße</b></p>\n.\n")
+        assert message["List-Unsubscribe"] == f"<{link}>"
+        assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+    asyncio.run(story())
+
+
+ANSWERS: dict[str, tuple[dict[str, str], str, bool, int | None, str]] = {
+    # what the server says: the outcome, whether the address is gone, what to wait in seconds, what the detail begins with
+    "recipient unknown": ({"RCPT": "550 5.1.1 no such user"}, "permanent", True, None, "550"),
+    "domain unknown": ({"RCPT": "550 5.1.2 no such domain"}, "permanent", True, None, "550"),
+    "domain takes no mail": ({"RCPT": "556 5.1.10 null MX"}, "permanent", True, None, "556"),
+    "mailbox switched off": ({"RCPT": "550 5.2.1 disabled"}, "permanent", True, None, "550"),
+    "recipient unknown after the dot": ({"DATA": "550 5.1.1 no such user"}, "permanent", True, None, "550"),
+    "refused without a reason": ({"RCPT": "550 no"}, "permanent", False, None, "550"),
+    "a reason that somebody else wrote": ({"RCPT": "550 no such thing as 5.1.1 here"}, "permanent", False, None, "550"),
+    "another reason": ({"RCPT": "550 5.4.1 no route"}, "permanent", False, None, "550"),
+    "mailbox full": ({"RCPT": "552 5.2.2 mailbox full"}, "not_sent", False, 1800, "soft bounce"),
+    "mailbox full for now": ({"RCPT": "452 4.2.2 mailbox full"}, "not_sent", False, None, "452"),
+    "greylisted": ({"RCPT": "451 4.7.1 come back later"}, "not_sent", False, None, "451"),
+    "refused by policy": ({"DATA": "554 5.7.1 looks like spam"}, "permanent", False, None, "refused by policy"),
+    "refused by policy at once": (
+        {"RCPT": "550 5.7.26 not authenticated"},
+        "permanent",
+        False,
+        None,
+        "refused by policy",
+    ),
+    "no room after the dot": ({"DATA": "452 4.3.1 out of space"}, "not_sent", False, None, "452"),
+    "log in first": ({"RCPT": "530 5.7.0 authentication required"}, "not_sent", False, 60, "configuration"),
+    "neither yes nor no": ({"DATA": "354 go on"}, "ambiguous", False, None, "354"),
 }
 
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_has_its_outcome(name):
-    answers, stage = ANSWERS[name]
+    answers, stage, gone, wait, begins = ANSWERS[name]
 
     async def story():
         mailbox = Mailbox(**answers)
         async with served(mailbox) as smtp:
             outcome = await smtp.send(outgoing())
-        assert outcome.stage == stage
-        assert outcome.detail
+        asked = None if wait is None else wait * SECOND
+        assert (outcome.stage, outcome.address_gone, outcome.retry_after) == (stage, gone, asked), outcome
+        assert outcome.detail.startswith(begins)
+        assert outcome.first_byte_at is not None
         assert mailbox.taken == []
+
+    asyncio.run(story())
+
+
+def test_a_server_that_is_slow_at_every_command_does_not_outlast_the_lease():
+    async def story():
+        transports: list[Any] = []
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            transports.append(writer.transport)
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"220 here\r\n")
+                while await reader.readline():
+                    await asyncio.sleep(0.15)
+                    writer.write(b"250 ok\r\n")
+                writer.close()
+
+        server = await asyncio.start_server(slow, "127.0.0.1", 0)
+        out = provider(server.sockets[0].getsockname()[1], timeout=0.2, final_timeout=0.2)
+        assert out.lease == 600_000
+        outcome = await out.send(outgoing())
+        server.close()
+        await hung_up(transports)
+        assert outcome.stage == "not_sent"
 
     asyncio.run(story())
 
@@ -156,6 +195,8 @@ def test_credentials_that_are_refused_are_told_and_nothing_is_lost():
             outcome = await guarded.send(outgoing())
         assert outcome.stage == "not_sent"
         assert "535" in outcome.detail
+        assert outcome.detail.startswith("configuration")
+        assert outcome.retry_after == 60 * SECOND
         assert guarded.refused is not None
         assert "wrong" not in outcome.detail
 

@@ -1,12 +1,10 @@
 """The loader of rule files: every mistake at once, at its place, with what was meant; and never an exception."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
-import yaml
 
 from gateway.cli.folder import read_rules
 from handlers.operators.missing import MissingOperator
@@ -336,82 +334,3 @@ def test_sources_that_do_not_load_any_more_are_told() -> None:
     files, texts = shop()
     with pytest.raises(ValueError, match="R005: no event contract"):
         load_sources(dump_sources(files, texts), {})
-
-
-def damaged(raw: bytes, chance: Random) -> bytes:
-    """Flip, delete, insert and repeat bytes and lines."""
-    for _ in range(chance.randint(1, 3)):
-        lines = raw.splitlines(keepends=True) or [b""]
-        row = chance.randrange(len(lines))
-        at = chance.randrange(len(raw) + 1)
-        other = chance.choice([b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\t", b"\r", b"\xc2\x85", b"\xe2\x80\xa8", b"'", b'"',
-                               b"[", b"}", b": ", b"- ", b"&a ", b"*a ", b"!t ", b"%", b"#", b"|", b">", b"? ", b"0"])  # fmt: skip
-        match chance.randrange(9):
-            case 0:
-                raw = raw[:at] + bytes([raw[at] ^ 1 << chance.randrange(8)] if at < len(raw) else []) + raw[at + 1 :]
-            case 1:
-                raw = raw[:at] + raw[at + chance.randint(1, 20) :]
-            case 2:
-                raw = raw[:at] + other + raw[at:]
-            case 3:
-                raw = raw[:at] + raw[at : at + chance.randint(1, 40)] * 2 + raw[at:]
-            case 4:
-                raw = b"".join(lines[:row] + lines[row + 1 :])
-            case 5:
-                raw = b"".join([*lines[:row], lines[row], *lines[row:]])
-            case 6:
-                raw = b"".join([*lines[:row], b" " * chance.randint(1, 4) + lines[row], *lines[row + 1 :]])
-            case 7:
-                raw = b"".join([*lines[:row], lines[row].lstrip(), *lines[row + 1 :]])
-            case _:
-                raw = raw[:at]
-    return raw
-
-
-def check_told(found: Loaded) -> None:
-    """Either rules or errors; and each of them can be printed."""
-    assert (found.rules is None) is bool(found.errors)
-    for one in found.diagnostics:
-        assert one.line >= 1
-        assert one.column >= 1
-        assert str(one).startswith(f"{one.file}:{one.line}:{one.column}: {one.code}: ")
-        str(one).encode()
-        assert one.to_json()["code"] == one.code
-
-
-@pytest.mark.parametrize("seed", range(220))
-def test_a_damaged_file_loads_or_is_told(seed: int) -> None:
-    files, texts = shop()
-    chance = Random(seed)
-    name = chance.choice(sorted(files))
-    check_told(load({name: damaged(files[name], chance)}, texts, KNOWN))
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_a_damaged_template_loads_or_is_told(seed: int) -> None:
-    files, texts = shop()
-    chance = Random(seed)
-    name = chance.choice(sorted(texts))
-    text = damaged(texts[name].encode(), chance).decode("utf-8", "replace")
-    check_told(load(files, {**texts, name: text}, KNOWN))
-
-
-def replaced(value: Any, new: Any) -> Iterator[Any]:
-    """Yield a tree with each of its parts replaced in turn."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield from ({**value, key: one} for one in (new, *replaced(part, new)))
-    elif isinstance(value, list):
-        for at, part in enumerate(value):
-            yield from ([*value[:at], one, *value[at + 1 :]] for one in (new, *replaced(part, new)))
-
-
-@pytest.mark.parametrize(
-    "new", [7, True, None, "x", "", [1], {"a": 1}, [["x"]], {}, 10**30, "x" * 5000], ids=lambda new: repr(new)[:20]
-)
-def test_a_value_of_a_wrong_kind_anywhere_is_told_and_no_rule_is_lost(new: Any) -> None:
-    for tree in replaced(yaml.safe_load(GOOD), new):
-        found = check(yaml.safe_dump(tree, sort_keys=False))
-        check_told(found)
-        if found.rules is not None:
-            assert len(found.rules.rules) == 2, tree

@@ -48,6 +48,8 @@ class Scope:
     """Of the event; a named condition is about some types only."""
     known: frozenset[Path] = frozenset()
     """Paths that are not null where the expression is asked."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Names that have a meaning, but not here: with the reason."""
     blind: bool = False
     """A file of named conditions could not be read: a name that is near to nothing may stand there."""
 
@@ -132,7 +134,10 @@ class Checker:
             if name not in fields:
                 where = f"{'.'.join(path[:depth])} has" if depth else "the event has"
                 options = [*fields, *(() if depth else ("event", "params", *self._conditions()))]
-                near = get_close_matches(name, options, 1)
+                if not depth and name in self.scope.elsewhere:
+                    self.problem(node, self.scope.elsewhere[name])
+                    return Typed(node, "any")
+                near = get_close_matches(name, options, 1, 0.8 if self.scope.blind else 0.6)
                 if self.scope.blind and len(path) == 1 and not near:
                     self.broken = True
                     return Typed(node, "any")

@@ -6,6 +6,8 @@ No text of a user ever becomes source: names go through `repr`, every other valu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 from handlers.rules.conditions import values
@@ -42,19 +44,27 @@ def compiled(tree: Typed) -> tuple[Function, Function, Function]:
     """
     writer = _Writer()
     is_bool = tree.kind == "bool"
-    parts = {
-        "true": writer.true(tree) if is_bool else "False",
-        "false": writer.false(tree) if is_bool else "False",
-        "value": writer.value(tree),
-    }
+    parts = {"value": writer.value(tree)}
+    if is_bool:
+        parts |= {"true": writer.true(tree), "false": writer.false(tree)}
     found: dict[str, Any] = {**HELPERS, "K": tuple(writer.constants), "__builtins__": {}}
-    for name, source in parts.items():
-        code = f"def {name}(data, event, params):\n return {source}\n"
-        try:
-            exec(compile(code, "<condition>", "exec"), found)  # noqa: S102 - see the module: no user's text is in it
-        except (SyntaxError, RecursionError, MemoryError) as fault:
-            raise TooComplex from fault
-    return found["true"], found["false"], found["value"]
+    source = "".join(f"def {name}(data, event, params):\n return {part}\n" for name, part in parts.items())
+    try:
+        exec(_code(source), found)  # noqa: S102 - see the module: no user's text is in it
+    except (SyntaxError, RecursionError, MemoryError) as fault:
+        raise TooComplex from fault
+    return found.get("true", never), found.get("false", never), found["value"]
+
+
+def never(data: Mapping[str, Any], event: Any, params: Mapping[str, Any]) -> bool:
+    """What is no condition holds never, and does not fail to hold."""
+    return False
+
+
+@lru_cache(4096)
+def _code(source: str) -> CodeType:
+    # Most expressions of a set are fields, and most rules name the same few.
+    return compile(source, "<condition>", "exec")
 
 
 class _Writer:

@@ -1,0 +1,104 @@
+"""What one request may be: URL, headers and body are bounded before anything reads them; time is `serve`'s affair."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.http.problems import problem
+
+logger = logging.getLogger("tidings.http")
+
+MAX_URL = 4 * 1024
+MAX_HEADERS = 16 * 1024
+MAX_HEADER_LINES = 100
+MAX_BODY = 256 * 1024
+"""Of one event; what takes batches or payloads of others will say so itself."""
+CLOSE = {"connection": "close"}
+"""What is left of the request is not read."""
+
+
+@dataclass
+class Bounded:
+    """ASGI middleware: refuses what is too large, and answers for whatever the application raises.
+
+    It stands inside Starlette's own error middleware, which would hand the exception on to be logged with its text.
+    """
+
+    app: ASGIApp
+    max_body: int = MAX_BODY
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name = uuid4().hex
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["request-id"] = name
+            await send(message)
+
+        scope.setdefault("state", {})["request_id"] = name
+        status = refusal(scope, self.max_body)
+        if status is None:
+            try:
+                await self.app(scope, _counted(receive, self.max_body), answer)
+            except ClientDisconnect:
+                return
+            except Exception:
+                logger.exception("request failed", extra={"fields": {"request": name, "path": _known(scope)}})
+                status = 500
+        if status is None:
+            return
+        if started:
+            # Half an answer is out; without an end it is not taken for a whole one.
+            raise ConnectionAbortedError
+        await problem(status, name, CLOSE)(scope, receive, answer)
+
+
+def refusal(scope: MutableMapping[str, Any], max_body: int) -> int | None:
+    """Return the status with which a request is refused by its head, or None."""
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL:
+        return 414
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if len(headers) > MAX_HEADER_LINES or sum(len(name) + len(value) for name, value in headers) > MAX_HEADERS:
+        return 431
+    names = {name for name, _ in headers}
+    if b"content-length" in names and b"transfer-encoding" in names:
+        return 400  # two lengths: whoever stands in front of us may believe the other one
+    length = next((value for name, value in headers if name == b"content-length"), b"0")
+    return 413 if int(length) > max_body else None
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """Return the body as the application receives it: the length that is declared may be missing, or a lie."""
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > most:
+            # Of this type, because FastAPI makes "cannot be parsed" of every other one.
+            raise HTTPException(413, headers=CLOSE)
+        return message
+
+    return counted
+
+
+def _known(scope: Scope) -> str:
+    """Return the route that matched, never what was typed: it may hold anything."""
+    return str(getattr(scope.get("route"), "path", "none"))

@@ -1,0 +1,151 @@
+"""Liveness and readiness that mean progress: which loop stands since when; whether what comes in can go out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from gateway.http.look import Asked, Look, Progress, look
+from tidings.event import SECOND, Micros
+from tidings.ports import Now, Put, StoreUnavailable, Transaction
+
+T = TypeVar("T")
+
+PATIENCE = 0.8
+"""Seconds for which an answer waits for the store: the whole answer stays below one."""
+KEEP = 0.5
+"""Seconds for which an answer of the store is given again, so that nobody can make it work by asking often."""
+PROBE = "readyz"
+"""The row of `epochs` that readiness writes: when it did so last."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on something is wrong."""
+
+    round: float = 30.0
+    """Seconds for one round of a loop."""
+    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0})
+    """By loop, where another figure counts: a round of deliveries may take a lease, which is 6 min for SMTP."""
+    untaken: int = 50_000
+    """Records that detection has not taken: some seconds of work."""
+    waits: Micros = 300 * SECOND
+    """How long what is due may wait: a backlog of ten minutes has to be gone in five (`delivery.md`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    state: str
+    """`ok`, `note`, `wrong`"""
+    says: str
+
+
+def body_of(verdict: str, checks: list[Check]) -> tuple[int, dict[str, Any]]:
+    """Return status and JSON of some checks: 503 if one of them is wrong."""
+    wrong = any(check.state == "wrong" for check in checks)
+    rows = [{"name": check.name, "state": check.state, "says": check.says} for check in checks]
+    return 503 if wrong else 200, {verdict: not wrong, "checks": rows}
+
+
+def alive(engine: Progress, limits: Limits, now: float | None = None) -> list[Check]:
+    """Return a check for every loop. Asks nobody: a store that is away is no reason to be restarted."""
+    now = time.monotonic() if now is None else now
+    checks = []
+    for name, since in sorted(engine.progress.items()):
+        most, age = limits.rounds.get(name, limits.round), max(0.0, now - since)
+        says = f"last round {age:.1f} s ago"
+        if age > most:
+            says = f"stands since {age:.0f} s; a round takes {most:g} s at most"
+        checks.append(Check(name, "wrong" if age > most else "ok", says))
+    if not checks:
+        checks.append(Check("loops", "wrong", "none has begun"))
+    try:
+        engine.check()
+    except BaseException as fault:  # noqa: BLE001 - whatever it was, it ended a loop
+        # The type only: the text of an exception may hold what a record holds.
+        checks.append(Check("loops", "wrong", f"one has ended with {type(fault).__name__}; the log says more"))
+    return checks
+
+
+class Readiness:
+    """Asks the store, with deadlines."""
+
+    def __init__(self, engine: Progress, limits: Limits, refused: Callable[[], bool]) -> None:
+        self.engine = engine
+        self.limits = limits
+        self.refused = refused
+        self.look = Asked(lambda: engine.store.read(look(engine.rules)), patience=PATIENCE, keep=KEEP)
+        self.commit = Asked(lambda: engine.store.run(_probe, urgent=True), patience=PATIENCE, keep=KEEP)
+
+    async def __call__(self) -> list[Check]:
+        """Return every check, within a second."""
+        committed, seen = await asyncio.gather(_tried(self.commit()), _tried(self.look()))
+        checks = [Check("store", *_stored(committed))]
+        if not isinstance(seen, Look):
+            return [*checks, Check("work", "wrong", f"the store cannot be read: {_why(seen)}")]
+        return [*checks, self._rules(seen), self._lag(seen), self._due(seen), _sending(seen)]
+
+    def _rules(self, seen: Look) -> Check:
+        rules = self.engine.rules
+        if seen.active is None:
+            return Check("rules", "wrong", "no rule set is active")
+        says = f"{len(rules.active)} rules decide, set {seen.active[:12]}"
+        if self.refused():
+            return Check("rules", "note", f"{says}; an edited set was refused, and this last good one stays")
+        return Check("rules", "ok" if rules.active else "note", says)
+
+    def _lag(self, seen: Look) -> Check:
+        wrong = seen.untaken > self.limits.untaken
+        limit = f"; the limit is {self.limits.untaken}" if wrong else ""
+        return Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")
+
+    def _due(self, seen: Look) -> Check:
+        if not seen.due:
+            return Check("deliveries", "ok", "nothing is due")
+        what, since = min(seen.due.items(), key=lambda one: one[1])
+        says = f"the first {what} that is due waits since {(seen.now - since) / SECOND:.1f} s"
+        if seen.waits > self.limits.waits:
+            return Check("deliveries", "wrong", f"{says}; the limit is {self.limits.waits / SECOND:g} s")
+        return Check("deliveries", "ok", says)
+
+
+def _sending(seen: Look) -> Check:
+    """Note what was stopped. It was meant, so it is no reason to take the process out of service."""
+    if not seen.kills:
+        return Check("sending", "ok", "nothing is stopped")
+    named = ", ".join(sorted({scope.partition(":")[0] for scope in seen.kills}))
+    return Check("sending", "note", f"stopped by an operator: {len(seen.kills)} scopes ({named})")
+
+
+def _probe() -> Transaction[int]:
+    """Write one row, so that the answer is about commits and not about a file that can be opened."""
+    now: int = yield Now()
+    yield Put("epochs", [{"name": PROBE, "value": str(now)}])
+    return now
+
+
+async def _tried(asked: Awaitable[T]) -> T | Exception:
+    try:
+        return await asked
+    except Exception as fault:  # noqa: BLE001 - an answer is owed whatever the store does
+        return fault
+
+
+def _stored(committed: object) -> tuple[str, str]:
+    if isinstance(committed, Exception):
+        return "wrong", f"does not commit: {_why(committed)}"
+    return "ok", "commits"
+
+
+def _why(fault: object) -> str:
+    if isinstance(fault, TimeoutError):
+        return f"no answer within {PATIENCE:g} s"
+    if isinstance(fault, StoreUnavailable):
+        return "it is not available (disk full, or file gone); the log says more"
+    return type(fault).__name__

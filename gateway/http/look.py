@@ -1,0 +1,147 @@
+"""One bounded look at the store, for readiness and for the gauges: heads, positions and the first of each queue.
+
+Every question goes to a table of a few rows (sources, heads, floors, kills) or to the first entry of an index, so it
+costs the same at ten messages and at ten million. What has to be counted is counted by `streams.stores.counts`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from streams.processors.detect import EPOCH, READER
+from tidings import watermark
+from tidings.event import Micros
+from tidings.ports import Body, Find, Now, Read, Scan, Store, Transaction
+from tidings.reasons import MessageState
+from tidings.rule import RuleSet
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """What a running engine shows of itself."""
+
+    @property
+    def progress(self) -> Mapping[str, float]:
+        """By loop: when it last finished a round, or was started (`time.monotonic`)."""
+        ...
+
+    def check(self) -> None:
+        """Raise what ended a loop, if anything did."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Return the file."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Return the store."""
+        ...
+
+    @property
+    def rules(self) -> RuleSet:
+        """Return the rule set in use."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at one instant."""
+
+    now: Micros
+    active: str | None
+    """Hash of the active rule set."""
+    lag: Mapping[tuple[str, str], int]
+    """By reader and topic: records that it has not taken."""
+    watermarks: Mapping[str, Micros]
+    """By stateful rule: how far its events are known to be complete."""
+    due: Mapping[str, Micros]
+    """By what waits (`message`, `recipient`): since when the first of it is due. Nothing due: left out."""
+    kills: tuple[str, ...]
+    """Scopes that an operator has stopped."""
+
+    @property
+    def untaken(self) -> int:
+        """Records that detection has not taken."""
+        return sum(count for (reader, _), count in self.lag.items() if reader == READER)
+
+    @property
+    def waits(self) -> Micros:
+        """How long the first of what is due has been waiting."""
+        return max((self.now - since for since in self.due.values()), default=0)
+
+
+def look(rules: RuleSet) -> Body[Look]:
+    """Return the body of one look; it only reads. The grace is the embedded one: none."""
+
+    def body() -> Transaction[Look]:
+        now = yield Now()
+        row = (yield Read("epochs", [(EPOCH,)])).get((EPOCH,))
+        heads = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("log_heads"))}
+        sources = yield Scan("sources")
+        floors = {row["rule"]: row["w"] for row in (yield Scan("floors"))}
+        lag: dict[tuple[str, str], int] = {}
+        topics: dict[str, Micros] = {}
+        for source in sources:
+            place = (source["reader"], source["topic"])
+            behind = heads.get((source["topic"], source["partition"]), 0) - source["next_offset"]
+            lag[place] = lag.get(place, 0) + max(0, behind)
+            if source["reader"] == READER:
+                w = watermark.of_partition(source, 0)
+                topics[source["topic"]] = min(topics.get(source["topic"], w), w)
+        watermarks = {rule.id: watermark.of_rule(rule, topics, floors) for rule in rules.stateful}
+        due = {}
+        for found in (yield Find("messages", "by_work", (str(MessageState.PENDING),), upto=now, limit=1)):
+            due["message"] = found["due_at"]
+        for found in (yield Find("recipients", "by_next", (), upto=now, limit=1)):
+            due["recipient"] = found["next_at"]
+        kills = tuple(kill["scope"] for kill in (yield Scan("kills")) if kill["state"] == "killed")
+        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills)
+
+    return body
+
+
+class Asked(Generic[T]):
+    """A question with a deadline, asked once at a time and remembered for a moment.
+
+    Whoever asks while it is being asked waits for the same answer; one that never comes keeps nobody longer than
+    `patience`, and holds one question, however often it is asked.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[T]], *, patience: float, keep: float) -> None:
+        self._ask = ask
+        self.patience = patience
+        self.keep = keep
+        self._task: asyncio.Task[T] | None = None
+        self._known: tuple[float, T] | None = None
+
+    async def __call__(self) -> T:
+        """Return the answer.
+
+        Raises:
+            TimeoutError: it did not come in time.
+        """
+        loop = asyncio.get_running_loop()
+        if self._known is not None and loop.time() - self._known[0] < self.keep:
+            return self._known[1]
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._answer())
+            self._task.add_done_callback(_heard)
+        return await asyncio.wait_for(asyncio.shield(self._task), self.patience)
+
+    async def _answer(self) -> T:
+        found = await self._ask()
+        self._known = (asyncio.get_running_loop().time(), found)
+        return found
+
+
+def _heard(task: asyncio.Task[T]) -> None:
+    """Take the fault of a question for whose answer nobody waits any more."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,220 @@
+"""Metrics in the words of the reasons and states: counters fed by what the engine shows, gauges read at each scrape.
+
+Labels come from closed lists only: reasons, states, channels, types of the contracts, rules that were loaded. Nothing
+that a customer or a producer chooses becomes a label.
+"""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from gateway.http.look import Look
+from streams.processors.deliverer import Sent
+from streams.processors.detect import Batch, Done
+from streams.processors.dispatch import Passed
+from streams.stores.counts import Waiting
+from tidings.event import SECOND, Micros
+from tidings.message import Message
+from tidings.reasons import OPEN, MessageState
+from tidings.rule import NEVER, RuleSet
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MEMORY = 8192
+"""Messages and dead letters of which the last state is remembered, so that one that is seen twice counts once."""
+OTHER = "other"
+"""Label of what is in no list: a rule that has been removed since."""
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28_800, 86_400)
+"""From a prompt mail to one that was held for a night."""
+SCOPES = ("all", "tenant", "rule", "channel", "provider")
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the gauges of one scrape show; what could not be read is None, and `tidings_store_readable` is 0."""
+
+    rules: RuleSet
+    ages: Mapping[str, float]
+    """By loop: seconds since it last finished a round."""
+    look: Look | None
+    waiting: Waiting | None
+
+
+class Metrics:
+    """One registry of one engine. `observe` is what the engine calls; `text` what Prometheus reads."""
+
+    def __init__(self, rules: Callable[[], RuleSet], types: Iterable[str], clock: Callable[[], Micros]) -> None:
+        """Count for the rule set that is active, over the types of the contracts, by the engine's clock."""
+        self.rules = rules
+        self.types = frozenset(types)
+        self.clock = clock
+        self.refused = False
+        """Whether an edited rule set is not in use; set by whoever loads rules."""
+        self.registry = CollectorRegistry()
+        self._taken: dict[tuple[str, int], int] = {}
+        self._seen: OrderedDict[object, object] = OrderedDict()
+        self._events = self._counter("events", "Records that were read, by event type.", "type")
+        self._dead = self._counter("dead_letters", "Records that were set aside, by reason.", "reason")
+        self._records = self._counter("detection_records", "What rules said, by kind.", "rule", "kind")
+        self._messages = self._counter(
+            "messages", "Messages that entered a state, with its reason.", "state", "reason", "channel", "rule"
+        )
+        self._attempts = self._counter("attempts", "Calls of a provider, by how far they came.", "channel", "outcome")
+        self._alerts = self._counter("alerts", "Messages that failed, of steps whose owner wants to know.", "rule")
+        self._decided = Histogram(
+            "tidings_append_to_decision_seconds", "From the append of a batch's first record to its commit.",
+            registry=self.registry, buckets=SECONDS,
+        )  # fmt: skip
+        self._accepted = Histogram(
+            "tidings_event_to_accepted_seconds", "From the event, or the timer that was due, to the provider's yes.",
+            ["channel"], registry=self.registry, buckets=SECONDS,
+        )  # fmt: skip
+
+    def observe(self, seen: object) -> None:
+        """Count what the engine did."""
+        match seen:
+            case Batch():
+                self._batch(seen)
+            case Done():
+                for (rule, kind), count in Tally((self._rule(one.rule), one.kind) for one in seen.records).items():
+                    self._records.labels(rule, kind).inc(count)
+            case Passed():
+                for message in seen.result.messages.values():
+                    self._message(message)
+            case Sent():
+                self._attempts.labels(seen.outgoing.channel, seen.outcome.stage).inc()
+                self._message(seen.message)
+            case Message():
+                self._message(seen)
+
+    def text(self, state: State) -> bytes:
+        """Return everything in Prometheus' text format."""
+        scrape = CollectorRegistry()
+        scrape.register(_Collected(self.registry))
+        scrape.register(_Gauges(state, refused=self.refused))
+        return generate_latest(scrape)
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"tidings_{name}", documentation, labels, registry=self.registry)
+
+    def _batch(self, batch: Batch) -> None:
+        """Count each record once: customers' topics are read by two readers."""
+        fresh = [one for one in batch.events if one.offset >= self._taken.get((one.topic, one.partition), 0)]
+        for kind, count in Tally(one.type if one.type in self.types else OTHER for one in fresh).items():
+            self._events.labels(kind).inc(count)
+        if fresh:
+            took = self.clock() - min(one.appended_at for one in fresh)
+            self._decided.observe(max(0.0, took / SECOND))
+        for span in batch.spans:
+            place = (span.topic, span.partition)
+            self._taken[place] = max(self._taken.get(place, 0), span.end)
+        for refused in batch.refused:
+            record = refused.record
+            if self._is_new((record.topic, record.partition, record.offset), refused.reason):
+                self._dead.labels(refused.reason).inc()
+
+    def _message(self, message: Message) -> None:
+        if not self._is_new(message.message_id, (message.state, message.reason)):
+            return
+        rule = self._rule(message.rule)
+        self._messages.labels(str(message.state), str(message.reason or ""), message.channel, rule).inc()
+        if message.state is MessageState.ACCEPTED:
+            took = (self.clock() - message.body["logical_at"]) / SECOND
+            self._accepted.labels(message.channel).observe(max(0.0, took))
+        if is_alert(message):
+            self._alerts.labels(rule).inc()
+
+    def _rule(self, name: str) -> str:
+        return name if name in self.rules().by_id else OTHER
+
+    def _is_new(self, what: object, state: object) -> bool:
+        if self._seen.get(what) == state:
+            return False
+        self._seen[what] = state
+        self._seen.move_to_end(what)
+        if len(self._seen) > MEMORY:
+            self._seen.popitem(last=False)
+        return True
+
+
+def is_alert(message: Message) -> bool:
+    """Return whether the rule's owner is to hear that this message did not get through (`on_failure: alert`)."""
+    return message.state in (MessageState.FAILED, MessageState.UNRESOLVED) and message.body.get("alert") is True
+
+
+@dataclass(frozen=True, eq=False)
+class _Collected(Collector):
+    registry: CollectorRegistry
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self.registry.collect()
+
+
+@dataclass(frozen=True, eq=False)
+class _Gauges(Collector):
+    state: State
+    refused: bool
+
+    def collect(self) -> Iterator[Metric]:
+        state = self.state
+        readable = state.look is not None and state.waiting is not None
+        yield _gauge("store_readable", "Whether the store could be read for this scrape.", [((), readable)])
+        ages = [((name,), age) for name, age in sorted(state.ages.items())]
+        yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
+        by_status = Tally(rule.status for rule in state.rules.rules)
+        rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
+        yield _gauge("rules", "Rules of the set in use.", rows, "status")
+        yield _gauge("rules_refused", "Whether an edited rule set is not in use.", [((), self.refused)])
+        if state.waiting is not None:
+            yield from _waiting(state.waiting)
+        if state.look is not None:
+            yield from _looked(state.look)
+
+
+def _waiting(waiting: Waiting) -> Iterator[Metric]:
+    rows = [((str(one),), waiting.messages.get(str(one), 0)) for one in sorted(OPEN)]
+    yield _gauge("open_messages", "Messages that have not ended.", rows, "state")
+    yield _gauge("undispatched_records", "What rules said and dispatch has not read.", [((), waiting.records)])
+
+
+def _looked(look: Look) -> Iterator[Metric]:
+    rows = [((what,), _age(look.now, look.due.get(what))) for what in ("message", "recipient")]
+    yield _gauge("oldest_due_seconds", "How long the first of what is due has been waiting.", rows, "what")
+    lags = [(place, count) for place, count in sorted(look.lag.items())]
+    yield _gauge("lag_records", "Records that a reader has not taken.", lags, "reader", "topic")
+    ages = [((rule,), _age(look.now, w)) for rule, w in sorted(look.watermarks.items())]
+    yield _gauge(
+        "watermark_age_seconds", "How far behind a rule's events are known to be complete: an absence waits so long.",
+        ages, "rule",
+    )  # fmt: skip
+    kills = Tally(scope.partition(":")[0] for scope in look.kills)
+    yield _gauge(
+        "kills", "Scopes in which an operator has stopped sending.", [((s,), kills[s]) for s in SCOPES], "scope"
+    )
+    info = InfoMetricFamily("tidings_rule_set", "The rule set that decides.")
+    info.add_metric([], {"hash": (look.active or "none")[:12]})
+    yield info
+
+
+def _gauge(
+    name: str, documentation: str, rows: Iterable[tuple[tuple[str, ...], float]], *labels: str
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"tidings_{name}", documentation, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, float(value))
+    return family
+
+
+def _age(now: Micros, since: Micros | None) -> float:
+    if since is None:
+        return 0.0
+    return float("inf") if since == NEVER else max(0.0, (now - since) / SECOND)

@@ -1,0 +1,225 @@
+"""The log: one JSON object a line, by ids, with nothing that belongs to a person, whatever goes wrong."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway import logs
+from streams.embedded_log import Append
+from streams.processors.deliverer import Sent
+from streams.processors.detect import Done
+from tests.http.asking import run
+from tests.live.engines import RULES, Shelf, customer, engine, event, failed, rest
+from tidings.detection import Record
+from tidings.message import Message
+from tidings.ports import Outcome, Outgoing
+from tidings.reasons import MessageState
+from tidings.rule import Rule, RuleSet
+
+MARK = "MARKER"
+ADDRESSED = (
+    RULES
+    + b"""
+  - id: email-changed
+    title: To the address that it was
+    owner: team-crm
+    status: live
+    when: { event: crm.customer.changed }
+    to: { address: after.email }
+    then: [{ send: email, template: failed, with: { code: after.last_name }, on_failure: alert }]
+"""
+)
+
+
+@pytest.fixture
+def lines(monkeypatch) -> Iterator[io.StringIO]:
+    """Standard error as `configure` finds it, and the loggers as they were afterwards."""
+    stream = io.StringIO()
+    found = [logging.getLogger(name) for name in ("", logs.OURS)]
+    before = [(one, one.handlers[:], one.level, one.propagate) for one in found]
+    monkeypatch.setattr(sys, "stderr", stream)
+    logs.configure()
+    yield stream
+    logging.captureWarnings(capture=False)
+    for one, handlers, level, propagate in before:
+        one.handlers[:] = handlers
+        one.setLevel(level)
+        one.propagate = propagate
+
+
+def read(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+class Blurting(Shelf):
+    """A provider that refuses some, hangs up on some, and says in its details what it was given."""
+
+    async def send(self, outgoing: Outgoing) -> Outcome:
+        self.taken.append(outgoing)
+        stages = ("permanent", "accepted", "ambiguous", "permanent")
+        return Outcome(stages[len(self.taken) % 4], detail=f"{outgoing.address}: {dict(outgoing.content)}")
+
+
+@pytest.mark.live
+def test_nothing_that_belongs_to_a_person_gets_into_the_log(tmp_path, lines):
+    """Marked: ids of customers, addresses, names, what is told, keys, and the bytes of what nobody can read."""
+
+    async def body():
+        running = engine(tmp_path / "tidings.db", Blurting(), rules=ADDRESSED)
+        running.observe = logs.observing(lambda: running.rules)
+        async with running:
+            await running.start()
+            for number in range(4):
+                who = f"{MARK}-{number}"
+                await running.publish("customer.profile.changed", customer(who))
+                await running.publish("billing.payment.failed", failed(f"{MARK}-p{number}", who=who, code=MARK))
+                after = {"first_name": MARK, "last_name": f"{MARK} Lovelace", "email": f"{MARK}@example.org"}
+                change: dict[str, Any] = {
+                    "customer_id": who,
+                    "before": None,
+                    "before_coverage": "KEY_ONLY",
+                    "after": after,
+                }
+                await running.publish(
+                    "crm.customer.changed", event("crm.customer.changed", f"{MARK}{number}", **change)
+                )
+            topic = running.contracts.by_type["billing.payment.failed"].topic
+            raw = b"\x00\x00\x00\x00\x07" + MARK.encode()
+            await running.log.append([Append(topic, MARK.encode(), raw), Append(topic, None, MARK.encode())])
+            await rest(running)
+            # A bug of ours, on one record, whose exception holds the record; and one in whoever watches.
+            decode = running.worker.decode
+
+            def buggy(record):
+                decode(record)
+                raise RuntimeError(f"{MARK}: {record.value!r}")
+
+            running.worker.decode = buggy
+            await running.publish("billing.payment.failed", failed(f"{MARK}-late", who=f"{MARK}-1"))
+            await rest(running)
+            running.worker.decode = decode
+            # A text that cannot be made, for a reason that quotes what it was made of.
+            running.deliverer.render = buggy_render
+            await running.publish("billing.payment.failed", failed(f"{MARK}-blank", who=f"{MARK}-1", code=MARK))
+            await rest(running)
+            watching = running.observe
+
+            def broken(seen):
+                watching(seen)
+                raise ValueError(f"{MARK}: {seen!r}")
+
+            running.observe = broken
+            await running.publish("billing.payment.failed", failed(f"{MARK}-last", who=f"{MARK}-2"))
+            await rest(running)
+        return running
+
+    run(body())
+    found = read(lines)
+    assert MARK not in lines.getvalue()
+    assert "example.org" not in lines.getvalue()
+    assert "Lovelace" not in lines.getvalue()
+    said = {line["what"] for line in found}
+    assert {"fired", "accepted", "failed", "unknown", "dead letter", "alert"} <= said, said
+    assert any(line["what"].startswith("internal_error at ") for line in found)
+    assert any(line["what"].startswith("render failed for message ") for line in found)
+    assert any(line["what"].startswith("the observer failed on ") and line["error"] == "ValueError" for line in found)
+    alert = next(line for line in found if line["what"] == "alert")
+    assert (alert["level"], alert["rule"], alert["owner"]) == ("error", "email-changed", "team-crm")
+    assert {line["level"] for line in found if line["what"] == "dead letter"} == {"warning", "error"}
+    assert {line["level"] for line in found if line["what"] == "failed"} == {"warning"}
+    assert {line["level"] for line in found if line["what"] in ("fired", "accepted")} == {"info"}
+
+
+def buggy_render(*asked: object) -> dict[str, str]:
+    raise ValueError(f"{MARK}: {asked!r}")
+
+
+def message(state: MessageState, **body: Any) -> Message:
+    return Message(
+        "m-1", "default", "address:ada@example.org", "run", "firing", "r-1", "notice", 0, "email", state, 0, 10,
+        "unresolved", {"logical_at": 0, "address": "ada@example.org", "data": {"name": "Ada"}, **body}, "refused",
+    )  # fmt: skip
+
+
+ALERTS = {
+    (MessageState.FAILED, True): True,
+    (MessageState.UNRESOLVED, True): True,
+    (MessageState.ACCEPTED, True): False,
+    (MessageState.EXPIRED, True): False,
+    (MessageState.FAILED, False): False,
+}
+
+
+@pytest.mark.parametrize(("state", "wanted"), ALERTS)
+def test_a_step_whose_owner_wants_to_know_is_an_alert_when_it_failed_or_nobody_knows(state, wanted, lines):
+    rule = Rule("r-1", "team-billing", None)  # type: ignore[arg-type]
+    rules = RuleSet("hash", (rule,), {})
+    seen = message(state, **({"alert": True} if wanted else {}))
+    outgoing = Outgoing("m-1", 2, "email", "ada@example.org", {"text": "Ada"}, 0, 0)
+    logs.observing(lambda: rules)(Sent(outgoing, Outcome("permanent", detail="ada@example.org"), seen))
+    alerts = [line for line in read(lines) if line["what"] == "alert"]
+    assert bool(alerts) is ALERTS[state, wanted]
+    for line in alerts:
+        assert line["level"] == "error"
+        assert (line["rule"], line["owner"], line["message"], line["state"]) == (
+            "r-1",
+            "team-billing",
+            "m-1",
+            str(state),
+        )
+    assert "ada" not in lines.getvalue().lower()
+
+
+def test_an_alert_of_a_rule_that_is_gone_names_no_owner(lines):
+    logs.observe(message(MessageState.FAILED, alert=True), RuleSet("hash", (), {}))
+    logs.observe(message(MessageState.FAILED, alert=True))
+    assert ["owner" in line for line in read(lines) if line["what"] == "alert"] == [False, False]
+
+
+def test_a_record_about_a_bare_address_is_named_by_its_firing(lines):
+    one = Record(0, "f-1", "fired", 0, "t", "r-1", "address:ada@example.org", 0, b'{"name": "Ada"}')
+    logs.observe(Done(1, [one], ()))
+    assert [line["firing"] for line in read(lines)] == ["f-1"]
+    assert "ada" not in lines.getvalue()
+
+
+def test_of_what_a_library_says_only_the_place_is_kept(lines):
+    vendor = logging.getLogger("twilio.http_client")
+    vendor.info("to %s", "+4930123456")
+    vendor.warning("to %s", "+4930123456")
+    try:
+        int("+4930123456 at home")
+    except ValueError:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved: %s", "+4930123456")
+    logging.getLogger("py.warnings").warning("%s", "+4930123456")
+    first, second, third = read(lines)
+    assert "4930123456" not in lines.getvalue()
+    assert (first["level"], first["from"]) == ("warning", "twilio.http_client")
+    assert (second["error"], second["where"].partition(":")[0]) == ("ValueError", __name__)
+    assert third["from"] == "py.warnings"
+    assert [one["what"] for one in (first, second, third)] == ["a library said something"] * 3
+
+
+@pytest.mark.parametrize(
+    "value", ["two\nlines", "\u2028", "\ud800", "\x00\x1b[31m", object(), {1, 2}, b"raw", 2**70, float("nan")]
+)
+def test_every_line_is_one_line_whatever_a_field_holds(value, lines):
+    logging.getLogger("tidings.run").info("said", extra={"fields": {"value": value}})
+    raw = lines.getvalue()
+    assert raw.count("\n") == 1
+    assert json.loads(raw)["what"] == "said"
+
+
+def test_a_line_that_cannot_be_written_is_told_and_stops_nobody(lines):
+    root = logging.getLogger(logs.OURS)
+    root.handlers[:] = [one for one in root.handlers if isinstance(one, logs._Lines)]  # pytest's own raise
+    logging.getLogger("tidings.run").info("%d of %d", "one")  # noqa: PLE1206
+    (line,) = read(lines)
+    assert (line["level"], line["what"]) == ("error", "a line could not be written")
+    lines.close()
+    logging.getLogger("tidings.run").info("nobody reads")
