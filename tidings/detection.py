@@ -11,7 +11,7 @@ concern (`tidings.matching`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidings import canonical, ids, images, watermark
@@ -19,87 +19,10 @@ from tidings.contract import value_at
 from tidings.event import Event, Micros
 from tidings.record import Record, record_of
 from tidings.rule import Emission, Item, Reading, Rule, RuleSet, State
+from tidings.state import Kept, KeyState, Order, StateRef
 
 BUFFER_LIMIT = 10_000
 """Events that may wait for one key. More: dead letter `buffer_full`, never a stall, an eviction or an early answer."""
-
-STATE_FORMAT = 2
-"""Format number in every state; the reader upgrades older ones. 1 had no `first`."""
-
-Order = tuple[Micros, int, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class StateRef:
-    """A row of state that a transaction locks: a rule's key, or an entity's image."""
-
-    k: bytes
-    kind: str
-    """Class: `rule:<id>` or `image:<entity>`."""
-    tenant: str
-    key: tuple[Any, ...]
-
-    @property
-    def rule(self) -> str | None:
-        """The rule's id, or None of an image."""
-        return self.kind[5:] if self.kind.startswith("rule:") else None
-
-
-@dataclass(slots=True)
-class Kept:
-    """What the row of a rule's key holds."""
-
-    state: State | None = None
-    waits: int = 0
-    """How many events wait in the buffer."""
-    first: Micros | None = None
-    """Time of the first of them."""
-    overflow: Micros | None = None
-    """Until W has passed it, the key's firings are told as flooded: a full buffer refused events up to here."""
-
-    @classmethod
-    def read(cls, raw: bytes | None) -> Kept:
-        """Read a row's value."""
-        if raw is None:
-            return cls()
-        value = canonical.loads(raw)
-        return cls(value["state"], value["waits"], value.get("first"), value["overflow"])
-
-    def to_bytes(self) -> bytes | None:
-        """Return the row's value, or None where there is nothing to keep."""
-        if self.state is None and self.overflow is None and not self.waits:
-            return None
-        return canonical.dumps(
-            {
-                "format": STATE_FORMAT,
-                "state": self.state,
-                "waits": self.waits,
-                "first": self.first,
-                "overflow": self.overflow,
-            }
-        )
-
-
-@dataclass(slots=True)
-class KeyState:
-    """What is known of one row when `decide` begins."""
-
-    ref: StateRef
-    value: bytes | None = None
-    waiting: Sequence[Item] = ()
-    """Buffered items that W after reaches, in order."""
-    next_wait: Micros | None = None
-    """Time of the first buffered item beyond W after."""
-    present: frozenset[Order] = frozenset()
-    """Which of the batch's items wait in the buffer already."""
-    _kept: Kept | None = None
-
-    @property
-    def kept(self) -> Kept:
-        """The value of a rule's row, read once."""
-        if self._kept is None:
-            self._kept = Kept.read(self.value)
-        return self._kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +117,8 @@ def refs_of(looked: Iterable[Looked]) -> dict[bytes, StateRef]:
 
 
 def _ref(event: Event, kind: str, key: tuple[Any, ...]) -> StateRef:
-    return StateRef(ids.state_key(event.tenant, kind, key), kind, event.tenant, key)
+    text = canonical.dumps(key).decode()
+    return StateRef(ids.state_key_of(event.tenant, kind, text), kind, event.tenant, key, text)
 
 
 def _read_ref(reading: Reading, event: Event) -> StateRef | None:
@@ -276,7 +200,7 @@ def _beside(bound: Bound, event: Event, states: Mapping[bytes, KeyState], decide
     for reading, ref in zip(bound.rule.reads, bound.beside, strict=True):
         image = None if ref is None else _image(ref.k, states, decided)
         data[reading.alias] = None if image is None else image["d"]
-    return replace(event, data=data)
+    return event.with_data(data)
 
 
 # -- what is decided in order
@@ -342,6 +266,7 @@ class _Key:
         self.decided = decided
         kept = known.kept
         self.state, self.overflow, self.waits = kept.state, kept.overflow, kept.waits
+        self.timer = rule.operator.timer(kept.state)
         self.queue = sorted(known.waiting, key=_order)
         self.fresh: set[Order] = set()
 
@@ -380,7 +305,7 @@ class _Key:
 
     def _loop(self, w: Micros) -> None:
         while True:
-            timer = self.rule.operator.timer(self.state)
+            timer = self.timer
             item = self.queue[0] if self.queue and self.queue[0].time <= w else None
             if timer is not None and timer > w:
                 timer = None
@@ -401,7 +326,7 @@ class _Key:
             self._say(*self.rule.operator.late(self.state, item, self.rule))
 
     def _say(self, state: State | None, emissions: Sequence[Emission]) -> None:
-        self.state = state
+        self.state, self.timer = state, self.rule.operator.timer(state)
         for emission in emissions:
             flooded = self.overflow is not None and emission.logical_at <= self.overflow
             self.decided.records.append(
@@ -413,7 +338,7 @@ class _Key:
     def _write(self, first_wait: Micros | None, w1: Micros) -> None:
         if self.overflow is not None and self.overflow <= w1:
             self.overflow = None
-        wants = [first_wait, self.rule.operator.timer(self.state), self.overflow]
+        wants = [first_wait, self.timer, self.overflow]
         value = Kept(self.state, self.waits, first_wait, self.overflow).to_bytes()
         due = min((at for at in wants if at is not None), default=None)
         self.decided.state[self.known.ref.k] = (self.known.ref, value, due)

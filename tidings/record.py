@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tidings import canonical, ids
@@ -11,9 +10,10 @@ from tidings.contract import value_at
 from tidings.event import Event, Micros
 from tidings.rule import SEVERITIES, Emission, Rule, Severity, Step
 from tidings.unknown import UNKNOWN
+from tidings.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """A detection record: compared byte by byte between runs, replays and stores."""
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tidings import watermark
-from tidings.detection import Decided, KeyState, StateRef, decide, look, refs_of
+from tidings.detection import Decided, decide, look, refs_of
 from tidings.event import Event, Micros
 from tidings.journal import Entry, Span
 from tidings.record import Record
 from tidings.rule import Item, RuleSet
+from tidings.state import KeyState, StateRef
 
 EventsOf = Callable[[Span], Sequence[Event]]
 """From a span to its events, without the offsets that it left out."""

@@ -11,6 +11,7 @@ from tidings.contract import Contract, Type
 from tidings.event import DAY, Event, Micros
 from tidings.matching import Asking, Equalities, Index
 from tidings.quiet_hours import QuietHours
+from tidings.value import value
 
 NEVER: Micros = -(2**62)
 """The watermark of a source that nobody has seen: before every instant."""
@@ -54,7 +55,7 @@ class Matcher:
         return {path: values for path, values in found.items() if path[0] not in hidden}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Item:
     """An event as one key of a stateful rule sees it, and as its buffer keeps it."""
 
@@ -71,7 +72,7 @@ class Item:
         return (self.time, self.rank, self.source, self.ref)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Episode:
     """What a firing is about: the event that began it."""
 
@@ -80,7 +81,7 @@ class Episode:
     ref: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Emission:
     """What an operator says of a key: `fired`, `repeated`, `updated`, `resolved` or `stopped`."""
 

@@ -76,7 +76,10 @@ class EventOperator:
         return (_fired(event),) if "a" in item.body["roles"] else ()
 
     def _opens(self, event: Event, params: Mapping[str, Any]) -> bool:
-        if not self.matcher.matches(event, params):
+        matcher = self.matcher
+        if event.type != matcher.type:
+            return False
+        if matcher.condition is not None and not matcher.condition.true(event.data, event, params):
             return False
         return not self.changed or any(has_changed(event.data, name) for name in self.changed)
 

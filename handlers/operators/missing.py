@@ -91,7 +91,7 @@ class MissingOperator:
         """Return the earliest of: the deadline, the end of a memory."""
         if state is None:
             return None
-        return min(at for at, _ in self._timers(state))
+        return min(self._timers(state))[0]
 
     def _timers(self, state: State) -> list[tuple[Micros, int]]:
         # At one instant an end comes before a due; the rank of the pair says so.

@@ -10,18 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidings import canonical, watermark
-from tidings.detection import (
-    Collected,
-    Decided,
-    KeyState,
-    Note,
-    Order,
-    StateRef,
-    collect,
-    look,
-    refs_of,
-    settle,
-)  # fmt: skip
+from tidings.detection import Collected, Decided, Note, collect, look, refs_of, settle
 from tidings.event import Event, Micros
 from tidings.journal import Entry, Span
 from tidings.log import LogRecord
@@ -43,6 +32,7 @@ from tidings.ports import (
 )  # fmt: skip
 from tidings.record import Record
 from tidings.rule import NEVER, Item, Rule, RuleSet
+from tidings.state import KeyState, Order, StateRef
 
 READER = "detect"
 """Name under which detection keeps its positions in `sources`."""
@@ -321,7 +311,7 @@ def _active() -> Transaction[str | None]:
 
 
 def _ref(row: Row) -> StateRef:
-    return StateRef(row["k"], row["class"], row["tenant"], tuple(canonical.loads(row["key"].encode())))
+    return StateRef(row["k"], row["class"], row["tenant"], tuple(canonical.loads(row["key"])), row["key"])
 
 
 def _rules_of(rules: RuleSet, refs: Iterable[StateRef]) -> list[Rule]:
@@ -426,8 +416,7 @@ def _write(entry: Entry, decided: Decided) -> Transaction[None]:
         if value is None and due is None:
             deletes.append((k,))
         else:
-            key = canonical.dumps(list(ref.key)).decode()
-            puts.append({"k": k, "class": ref.kind, "tenant": ref.tenant, "key": key, "value": value, "due": due})
+            puts.append({"k": k, "class": ref.kind, "tenant": ref.tenant, "key": ref.text, "value": value, "due": due})
     if deletes:
         yield Delete("state", deletes)
     if puts:
