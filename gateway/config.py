@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from handlers.channels import headers
+from handlers.channels import headers, unsubscribe
 from handlers.channels.wire import Unfit
 from handlers.providers.guard import Forbidden, checked
 from tidings.errors import Misconfigured
@@ -222,6 +222,20 @@ class Config:
             text = f"{file} is empty, or larger than {MAX_SECRET} bytes; {self.path} names it"
             raise Misconfigured(text)
         return value
+
+    def link_key(self) -> bytes | None:
+        """Return what signs the links in mails, or None where none is configured.
+
+        Raises:
+            Misconfigured: as `secret`, or it is too short.
+        """
+        if self.settings.secret_key is None:
+            return None
+        key = self.secret(self.settings.secret_key).encode()
+        if len(key) < unsubscribe.LEAST_KEY:
+            text = f"secret_key has {len(key)} bytes; at least {unsubscribe.LEAST_KEY} are needed"
+            raise Misconfigured(text)
+        return key
 
     def resolve(self, text: str) -> str:
         """Return what a reference means, and anything else as it is; asked right before it is used.

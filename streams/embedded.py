@@ -10,19 +10,20 @@ import contextlib
 import gc
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
-from handlers import templates
+from handlers.channels.content import Contents
 from handlers.rules.load import dump_sources, load_sources
 from handlers.rules.signature import refusals
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.processors import detect, people
-from streams.processors.deliverer import Deliverer, ProviderOf
+from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
@@ -31,8 +32,6 @@ from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
-from tidings.message import Message
-from tidings.person import Person
 from tidings.ports import Find, Insert, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import Channel, RuleSet
@@ -100,14 +99,6 @@ class RuleBook:
         return self.built[digest]
 
 
-def render(rules: RuleSet, message: Message, person: Person) -> Mapping[str, Any]:
-    """Return the text of a message, from the rule set with which it was decided."""
-    rule = rules.by_id[message.rule]
-    step = (rule.steps if message.role == NOTICE else rule.on_stop)[message.step]
-    rendered = templates.parse(rules.templates[step.template]).render(message.body["data"], step.types)
-    return {"subject": rendered.subject, "text": rendered.text}
-
-
 @dataclass
 class Engine:
     """One process on one file. `async with Engine(...)` opens it; `start` runs the loops."""
@@ -120,6 +111,8 @@ class Engine:
     provider_of: ProviderOf
     """The way out for each channel."""
     clock: Callable[[], int] = wall_clock
+    render: Render = field(default_factory=Contents)
+    """What messages say."""
     speed: int = 1
     """How much faster the clock runs than the real one; leases, settle times and waits between attempts stay real."""
     history: str = "past"
@@ -224,18 +217,44 @@ class Engine:
             self.store, self.log, runtime, self.codec.decode, self.rules, self.book.get, 0, self.batch_limit, observe
         )
         self.reader = PeopleReader(self.store, self.log, self.codec.decode, observe=observe)
-        self.deliverer = Deliverer(
-            self.name, self.store, runtime, self.provider_of, self.rules, self.book.get, render, self._pace(),
-            self.concurrency, observe,
-        )  # fmt: skip
+        self.deliverers = {
+            name: Deliverer(
+                name=f"{self.name}-{name}",
+                store=self.store,
+                runtime=runtime,
+                provider_of=self.provider_of,
+                rules=self.rules,
+                load_rules=self.book.get,
+                render=self.render,
+                pace=self._pace(),
+                concurrency=self.concurrency,
+                observe=observe,
+                channels=channels,
+            )
+            for name, channels in self._ways().items()
+        }
+        attending = next(iter(self.deliverers.values()))
         await self.worker.assign(self.business)
         await self.reader.assign(self.persons)
         # Who people are is known before anything is said to them.
         while await self.reader.step():
             pass
-        loops = {"people": self.reader.step, "detect": self.worker.step, "deliver": self.deliverer.step}
+        loops = {"people": self.reader.step, "detect": self.worker.step, "dispatch": attending.attend}
+        loops |= {f"deliver {name}": one.send for name, one in self.deliverers.items()}
         self.progress = dict.fromkeys(loops, time.monotonic())
         self.tasks = [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
+
+    def _ways(self) -> dict[str, frozenset[str]]:
+        """Return the channels by their provider: a provider that hangs holds up its own channels only."""
+        ways: dict[int, tuple[str, set[str]]] = {}
+        for channel in get_args(Channel):
+            provider = self.provider_of(channel)
+            ways.setdefault(id(provider), (provider.name, set()))[1].add(channel)
+        names = Counter(name for name, _ in ways.values())
+        return {
+            name if names[name] == 1 else f"{name} {min(channels)}": frozenset(channels)
+            for name, channels in ways.values()
+        }
 
     def _pace(self) -> Pace:
         """Return the pace with what each provider may take, in the time of the store's clock."""
@@ -303,11 +322,16 @@ def at_rest() -> Transaction[bool]:
 
 
 def totals() -> Transaction[dict[str, Any]]:
-    """Count everything, for the sum that must hold: steps due = open + each terminal state."""
+    """Count everything, for the sum that must hold: steps due = open + each terminal state.
+
+    `messages` are the notices. Corrections belong to no step: they are counted apart, with reasons of their own.
+    """
     counts: dict[str, Any] = {
         "records": {},
         "messages": {},
         "reasons": {},
+        "corrections": {},
+        "correction_reasons": {},
         "steps_due": 0,
         "events": 0,
         "armed": 0,
@@ -329,10 +353,13 @@ def totals() -> Transaction[dict[str, Any]]:
     for row in (yield Scan("runs")):
         counts["steps_due"] += row["steps_due"]
     for row in (yield Scan("messages")):
-        counts["messages"][row["state"]] = counts["messages"].get(row["state"], 0) + 1
+        notice = row["role"] == NOTICE
+        states = counts["messages" if notice else "corrections"]
+        states[row["state"]] = states.get(row["state"], 0) + 1
         if row["reason"] is not None:
+            reasons = counts["reasons" if notice else "correction_reasons"]
             name = f"{row['state']}({row['reason']})"
-            counts["reasons"][name] = counts["reasons"].get(name, 0) + 1
+            reasons[name] = reasons.get(name, 0) + 1
     letters = [row for row in (yield Scan("dead_letters")) if (row["topic"], row["partition"]) in ends]
     counts["dead_letters"] = len({(row["topic"], row["partition"], row["offset"]) for row in letters})
     for row in (yield Scan("state")):

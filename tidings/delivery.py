@@ -165,7 +165,8 @@ def _again(message: Message, *, stopped: bool, wait: Micros | None, now: Micros,
     pace = patience_of(message, pace)
     if message.attempt >= pace.attempts:
         return message.ended(MessageState.FAILED, Reason.GIVEN_UP)
-    pause = backoff(message.message_id, message.attempt, pace) if wait is None else wait
+    # What a provider asks for is real time, as the rest of the pace.
+    pause = backoff(message.message_id, message.attempt, pace) if wait is None else wait * pace.speed
     return message.pending(min(now + pause, max(now, message.deadline)))
 
 
@@ -175,11 +176,13 @@ def patience_of(message: Message, pace: Pace) -> Pace:
     if retry is None:
         return pace
     attempts, first, most = retry["attempts"], retry["first"], retry["most"]
+    least = pace.retry_least if first is None else first * pace.speed
     return replace(
         pace,
         attempts=pace.attempts if attempts is None else attempts,
-        retry_least=pace.retry_least if first is None else first * pace.speed,
-        retry_most=pace.retry_most if most is None else most * pace.speed,
+        retry_least=least,
+        # A step that waits long at first, and says nothing of the longest wait, does not wait less.
+        retry_most=max(pace.retry_most, least) if most is None else most * pace.speed,
     )
 
 

@@ -70,7 +70,8 @@ class Dispatched:
     messages: dict[str, Message] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
     """Ids of runs and messages that this pass begins; what is there already stays as it is."""
-    next_at: Micros | None = None
+    next_at: Mapping[str, Micros] = field(default_factory=dict)
+    """By recipient: when they want another pass; one who has been linked may still hold messages of before."""
 
 
 Pinned = Callable[[str], RuleSet]
@@ -101,13 +102,18 @@ def dispatch(
             one.take_back(record)
     one.wake()
     one.close()
-    one.result.next_at = min((m.due_at for m in one.messages.values() if wants_pass(m)), default=None)  # type: ignore[type-var]
+    one.result.next_at = one.next_at()
     return one.result
 
 
 def wants_pass(message: Message) -> bool:
     """Return whether dispatch itself has to come back for the message; all others wait for a deliverer."""
     return message.state is MessageState.HELD and message.due_at is not None
+
+
+def recall(record: Heard) -> dict[str, Any]:
+    """Return the body of a run whose firing may be taken back from those who were told."""
+    return {"recall": True, "key": list(record.key)}
 
 
 def awake(message: Message, person: Person, world: World, now: Micros) -> Message:
@@ -155,16 +161,19 @@ class _Pass:
             return
         rule = self.pinned(record.rule_set).by_id[record.rule]
         if rule.on_stop:
-            run = replace(run, body={"recall": True, "key": list(record.key)})
+            run = replace(run, body=recall(record))
         connected = max((self.outside.connected[t] for t in rule.topics if t in self.outside.connected), default=0)
-        world = World(overflow=record.overflow, connected_at=connected, status=rule.status, kills=self.outside.kills)
+        stale = record.logical_at + rule.patience
+        world = World(
+            overflow=record.overflow, connected_at=connected, stale_at=stale, status=rule.status, kills=self.outside.kills
+        )  # fmt: skip
         ended: Reason | None = None
         for number, (step, data) in enumerate(zip(rule.steps, record.data, strict=True)):
             if data is None:
                 continue
             message = self._message(
                 ids.message_id(run_id, NOTICE, number), run, NOTICE, number, step, data, rule, record,
-                record.logical_at + rule.patience,
+                stale + rule.longest_hold,
             )  # fmt: skip
             message = self._decided(message, world)
             if not message.is_open:
@@ -174,9 +183,11 @@ class _Pass:
 
     def take_back(self, record: Heard) -> None:
         """End the run: what is unsent is cancelled, and whoever may have been told gets the all-clear."""
+        # The all-clear is that of the rule as it stands now; the run may have begun before it had one.
+        body = recall(record) if self.pinned(record.rule_set).by_id[record.rule].on_stop else None
         for run in [run for run in self.runs.values() if run.firing_id == record.firing_id]:
             if run.is_open or run.state == "done":
-                self._keep(replace(run, state="stopped", reason=str(Reason.STOPPED)))
+                self._keep(replace(run, state="stopped", reason=str(Reason.STOPPED), body=body or run.body))
         for message in [m for m in self.messages.values() if m.firing_id == record.firing_id and m.role == NOTICE]:
             if message.state in UNSENT:
                 self._put(message.ended(MessageState.CANCELLED, Reason.STOPPED))
@@ -194,7 +205,7 @@ class _Pass:
             name = ids.correction_id(original.message_id, ALL_CLEAR, record.n)
             if name in self.messages:
                 return
-            deadline = max(record.logical_at, self.now) + rule.patience
+            deadline = max(record.logical_at, self.now) + rule.patience + rule.longest_hold
             message = self._message(name, run, ALL_CLEAR, number, step, data, rule, record, deadline)
             message = replace(message, body={**message.body, "original": original.message_id})
             self._decided(message, self._world(message))
@@ -267,6 +278,14 @@ class _Pass:
                 self._keep(replace(run, state="done"))
             elif run.lingers and (run.state == "stopped" or run.logical_at + MEMORY <= self.now):
                 self._keep(replace(run, state="closed"))
+
+    def next_at(self) -> dict[str, Micros]:
+        """Return when each recipient wants a pass for what is held."""
+        found: dict[str, Micros] = {}
+        for message in self.messages.values():
+            if message.due_at is not None and wants_pass(message):
+                found[message.recipient] = min(found.get(message.recipient, message.due_at), message.due_at)
+        return found
 
     def _keep(self, run: Run, *, new: bool = False) -> None:
         self.runs[run.run_id] = self.result.runs[run.run_id] = run

@@ -60,6 +60,8 @@ class World:
     overflow: bool = False
     connected_at: Micros = 0
     """What happened before one of the rule's sources was connected is history, unless the source says otherwise."""
+    stale_at: Micros | None = None
+    """From when on a message is too old to be begun at all; None: from its deadline on, which leaves room for holds."""
     status: str | None = "live"
     """At decision the rule's status; afterwards None where the rule has been switched off."""
     correcting: Correcting | None = None
@@ -102,7 +104,8 @@ def original(message: Message, person: Person, world: World, now: Micros, stage:
 def deadline(message: Message, person: Person, world: World, now: Micros, stage: Stage) -> Verdict:
     """At decision what is too old, or lies before its source was connected, is stale; afterwards it expires."""
     if stage is Stage.DECISION:
-        stale = now >= message.deadline or message.body["logical_at"] < world.connected_at
+        limit = message.deadline if world.stale_at is None else world.stale_at
+        stale = now >= limit or message.body["logical_at"] < world.connected_at
         return End(MessageState.SUPPRESSED, Reason.STALE) if stale else Go()
     return End(MessageState.EXPIRED, Reason.EXPIRED) if now >= message.deadline else Go()
 

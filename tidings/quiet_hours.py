@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tidings.event import DAY, MINUTE, SECOND, Micros
+from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
 
 EVERY_DAY = frozenset(range(7))
 
@@ -26,6 +26,8 @@ HORIZON: Micros = 5 * WEEK
 """How far is searched: windows repeat weekly, and a change of the offset can swallow a week's only opening or two."""
 STRETCH: Micros = 64 * DAY
 """Offsets are remembered for so long a time at once."""
+SET_BACK: Micros = 3 * HOUR
+"""By so much a stretch is longer at most, where the clock is set back in it: the most since 2020 (Antarctica/Casey)."""
 PROBE: Micros = DAY
 """Offset changes of one zone lie at least 167 hours apart in all of tzdata; a test looks at each of them."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,6 +75,16 @@ class QuietHours:
     def closing(self, at: Micros, zone: str) -> Micros | None:
         """Return the smallest instant at or after `at` that is quiet, or None: what begins must begin before it."""
         return self._next(at, zone, quiet=True)
+
+    @property
+    def longest(self) -> Micros:
+        """Return how long a message may have to wait for an opening; 0 where it is never quiet, or always."""
+        edges = _edges(self.windows)
+        if not edges or edges == (0, WEEK):
+            return 0
+        spans = [end - begin for begin, end in zip(edges[::2], edges[1::2], strict=True)]
+        over_sunday = spans[0] + spans[-1] if len(spans) > 1 and edges[0] == 0 and edges[-1] == WEEK else 0
+        return max(*spans, over_sunday) + SET_BACK
 
     def to_json(self) -> dict[str, Any]:
         """Return the policy as canonical JSON has it, for the rows of messages."""

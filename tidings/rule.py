@@ -20,11 +20,6 @@ NEVER: Micros = -(2**62)
 class Expression(Protocol):
     """A compiled expression over one event; three-valued (see `handlers.rules.conditions`)."""
 
-    @property
-    def equalities(self) -> Equalities:
-        """Values of which one must stand at a path of the payload, or the condition is certainly not true."""
-        ...
-
     def true(self, data: Mapping[str, Any], event: Event, params: Mapping[str, Any]) -> bool:
         """Return whether the condition certainly holds; what is unknown does not."""
         ...
@@ -50,7 +45,10 @@ class Matcher:
         return self.condition is None or self.condition.true(event.data, event, params)
 
     def equalities(self, hidden: Collection[str] = ()) -> Equalities:
-        """Return what the condition's equalities ask for, without paths below the names `hidden`."""
+        """Return the paths at which one of certain values must stand, or the condition is certainly not true.
+
+        Expressions that know it say it by an attribute of this name. Paths below the names `hidden` are left out.
+        """
         found: Equalities = getattr(self.condition, "equalities", {})
         return {path: values for path, values in found.items() if path[0] not in hidden}
 
@@ -308,6 +306,11 @@ class Rule:
     def patience(self) -> Micros:
         """How long after the firing a message is still worth sending."""
         return DAY if self.expires is None else self.expires
+
+    @property
+    def longest_hold(self) -> Micros:
+        """How much later than that its policy may let a message leave; `expires` counts for the whole run, holds and all."""
+        return 0 if self.expires is not None or self.quiet_hours is None else self.quiet_hours.longest
 
 
 Placed = tuple[int, Rule]

@@ -17,6 +17,7 @@ from gateway.cli.ingest import mapped
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
 from handlers.providers.catcher import FileCatcher
+from handlers.providers.ways import Ways
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
@@ -217,7 +218,7 @@ async def _propose(file: Path, again: Sequence[Again]) -> None:
     provider = FileCatcher(file.parent / "caught.jsonl", wall_clock)
     lines: list[str] = []
     watch = Watch(rules, wall_clock, out=lines.append)
-    engine = Engine(file, contracts(), files, texts, rules, lambda _channel: provider, observe=watch, kind=None)
+    engine = Engine(file, contracts(), files, texts, rules, Ways(provider).of, observe=watch, kind=None)
     async with engine:
         await engine.start()
         # What was under way anyway is not the proposal's.

@@ -14,6 +14,7 @@ from gateway.cli.shop import Planned, Shop, customers
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
+from handlers.providers.ways import Ways
 from schemas import contracts
 from streams.embedded import Engine, count, wall_clock
 from streams.embedded_log import Append
@@ -43,7 +44,7 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     again = file.exists()
     provider = FileCatcher(folder / "caught.jsonl", wall_clock)
     watch = Watch(found.rules, wall_clock, as_json=arguments.json)
-    engine = Engine(file, contracts(), files, texts, found.rules, lambda _channel: provider, observe=watch, kind="demo")
+    engine = Engine(file, contracts(), files, texts, found.rules, Ways(provider).of, observe=watch, kind="demo")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

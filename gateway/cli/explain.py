@@ -8,38 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.dead_letters import reading
+from gateway.cli import found_event
 from gateway.cli.folder import example, loaded
-from gateway.cli.ingest import read
+from gateway.cli.found_event import FoundEvent
 from gateway.cli.told import Told
 from handlers.operators.event import EventOperator, has_changed
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
-from schemas import contracts
-from streams.codec import Codec
-from streams.embedded_log import read_record
-from streams.json_events import NotAnEvent, from_json, parse_json, rfc3339
-from tidings import ids, images
-from tidings.errors import BadContract
+from streams.json_events import rfc3339
 from tidings.event import Event
-from tidings.images import Image
-from tidings.log import LogRecord
-from tidings.ports import Scan, Transaction
-from tidings.rule import Matcher, Rule
+from tidings.message import Message
+from tidings.reasons import Reason
+from tidings.record import recipient_of, severity_of
+from tidings.rule import Expression, Matcher, Rule, RuleSet
 
 
 def explain(arguments: Namespace) -> int:
     """Run the verb; EVENT is an id in the file of `--data`, or a JSON file with one event."""
-    found, _, _ = loaded(arguments.rules or example())
-    if found.rules is None:
-        raise Told("the rules have errors; 'tidings rules check' tells them")
-    rules = [rule for rule in found.rules.rules if arguments.rule in (None, rule.id)]
-    if not rules:
-        text = f"there is no rule {arguments.rule!r}"
-        raise Told(text)
     path = Path(arguments.event)
-    event = event_of_file(path) if path.is_file() else event_of_log(arguments.data, arguments.event)
-    told = [verdict(rule, event) for rule in rules]
+    found = found_event.of_file(path) if path.is_file() else found_event.of_log(arguments.data, arguments.event)
+    active = _rules(arguments.rules) if arguments.rules is not None or found.rules is None else found.rules
+    rules = [rule for rule in active.rules if arguments.rule in (None, rule.id)]
+    if not rules:
+        text = f"there is no rule {arguments.rule!r}; there are {', '.join(sorted(active.by_id))}"
+        raise Told(text)
+    event = found.event
+    told = [verdict(rule, found) for rule in rules]
     looked = [one for one in told if one["outcome"] != "other_event"]
     if arguments.json:
         body = {"event": event.id, "type": event.type, "time": rfc3339(event.occurred_at), "rules": looked}
@@ -50,65 +44,44 @@ def explain(arguments: Namespace) -> int:
         print(f"\n{one['rule']}: {one['says']}")
         for line in one["terms"]:
             print(f"  {'  ' * line['depth']}{line['term']}  is {line['value']}{line['because']}")
+        for message in one["messages"]:
+            print(f"  → {message['channel']}: {message['state']}{message['because']}")
     others = len(told) - len(looked)
     print(f"\n{others} rules do not look at {event.type}." if others else "")
     return 0
 
 
-def event_of_file(path: Path) -> Event:
-    """Return the event of a JSON file, as if it had just been published."""
-    try:
-        body = parse_json(read(path))
-        kind = body.get("type") if isinstance(body, dict) else None
-        contract = contracts().by_type.get(str(kind))
-        if contract is None:
-            text = f"{path}: 'type' is {kind!r}, which is no event contract"
-            raise Told(text)
-        codec = Codec(contracts())
-        payload = from_json(contract, body)
-        key, value = codec.encode(contract.type, payload)
-        return codec.decode(LogRecord(contract.topic, 0, 0, payload["meta"]["occurred_at"], key, value))
-    except (NotAnEvent, BadContract) as fault:
-        text = f"{path}: {fault}"
-        raise Told(text) from fault
+def _rules(folder: Path | None) -> RuleSet:
+    found, _, _ = loaded(folder or example())
+    if found.rules is None:
+        raise Told("the rules have errors; 'tidings rules check' tells them")
+    return found.rules
 
 
-def event_of_log(folder: Path, name: str) -> Event:
-    """Return an event of the log by its id or our reference, with `before` as complete as it was then."""
-
-    def body() -> Transaction[list[LogRecord]]:
-        rows = yield Scan("log")
-        return [read_record(row) for row in rows]
-
-    with reading(folder) as reader:
-        records = reader.read(body)
-    codec = Codec(contracts())
-    known: dict[bytes, Image] = {}
-    for record in sorted(records, key=lambda one: (one.topic, one.partition, one.offset)):
-        try:
-            event = codec.decode(record)
-        except BadContract:
-            continue
-        contract = contracts().by_type[event.type]
-        values = images.image_key(contract, event)
-        if values is not None:
-            place = ids.state_key(event.tenant, images.image_class(contract.entity), values)
-            event, known[place] = images.complete(event, known.get(place))
-        if name in (event.id, event.ref):
-            return event
-    text = f"there is no event {name!r} in {folder / 'tidings.db'}, and no such file"
-    raise Told(text)
-
-
-def verdict(rule: Rule, event: Event) -> dict[str, Any]:
-    """Return what a rule makes of an event: its outcome, a sentence, and the terms with their values."""
-    operator = rule.operator
+def verdict(rule: Rule, found: FoundEvent) -> dict[str, Any]:
+    """Return what a rule makes of an event: its outcome, a sentence, the terms with their values, what became of it."""
+    operator, event = rule.operator, found.beside(rule)
     if isinstance(operator, EventOperator):
-        return _of_event(rule, operator, event)
-    if isinstance(operator, MissingOperator):
-        return _of_missing(rule, operator, event)
-    text = f"{operator.kind} has no explanation"
-    raise TypeError(text)
+        said = _of_event(rule, operator, event)
+    elif isinstance(operator, MissingOperator):
+        said = _of_missing(rule, operator, event)
+    else:
+        text = f"{operator.kind} has no explanation"
+        raise TypeError(text)
+    begins = said["outcome"] in ("fired", "armed")
+    messages = found.told(rule, operator.key(event) or ()) if begins else []
+    return {**said, "messages": [_message(message) for message in messages]}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    reason = message.reason
+    sentence = Reason(reason).sentence if reason in set(Reason) else ""
+    because = f"({reason}): {sentence}" if reason else ""
+    kind = "" if message.role == "notice" else " (all-clear)"
+    return {
+        "message": message.message_id, "channel": f"{message.channel}{kind}", "state": str(message.state),
+        "reason": reason, "because": because,
+    }  # fmt: skip
 
 
 def _said(rule: Rule, outcome: str, says: str, terms: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,24 +91,54 @@ def _said(rule: Rule, outcome: str, says: str, terms: list[dict[str, Any]]) -> d
 
 
 def _of_event(rule: Rule, operator: EventOperator, event: Event) -> dict[str, Any]:
+    stops = [one.matcher for one in operator.stops if one.matcher.type == event.type]
     if operator.matcher.type != event.type:
-        return _said(rule, "other_event", "looks at another event", [])
+        return _of_stop(rule, operator, stops, event) if stops else _said(rule, "other_event", "looks at another", [])
     terms = list(_terms(operator.matcher, event, rule))
     for name in operator.changed:
         changed = has_changed(event.data, name)
         sides = _sides(event, name)
         known = changed or " is " not in sides
-        terms.append(
-            {
-                "depth": 0,
-                "term": f"changed {name}",
-                "value": str(changed).lower() if known else "unknown",
-                "because": sides,
-            }
-        )
+        value = str(changed).lower() if known else "unknown"
+        terms.append({"depth": 0, "term": f"changed {name}", "value": value, "because": sides})
     if operator.fires(event, rule.params):
-        return _said(rule, "fired", "FIRES", terms)
+        return _said(rule, "fired", f"FIRES for {_for_whom(rule, event)}", terms + list(_consequences(rule, event)))
     return _said(rule, "no_match", "does not fire", terms)
+
+
+def _of_stop(rule: Rule, operator: EventOperator, stops: list[Matcher], event: Event) -> dict[str, Any]:
+    """Say whether an event takes back what a rule has told."""
+    key = operator.key(event)
+    if key is None:
+        return _said(rule, "null_key", "does not see the event: what would say whom it concerns is null", [])
+    terms = [line for one in stops for line in _terms(one, event, rule)]
+    if any(one.matches(event, rule.params) for one in stops):
+        names = (".".join(path) for path in operator.match_here)
+        named = ", ".join(f"{name} {value}" for name, value in zip(names, key, strict=True))
+        return _said(rule, "stopped", f"takes back what it has told ({named})", terms)
+    return _said(rule, "no_match", "its condition does not hold, so nothing is taken back", terms)
+
+
+def _for_whom(rule: Rule, event: Event) -> str:
+    whom = recipient_of(rule, event)
+    severity = severity_of(rule, event)
+    return f"{whom}, {severity}" if whom[-1] != ":" else f"nobody that we know, {severity}"
+
+
+def _consequences(rule: Rule, event: Event) -> Iterator[dict[str, Any]]:
+    """Explain what depends on the event beside the condition: a raised severity, steps that are not always due."""
+    for condition, severity in rule.raise_severity:
+        yield from _headed(f"severity {severity}", condition, event, rule)
+    for step in rule.steps:
+        if step.condition is not None:
+            yield from _headed(f"{step.channel} {step.target or step.template}", step.condition, event, rule)
+
+
+def _headed(head: str, condition: Expression, event: Event, rule: Rule) -> Iterator[dict[str, Any]]:
+    holds = condition.true(event.data, event, rule.params)
+    yield {"depth": 0, "term": head, "value": "due" if holds else "not due", "because": ""}
+    if isinstance(condition, Compiled):
+        yield from _lines(condition.explain(event.data, event, rule.params), 1)
 
 
 def _sides(event: Event, name: str) -> str:
@@ -169,6 +172,8 @@ def _of_missing(rule: Rule, operator: MissingOperator, event: Event) -> dict[str
                 terms += list(_lines(trace, 0))
                 until = f" until {trace.shown}"
             named = ", ".join(f"{name} {value}" for name, value in zip(operator.by, key, strict=True))
+            if outcome == "armed":
+                terms += list(_consequences(rule, event))
             return _said(rule, outcome, f"{says}{until} ({named})", terms)
     return _said(rule, "no_match", "its condition does not hold", terms)
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from gateway.cli.told import Told
-from handlers.rules.load import BESIDE, Loaded, load
+from handlers.rules.load import BESIDE, TESTS, Loaded, load
 from schemas import contracts
 
 MAX_FILE = 1024 * 1024
@@ -26,6 +26,8 @@ def read_rules(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
         raise Told(f"{folder} has no folder 'rules'")
     rules = {}
     for path in sorted((folder / "rules").rglob("*.yaml")):
+        if path.name.endswith(TESTS):
+            continue  # a file of tests, beside what it tests
         rules[path.relative_to(folder).as_posix()] = _bytes(path)
     if not rules:
         raise Told(f"{folder / 'rules'} holds no *.yaml")

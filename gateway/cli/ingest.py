@@ -18,6 +18,7 @@ from gateway.cli.shop import customers
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from handlers.providers.catcher import FileCatcher
+from handlers.providers.ways import Ways
 from schemas import contracts
 from streams import control
 from streams.codec import Codec
@@ -139,7 +140,7 @@ async def _ingest(
         files,
         texts,
         found.rules,
-        lambda _channel: provider,
+        Ways(provider).of,
         clock,
         history="live",
         observe=watch,

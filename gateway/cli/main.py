@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     preview.set_defaults(run="gateway.cli.templates:preview")
     preview.add_argument("template", help="as billing/invoice-overdue")
     preview.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    preview.add_argument("--locale", metavar="NAME", help="language and country of the reader, as de-DE")
+    preview.add_argument("--zone", metavar="NAME", help="time zone of the reader, as Europe/Berlin")
+    preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
 
@@ -94,11 +97,22 @@ def _rules(verbs: Any) -> None:
     check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
 
+    test = rules.add_parser("test", help="play the tests beside the rules, on a virtual clock")
+    test.set_defaults(run="gateway.cli.rule_tests:test")
+    test.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and tests/ (else the example)")
+    test.add_argument("-k", dest="name", metavar="NAME", help="only tests with NAME in their name, rule or file")
+    test.add_argument("--json", action="store_true", help="results as JSON")
+
     explain = rules.add_parser("explain", help="say what every rule makes of one event, term by term")
     explain.set_defaults(run="gateway.cli.explain:explain")
     explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
     explain.add_argument("--rule", metavar="ID", help="only this rule")
-    explain.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    explain.add_argument(
+        "--rules",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the rules (else those active in the file, or the example)",
+    )
     explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
     explain.add_argument("--json", action="store_true", help="as JSON")
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import signal
 from argparse import Namespace
+from collections.abc import AsyncGenerator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from gateway import config, logs
 from gateway.cli.folder import read_rules
 from gateway.cli.told import Told
 from gateway.config import Config
+from gateway.metrics import Metrics
 from gateway.ways import provider_of
-from handlers.rules.load import load
+from handlers.channels.content import Contents
+from handlers.providers.ways import Ways
+from handlers.rules.load import BESIDE, load
 from schemas import contracts
 from streams import control
 from streams.embedded import Engine
-from tidings.delivery import Pace
 
 logger = logging.getLogger("tidings.run")
 LOOK_EVERY = 1.0
@@ -34,40 +39,65 @@ def run(arguments: Namespace) -> int:
     if found.rules is None:
         raise Told("the rules have errors:\n" + "\n".join(str(one) for one in found.errors))
     logs.configure()
-    provider = provider_of(settings)
-    pace = Pace(lease=provider.lease)
+    ways = provider_of(settings)
+    contents = Contents(settings.settings.public_url, settings.link_key())
     engine = Engine(
-        settings.data / "tidings.db", contracts(), files, texts, found.rules, lambda _channel: provider,
-        history=settings.settings.history, observe=logs.observe, pace=pace,
+        settings.data / "tidings.db", contracts(), files, texts, found.rules, ways.of,
+        history=settings.settings.history, render=contents,
     )  # fmt: skip
-    return asyncio.run(_run(settings, engine))
+    metrics = Metrics(lambda: engine.rules, contracts().by_type, engine.clock)
+    log = logs.observing(lambda: engine.rules)
+
+    def observe(seen: object) -> None:
+        metrics.observe(seen)
+        log(seen)
+
+    engine.observe = observe
+    return asyncio.run(_run(settings, engine, metrics, ways))
 
 
-async def _run(settings: Config, engine: Engine) -> int:
+async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with engine, control.serving(settings.data, engine.store):
+    async with engine, control.serving(settings.data, engine.store), _served(settings, engine, metrics) as place:
         await engine.start()
-        ways = "test mode, " if settings.settings.test is not None else ""
-        logger.info(
-            "running",
-            extra={"fields": {"rules": len(engine.rules.rules), "out": ways + engine.provider_of("email").name}},
-        )
-        reload = asyncio.create_task(_reload(settings, engine))
+        fields: dict[str, Any] = {"rules": len(engine.rules.rules), "out": ways.name}
+        if settings.settings.test is not None:
+            fields["test"] = "every message goes to one address"
+        if place is not None:
+            fields["http"] = "http://{}:{}".format(*place)
+        logger.info("running", extra={"fields": fields})
+        reload = asyncio.create_task(_reload(settings, engine, metrics))
+        stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
                 engine.check()
-                await asyncio.wait([asyncio.create_task(stop.wait())], timeout=0.2)
+                await asyncio.wait([stopping], timeout=0.2)
         finally:
             reload.cancel()
+            stopping.cancel()
             await engine.stop()
         logger.info("stopped")
     return 0
 
 
-async def _reload(settings: Config, engine: Engine) -> None:
+@contextlib.asynccontextmanager
+async def _served(settings: Config, engine: Engine, metrics: Metrics) -> AsyncGenerator[tuple[str, int] | None]:
+    """Serve health and metrics while the context lasts, where [http] is configured."""
+    http = settings.settings.http
+    if http is None:
+        yield None
+        return
+    from gateway.http.app import create_app
+    from gateway.http.serve import serving
+
+    async with serving(create_app(engine, metrics), http.host, http.port) as place:
+        yield place
+
+
+async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
     """Look for changed rules; a set with errors, or one whose edits would change live state, leaves the last good one."""
     known = stamp(settings.rules)
     while True:
@@ -77,28 +107,35 @@ async def _reload(settings: Config, engine: Engine) -> None:
             if now == known:
                 continue
             known = now
-            files, texts = read_rules(settings.rules)
+            why = await _take(settings, engine)
         except (Told, OSError) as fault:
-            report(settings, [str(fault)])
-            continue
-        found = load(files, texts, contracts().by_type)
-        if found.rules is None:
-            report(settings, [str(one) for one in found.errors])
-            continue
-        why = await engine.replace_rules(files, texts, found.rules)
+            why = [str(fault)]
+        metrics.refused = bool(why)
         report(settings, why)
-        if not why:
-            logger.info("rules", extra={"fields": {"rules": len(found.rules.rules), "set": found.rules.hash[:12]}})
+
+
+async def _take(settings: Config, engine: Engine) -> list[str]:
+    """Read the rules, and make them the active ones; return why not."""
+    files, texts = read_rules(settings.rules)
+    found = load(files, texts, contracts().by_type)
+    if found.rules is None:
+        return [str(one) for one in found.errors]
+    if found.rules.hash == engine.rules.hash:
+        return []
+    if why := await engine.replace_rules(files, texts, found.rules):
+        return why
+    logger.info("rules", extra={"fields": {"rules": len(found.rules.rules), "set": found.rules.hash[:12]}})
+    return []
 
 
 def stamp(folder: Path) -> str:
-    """Return a digest of every name, size and time below a folder's rules and templates."""
+    """Return a digest of name, size and time of every file that makes a rule set."""
     seen = sha256()
-    for name in ("rules", "templates"):
-        for path in sorted((folder / name).rglob("*")):
-            if path.is_file():
-                state = path.stat()
-                seen.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    inside = [path for name in ("rules", "templates") for path in (folder / name).rglob("*")]
+    for path in sorted([*inside, *(folder / name for name in BESIDE)]):
+        if path.is_file():
+            state = path.stat()
+            seen.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
     return seen.hexdigest()
 
 

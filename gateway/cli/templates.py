@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,12 +17,13 @@ from streams.codec import Codec
 from streams.json_events import from_json
 from tidings.event import Event
 from tidings.log import LogRecord
+from tidings.quiet_hours import is_zone
 from tidings.record import plain
-from tidings.rule import Rule
+from tidings.rule import Rule, Step
 
 
 def preview(arguments: Namespace) -> int:
-    """Run the verb."""
+    """Run the verb; 1 where a text cannot be written with these values."""
     found, _, texts = loaded(arguments.rules or example())
     name = arguments.template
     if name not in texts:
@@ -31,23 +33,52 @@ def preview(arguments: Namespace) -> int:
         raise Told(text)
     if found.rules is None:
         raise Told("the rules have errors; 'tidings rules check' tells them")
-    used = [(rule, step) for rule in found.rules.rules for step in rule.steps if step.template == name]
+    if arguments.zone is not None and not is_zone(arguments.zone):
+        text = f"--zone {arguments.zone!r} is no IANA zone, as Europe/Berlin"
+        raise Told(text)
+    used = [
+        (rule, step)
+        for rule in found.rules.rules
+        for step in (*rule.steps, *rule.on_stop)
+        if step.template and name in (step.template, *variants(texts, step.template))
+    ]
     if not used:
         text = f"no rule uses {name!r}, so nothing says what its values are"
         raise Told(text)
-    for rule, step in used:
-        event = sample(rule)
-        values = {key: plain(value.value(event.data, event, rule.params)) for key, value in step.data.items()}
-        print(f"{rule.id}, {step.channel}, with the example of {event.type}:\n")
-        try:
-            rendered = templates.parse(texts[name]).render(values, step.types)
-        except ValueError as fault:
-            print(f"  not sent: {fault}\n")
-            continue
-        for line in (f"Subject: {rendered.subject}", "", *rendered.text.rstrip().splitlines()):
-            print(f"  | {line}".rstrip())
-        print()
-    return 0
+    wrong = [not show(rule, step, texts, arguments) for rule, step in used]
+    return 1 if any(wrong) else 0
+
+
+def variants(texts: Mapping[str, str], name: str) -> list[str]:
+    """Return the names of a template's languages."""
+    return [one for one in texts if one.startswith(f"{name}.")]
+
+
+def show(rule: Rule, step: Step, texts: Mapping[str, str], arguments: Namespace) -> bool:
+    """Print what a step says; return whether it can say it."""
+    event = sample(rule)
+    values = {key: plain(value.value(event.data, event, rule.params)) for key, value in step.data.items()}
+    language = arguments.template[len(step.template) + 1 :] or None
+    wanted = arguments.locale or language
+    name = templates.choose(texts, step.template, wanted)
+    locale = templates.spoken(texts, step.template, wanted)
+    print(f"{rule.id}, {step.channel}, {name} for {locale}, with the example of {event.type}:\n")
+    try:
+        written = templates.parse(texts[name]).render(step.channel, values, step.types, locale, arguments.zone)
+    except ValueError as fault:
+        print(f"  not sent: {fault}\n")
+        return False
+    heads = [f"{key.capitalize()}: {written[key]}" for key in ("subject", "title") if written.get(key)]
+    body = str(written.get("text", written.get("body", "")))
+    for line in (*heads, *([""] if heads else []), *body.rstrip().splitlines()):
+        print(f"  | {line}".rstrip())
+    if "segments" in written:
+        print(f"  {written['segments']} part(s), {written['encoding']}")
+    if arguments.html is not None and "html" in written:
+        arguments.html.write_text(written["html"], "utf-8")
+        print(f"  HTML: {arguments.html}")
+    print()
+    return True
 
 
 def sample(rule: Rule) -> Event:

@@ -152,30 +152,47 @@ def record_key(body: dict[str, Any]) -> list[Any]:
     return list(body["key"])
 
 
+ENDS = ("accepted", "suppressed", "cancelled", "expired", "failed", "unresolved")
+
+
 def summary(counts: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
     """Return the sum in words, as data, and whether it holds."""
-    messages = counts["messages"]
-    ends = ("accepted", "suppressed", "cancelled", "expired", "failed", "unresolved")
-    open_count = sum(count for state, count in messages.items() if state not in ends)
-    by_state = {state: messages.get(state, 0) for state in ends}
+    by_state, corrections = _by_state(counts["messages"]), _by_state(counts["corrections"])
     untaken, decided = counts["untaken"], counts["decided"]
-    holds = counts["steps_due"] == sum(by_state.values()) + open_count
+    holds = counts["steps_due"] == sum(by_state.values())
     holds = holds and counts["events"] == decided + counts["dead_letters"] + untaken
-    reasons = ", ".join(f"{number} {name}" for name, number in sorted(counts["reasons"].items()))
-    terms = " + ".join(f"{number} {state}" for state, number in by_state.items())
     left = f" + {untaken} not taken yet" if untaken else ""
     fired = counts["records"].get("fired", 0)
     stopped = counts["records"].get("stopped", 0)
     lines = [
         f"events    {counts['events']} published = {decided} decided + {counts['dead_letters']} in the dead letters{left}",
         f"firings   {fired} fired, {stopped} of them taken back; {counts['armed']} absences still wait for their deadline",
-        f"messages  {counts['steps_due']} due = {terms} + {open_count} open",
-        f"because   {reasons or 'nothing was held back'}",
-        "The sum holds." if holds else "THE SUM DOES NOT HOLD: please report this, with the file.",
+        f"messages  {counts['steps_due']} due = {_terms(by_state)}",
+        f"because   {_reasons(counts['reasons']) or 'nothing was held back'}",
     ]
+    if any(corrections.values()):
+        because = _reasons(counts["correction_reasons"])
+        lines.append(f"clears    {sum(corrections.values())} all-clears = {_terms(corrections)}")
+        lines += [f"because   {because}"] if because else []
+    lines.append("The sum holds." if holds else "THE SUM DOES NOT HOLD: please report this, with the file.")
     data = {
         "events": counts["events"], "decided": decided, "dead_letters": counts["dead_letters"], "not_taken": untaken,
         "fired": fired, "stopped": stopped, "armed": counts["armed"], "steps_due": counts["steps_due"],
-        "messages": {**by_state, "open": open_count}, "reasons": counts["reasons"], "holds": holds,
+        "messages": by_state, "reasons": counts["reasons"], "corrections": corrections,
+        "correction_reasons": counts["correction_reasons"], "holds": holds,
     }  # fmt: skip
     return lines, data, holds
+
+
+def _by_state(counted: dict[str, int]) -> dict[str, int]:
+    """Return the terminal states in their order, and everything else as `open`."""
+    ended = {state: counted.get(state, 0) for state in ENDS}
+    return {**ended, "open": sum(counted.values()) - sum(ended.values())}
+
+
+def _terms(by_state: dict[str, int]) -> str:
+    return " + ".join(f"{number} {state}" for state, number in by_state.items())
+
+
+def _reasons(counted: dict[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(counted.items()))

@@ -29,7 +29,7 @@ class Limits:
     round: float = 30.0
     """Seconds for one round of a loop."""
     rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0})
-    """By loop, where another figure counts: a round of deliveries may take a lease, which is 6 min for SMTP."""
+    """By the first word of a loop's name, where another figure counts: a round of deliveries may take a lease, which is 6 min for SMTP."""
     untaken: int = 50_000
     """Records that detection has not taken: some seconds of work."""
     waits: Micros = 300 * SECOND
@@ -58,7 +58,7 @@ def alive(engine: Progress, limits: Limits, now: float | None = None) -> list[Ch
     now = time.monotonic() if now is None else now
     checks = []
     for name, since in sorted(engine.progress.items()):
-        most, age = limits.rounds.get(name, limits.round), max(0.0, now - since)
+        most, age = limits.rounds.get(name.partition(" ")[0], limits.round), max(0.0, now - since)
         says = f"last round {age:.1f} s ago"
         if age > most:
             says = f"stands since {age:.0f} s; a round takes {most:g} s at most"

@@ -20,7 +20,7 @@ def slack(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
     text = text_of(outgoing.content, "text")
     if not text.strip() or len(text) > SLACK_LONGEST:
         raise Unfit(f"Slack takes 1 to {SLACK_LONGEST} characters; this text has {len(text)}")
-    return Wire("slack", "POST", outgoing.address, as_json({"text": text}), JSON_HEADERS)
+    return Wire("slack", "POST", _room(outgoing), as_json({"text": text}), JSON_HEADERS)
 
 
 @composes("teams")
@@ -39,4 +39,10 @@ def teams(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
     }
     kind = "application/vnd.microsoft.card.adaptive"
     message = {"type": "message", "attachments": [{"contentType": kind, "contentUrl": None, "content": card}]}
-    return Wire("teams", "POST", outgoing.address, as_json(message, TEAMS_LARGEST), JSON_HEADERS)
+    return Wire("teams", "POST", _room(outgoing), as_json(message, TEAMS_LARGEST), JSON_HEADERS)
+
+
+def _room(outgoing: Outgoing) -> str:
+    if not outgoing.address:
+        raise Unfit("the room has no address")
+    return outgoing.address

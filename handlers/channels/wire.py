@@ -136,6 +136,9 @@ def compose(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
         raise Unfit(f"the content for {outgoing.channel} has no {fault}") from None
     except UnicodeEncodeError:
         raise Unfit("a text holds half of a character (a lone surrogate)") from None
+    except TypeError:
+        # Content and address come from rules and rows: what is no text there stops one message, not its deliverer.
+        raise Unfit(f"the content or the address for {outgoing.channel} is of another kind") from None
 
 
 def as_json(value: Mapping[str, Any], largest: int = LARGEST) -> bytes:

@@ -117,14 +117,13 @@ class EventOperator:
     @staticmethod
     def _timers(state: State) -> list[tuple[Micros, str]]:
         timers = [(state["open"][0]["order"][0] + MEMORY, "open")] if state.get("open") else []
-        return [*timers, (state["stop"][0], "stop")] if "stop" in state else timers
+        return [*timers, (state["stops"][0][0], "stops")] if "stops" in state else timers
 
     def apply(self, state: State | None, item: Item, rule: Rule) -> tuple[State | None, Sequence[Emission]]:
         """Apply a punctual event: it stops what lies before it, and is stopped by what lies behind it."""
         new, said = self._meet(dict(state or {}), item)
-        order = list(item.order)
-        if "c" in item.body["roles"] and order > new.get("stop", []):
-            new["stop"] = order
+        if "c" in item.body["roles"]:
+            new["stops"] = _thinned([*new.get("stops", ()), list(item.order)])
         return new or None, said
 
     def late(self, state: State | None, item: Item, rule: Rule) -> tuple[State | None, Sequence[Emission]]:
@@ -136,12 +135,9 @@ class EventOperator:
         """Forget what can be taken back no more."""
         new = dict(state)
         _, which = min(self._timers(state))
-        if which == "stop":
-            del new["stop"]
-        else:
-            new["open"] = new["open"][1:]
-            if not new["open"]:
-                del new["open"]
+        new[which] = new[which][1:]
+        if not new[which]:
+            del new[which]
         return new or None, ()
 
     def _meet(self, new: dict[str, Any], item: Item) -> tuple[dict[str, Any], list[Emission]]:
@@ -154,9 +150,9 @@ class EventOperator:
             episodes = [one for one in episodes if one not in ended]
         if "a" in roles:
             mine = begin(item)
-            if "stop" in new and _ends(new["stop"], mine):
+            if any(_ends(stop, mine) for stop in new.get("stops", ())):
                 said.append(_stopped(mine))
-            elif mine not in episodes and len(episodes) < OPEN_LIMIT:
+            elif len(episodes) < OPEN_LIMIT and all(one["order"] != mine["order"] for one in episodes):
                 episodes = sorted([*episodes, mine], key=lambda one: one["order"])
         if episodes:
             new["open"] = episodes
@@ -170,6 +166,18 @@ def _fired(event: Event) -> Emission:
 def _ends(stop: Sequence[Any], episode: Mapping[str, Any]) -> bool:
     begun = episode["order"]
     return bool(begun < stop and stop[0] <= begun[0] + MEMORY)
+
+
+def _thinned(stops: Sequence[list[Any]]) -> list[list[Any]]:
+    """Return the stops without those whose absence changes no answer: whatever they end, the next one ends as well."""
+    kept: list[list[Any]] = []
+    for stop in sorted(stops):
+        if kept and kept[-1] == stop:
+            continue
+        if len(kept) > 1 and stop[0] - kept[-2][0] <= MEMORY:
+            kept.pop()
+        kept.append(stop)
+    return kept
 
 
 def _stopped(episode: Mapping[str, Any]) -> Emission:

@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeVar, cast
 
 import aiosmtplib
@@ -91,13 +92,18 @@ class SmtpProvider:
         """SMTP has no books."""
         return None
 
+    @cached_property
+    def _trusted(self) -> ssl.SSLContext:
+        # Reading the certificates of this machine takes some 20 ms: once, not once a message.
+        return ssl.create_default_context()
+
     def client(self) -> aiosmtplib.SMTP:
         """Return a client that is not connected yet."""
         settings = self.settings
         return aiosmtplib.SMTP(
             hostname=settings.host, port=settings.port, timeout=settings.timeout, use_tls=settings.tls == "tls",
             start_tls=settings.tls == "starttls", username=settings.username, password=settings.password,
-            tls_context=None if settings.tls == "none" else ssl.create_default_context(),
+            tls_context=None if settings.tls == "none" else self._trusted,
         )  # fmt: skip
 
     async def _send(self, client: aiosmtplib.SMTP, outgoing: Outgoing, wire: Wire, stage: _Stage) -> Outcome:

@@ -32,6 +32,13 @@ class Known:
     """Those with mistakes as well."""
     variants: Mapping[str, tuple[str, ...]]
     """By the name of a template: that name, and those of its languages."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Of the templates."""
+
+    def line(self, name: str, number: int) -> str:
+        """Return a line of a template, as diagnostics show it."""
+        lines = self.sources.get(name, "").splitlines()
+        return lines[number - 1][:200] if 0 < number <= len(lines) else ""
 
 
 @dataclass

@@ -12,12 +12,15 @@ from handlers.rules.diagnostics import Diagnostic
 from handlers.rules.directory import TARGETS, TEAMS, TOPICS, directory_of
 from handlers.rules.draft import Known
 from handlers.rules.names import is_shared, sights
+from handlers.rules.texts import file_of
 from handlers.rules.yaml import Broken, Node, Reader
 from tidings import canonical
 from tidings.contract import Contract
 from tidings.rule import Rule, RuleSet
 
 MAX_FILES = 1_000
+TESTS = ".test.yaml"
+"""How the names of files end that hold tests of rules: they may stand beside the rules, and are none."""
 BESIDE = frozenset({TEAMS, TARGETS, TOPICS})
 MAX_DIAGNOSTICS = 200
 """Told of one file at most."""
@@ -56,6 +59,7 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
         contracts=contracts,
         entities={one.entity: one for one in contracts.values() if one.entity is not None and one.is_change},
         directory=directory, templates=parsed, template_names=frozenset(templates), variants=_variants(templates),
+        sources=templates,
     )  # fmt: skip
     rules: list[Rule] = []
     for name, (reader, root) in sheets.items():
@@ -86,7 +90,9 @@ def _parse(templates: Mapping[str, str], found: list[Diagnostic]) -> dict[str, t
         try:
             parsed[name] = texts.parse(text)
         except texts.BadTemplate as fault:
-            found.append(Diagnostic("R120", fault.text, f"templates/{name}", fault.line, 1))
+            lines = text.splitlines()
+            snippet = lines[fault.line - 1][:200] if 0 < fault.line <= len(lines) else ""
+            found.append(Diagnostic("R120", fault.text, file_of(name), fault.line, fault.column, snippet=snippet))
     return parsed
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
+from handlers.rules.diagnostics import Diagnostic
 from handlers.rules.draft import Draft
 from handlers.rules.yaml import Node
-from handlers.templates import Template
+from handlers.templates import Problem
 from tidings.contract import Type
 from tidings.rule import Step
+
+ANY = Type("string")
+"""Stands for a value whose type is not known."""
 
 
 def named(draft: Draft, node: Node) -> str:
@@ -33,24 +36,34 @@ def fits(draft: Draft, node: Node, step: Step, given: Mapping[str, Node]) -> Non
             continue
         read = True
         used |= template.placeholders
-        for code, text, hint, severity in check_template(step, name, template, given):
-            draft.shape.wrong(place, code, text, hint or None, severity=severity)
+        for missing in sorted(template.placeholders - set(given)):
+            text = f"the template '{name}' needs '{missing}', which 'with' does not give"
+            draft.shape.wrong(place, "R122", text, draft.shape.near(missing, given))
+        # A value whose expression has a mistake of its own is given all the same.
+        types = {**dict.fromkeys(given, ANY), **step.types}
+        for problem in template.check(types, step.channel):
+            if problem.code != "R122":
+                _tell(draft, place, name, problem)
     for unused in sorted(set(given) - used) if read else ():
         text = f"the template '{step.template}' does not use '{unused}'"
         draft.shape.wrong(given[unused], "R209", text, severity="warning")
 
 
-def check_template(
-    step: Step, name: str, template: Template, given: Mapping[str, Node | Type]
-) -> list[tuple[str, str, str, str]]:
-    """Return what is wrong with a template for a step, as (code, text, suggestion, severity).
+def _tell(draft: Draft, place: Node, name: str, problem: Problem) -> None:
+    """Tell a problem where it is mended: a header that the channel needs at the step, the rest in the template's file."""
+    if problem.code == "R124":
+        text = f"the template '{name}': {problem.text}"
+        draft.shape.wrong(place, problem.code, text, problem.hint, severity=problem.severity)
+        return
+    file = file_of(name)
+    found = Diagnostic(
+        problem.code, problem.text, file, problem.line, problem.column, problem.hint, problem.severity,
+        draft.known.line(name, problem.line),
+    )  # fmt: skip
+    if found not in draft.shape.reader.diagnostics:  # of two rules that name it
+        draft.shape.reader.diagnostics.append(found)
 
-    The one place where rules meet the template engine: `step.types` says of which type each given value is, and
-    `step.channel` over which channel the text goes.
-    """
-    found = []
-    for missing in sorted(template.placeholders - set(given)):
-        text = f"the template '{name}' needs '{missing}', which 'with' does not give"
-        near = get_close_matches(missing, list(given), 1)
-        found.append(("R122", text, near[0] if near else "", "error"))
-    return found
+
+def file_of(name: str) -> str:
+    """Return the file of a template, as people know it."""
+    return f"templates/{name}.txt"

@@ -74,6 +74,8 @@ class Reader:
     file: str
     raw: bytes
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    anchors: bool = False
+    """Whether a node may carry a name (`&low`), as a remark for readers; referring to one stays refused."""
     lines: list[str] = field(default_factory=list)
 
     def read(self) -> Node:
@@ -127,10 +129,9 @@ class Reader:
             line, column = mark.line + 1, mark.column + 1
             if count > MAX_EVENTS:
                 raise Broken(self.at(line, column, "R002", f"more than {MAX_EVENTS} parts"))
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise Broken(
-                    self.at(line, column, "R003", "anchors and aliases are refused in rule files; write it out")
-                )
+            if isinstance(event, yaml.AliasEvent) or (getattr(event, "anchor", None) and not self.anchors):
+                what = "aliases are refused" if self.anchors else "anchors and aliases are refused in rule files"
+                raise Broken(self.at(line, column, "R003", f"{what}; write it out"))
             if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
                 depth += 1
                 if depth > MAX_DEPTH:

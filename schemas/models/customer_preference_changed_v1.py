@@ -109,3 +109,7 @@ class PreferenceChanged(BaseModel):
     """
     Whether messages of this topic may come.
     """
+    channel: str | None = None
+    """
+    Over which channel: email, sms, push …; null: all of them.
+    """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,16 +44,17 @@ class Claimed:
     message: Message
     content: Mapping[str, Any] | None
     fault: str = ""
+    """Why it has none; names values, and never holds one."""
     provider: str = ""
     """Name under which its attempts are recorded."""
 
 
-def claim(owner: str, limit: int, pace: Pace) -> Body[list[Message]]:
-    """T2: take up to `limit` pending messages whose time has come, leaving out what others hold."""
+def claim(owner: str, limit: int, pace: Pace, channels: Container[str] | None = None) -> Body[list[Message]]:
+    """T2: take up to `limit` pending messages whose time has come, of some channels, leaving out what others hold."""
 
     def body() -> Transaction[list[Message]]:
         now = yield Now()
-        due = yield Find("messages", "by_work", ("pending",), upto=now, limit=limit)
+        due = yield from waiting("pending", now, limit, channels)
         held = yield Lock("messages", sorted((row["message_id"],) for row in due), skip_locked=True)
         taken = []
         for row in held.values():
@@ -67,10 +68,20 @@ def claim(owner: str, limit: int, pace: Pace) -> Body[list[Message]]:
     return body
 
 
-def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> Body[list[Outgoing] | Outdated]:
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """A committed intent."""
+
+    outgoing: Sequence[Outgoing]
+    """What is to be sent now."""
+    kept: Sequence[Message]
+    """What a gate held or ended at the last moment, or what has no text."""
+
+
+def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> Body[Intended | Outdated]:
     """T3: commit the intent to send a group of claimed messages, each asked by every gate once more."""
 
-    def body() -> Transaction[list[Outgoing] | Outdated]:
+    def body() -> Transaction[Intended | Outdated]:
         yield Share(CONTROLS)
         active = yield from active_rules()
         if active != rules.hash:
@@ -97,6 +108,7 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
             if message.state is MessageState.SENDING and claimed.content is None:
                 # A gate that ends it has the first word; a blank is the last.
                 message = message.ended(MessageState.FAILED, Reason.RENDER)
+                message = replace(message, body={**message.body, "fault": claimed.fault})
             changed.append(message)
             if message.state is MessageState.SENDING and claimed.content is not None:
                 outgoing.append(_outgoing(message, claimed.content))
@@ -106,7 +118,7 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
             yield from wake(changed, held)
         if attempts:
             yield Insert("attempts", attempts)
-        return outgoing
+        return Intended(outgoing, [message for message in changed if message.state is not MessageState.SENDING])
 
     return body
 
@@ -143,6 +155,36 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
     return body
 
 
+def waiting(state: str, now: Micros, limit: int, channels: Container[str] | None) -> Transaction[list[Row]]:
+    """Find up to `limit` messages of a state that are due, of some channels; what waits for others is passed over."""
+    if channels is None:
+        return (yield Find("messages", "by_work", (state,), upto=now, limit=limit))  # type: ignore[no-any-return]
+    size = max(limit, 16)
+    while True:
+        rows = yield Find("messages", "by_work", (state,), upto=now, limit=size)
+        found = [row for row in rows if row["channel"] in channels][:limit]
+        if len(found) == limit or len(rows) < size or size >= FAR + limit:
+            return found
+        size *= 8
+
+
+FAR = 2048
+"""How many messages that wait for other channels a deliverer looks behind."""
+
+
+def find_due(states: Sequence[str], channels: Container[str] | None) -> Body[bool]:
+    """Say whether a message of one of these states is due: asked before a transaction that would write nothing."""
+
+    def body() -> Transaction[bool]:
+        now = yield Now()
+        for state in states:
+            if (yield from waiting(state, now, 1, channels)):
+                return True
+        return False
+
+    return body
+
+
 def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
     """Take back what a dead or sleeping deliverer held: claimed is pending again, sending is unknown."""
 
@@ -161,12 +203,12 @@ def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
     return body
 
 
-def find_unknown(*, limit: int = 50) -> Body[list[Message]]:
+def find_unknown(channels: Container[str] | None = None, *, limit: int = 50) -> Body[list[Message]]:
     """Name unknown messages whose settle time is over."""
 
     def body() -> Transaction[list[Message]]:
         now = yield Now()
-        rows = yield Find("messages", "by_work", (str(MessageState.UNKNOWN),), upto=now, limit=limit)
+        rows = yield from waiting(str(MessageState.UNKNOWN), now, limit, channels)
         return [read_message(row) for row in rows]
 
     return body
@@ -264,7 +306,7 @@ def _outgoing(message: Message, content: Mapping[str, Any]) -> Outgoing:
     assert message.start_by is not None
     return Outgoing(
         message.message_id, message.attempt, message.channel, message.body["address"], content, message.start_by,
-        message.deadline,
+        message.deadline, message.recipient, message.created_at,
     )  # fmt: skip
 
 

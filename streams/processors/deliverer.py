@@ -54,14 +54,35 @@ class Deliverer:
     concurrency: int = 16
     """Messages in flight at once: exactly as many can be of unknown outcome after a crash."""
     observe: Observe = _unobserved
+    channels: frozenset[str] | None = None
+    """Of which it delivers; None: all. A channel that hangs then holds up no other."""
     claims: int = 0
 
     async def step(self) -> bool:
         """Dispatch, deliver, recover and reconcile once."""
         busy = await self.dispatch()
         busy = await self.deliver() or busy
-        busy = bool(await self.store.run(deliver.recover(self.pace), urgent=True)) or busy
+        busy = await self.recover() or busy
         return await self.reconcile() or busy
+
+    async def send(self) -> bool:
+        """Deliver and reconcile once, for one who leaves dispatch and recovery to another loop."""
+        busy = await self.deliver()
+        return await self.reconcile() or busy
+
+    async def attend(self) -> bool:
+        """Dispatch and recover once: what does not wait for any provider."""
+        busy = await self.dispatch()
+        return await self.recover() or busy
+
+    async def recover(self) -> bool:
+        """Take back what a dead deliverer held."""
+        if not await self.store.read(deliver.find_due(("claimed", "sending"), None)):
+            return False
+        changed = await self.store.run(deliver.recover(self.pace), urgent=True)
+        for message in changed:
+            self.observe(message)
+        return bool(changed)
 
     async def dispatch(self) -> bool:
         """Run a pass over every recipient that has something to hear."""
@@ -77,9 +98,11 @@ class Deliverer:
 
     async def deliver(self) -> bool:
         """Claim, render, commit the intent, send, write the results."""
+        if not await self.store.read(deliver.find_due(("pending",), self.channels)):
+            return False
         self.claims += 1
         owner = f"{self.name}#{self.claims}"
-        messages = await self.store.run(deliver.claim(owner, self.concurrency, self.pace), urgent=True)
+        messages = await self.store.run(deliver.claim(owner, self.concurrency, self.pace, self.channels), urgent=True)
         if not messages:
             return False
         people = await self.store.read(_people(self.rules, messages))
@@ -93,10 +116,13 @@ class Deliverer:
         """T3, with the rule set that is active now."""
         while True:
             body = deliver.intend(self.rules, group, owner, self.pace)
-            outgoing = await self.store.run(body, urgent=True)
-            if not isinstance(outgoing, Outdated):
-                return outgoing
-            self._switch(outgoing)
+            intended = await self.store.run(body, urgent=True)
+            if isinstance(intended, Outdated):
+                self._switch(intended)
+                continue
+            for message in intended.kept:
+                self.observe(message)
+            return intended.outgoing
 
     async def _send(self, outgoing: Outgoing, who: tuple[str, str]) -> None:
         outcome = await self.provider_of(outgoing.channel).send(outgoing)
@@ -105,7 +131,7 @@ class Deliverer:
 
     async def reconcile(self) -> bool:
         """Ask the provider about deliveries of unknown outcome, once their books have settled."""
-        messages = await self.store.read(deliver.find_unknown())
+        messages = await self.store.read(deliver.find_unknown(self.channels))
         for message in messages:
             provider = self.provider_of(message.channel)
             found = await provider.look_up(message.message_id) if provider.can_look_up else None
@@ -115,14 +141,16 @@ class Deliverer:
 
     def _rendered(self, message: Message, person: Person) -> Claimed:
         name = self.provider_of(message.channel).name
-        rules = self.rules
-        if message.body["rule_set"] != rules.hash:
-            rules = self.load_rules(message.body["rule_set"])
         try:
+            rules = self.rules
+            if message.body["rule_set"] != rules.hash:
+                rules = self.load_rules(message.body["rule_set"])
             return Claimed(message, self.render(rules, message, person), provider=name)
         except Exception as fault:  # noqa: BLE001 - one message that cannot be rendered must not stop the others
+            # What the templates raise names what is missing, never a value; of anything else only the type is kept.
+            why = str(fault)[:200] if isinstance(fault, ValueError) else type(fault).__name__
             logger.warning("render failed for message %s of rule %s", message.message_id, message.rule)
-            return Claimed(message, None, str(fault), name)
+            return Claimed(message, None, why, name)
 
     def _switch(self, outdated: Outdated) -> None:
         if outdated.active is not None:

@@ -54,7 +54,7 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
         before = (yield Read("recipients", [who])).get(who)
         places = sorted({who} | ({(who[0], before["linked_to"])} if before and before["linked_to"] else set()))
         held = yield Lock("recipients", places, skip_locked=True)
-        if len(held) < len(places) or (row := held[who] or {}).get("linked_to") != (before or {}).get("linked_to"):
+        if len(held) < len(places) or (held[who] or {}).get("linked_to") != (before or {}).get("linked_to"):
             return None
         person = resolve(rules, who, held)
         unread = yield from unread_of(who)
@@ -74,7 +74,7 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
             rules, pinned, person, heard, list(runs.values()), list(messages.values()), outside, now
         )  # fmt: skip
         yield from _write(result, unread)
-        yield Put("recipients", _recipient_rows(who, person, row, held, result))
+        yield Put("recipients", _recipient_rows(held, result))
         return Passed(who, heard, result)
 
     return body
@@ -159,16 +159,13 @@ def mark_read(unread: Sequence[Row]) -> Transaction[None]:
         yield Put("records", [{**row, "unread": None} for row in unread])
 
 
-def _recipient_rows(
-    who: Who, person: Person, row: Row, held: dict[tuple[str, ...], Row | None], result: Dispatched
-) -> list[Row]:
+def _recipient_rows(held: Mapping[tuple[str, ...], Row | None], result: Dispatched) -> list[Row]:
     rows = []
     for place in sorted(held):
         known = held[place] or {
             "tenant": place[0], "recipient": place[1], "linked_to": None, "profile": b"{}", "next_at": None, "rev": 0,
         }  # fmt: skip
-        mine = place == (person.tenant, person.recipient)
-        rows.append({**known, "next_at": result.next_at if mine else None})
+        rows.append({**known, "next_at": result.next_at.get(place[1])})
     return rows
 
 

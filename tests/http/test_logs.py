@@ -104,7 +104,8 @@ def test_nothing_that_belongs_to_a_person_gets_into_the_log(tmp_path, lines):
             await rest(running)
             running.worker.decode = decode
             # A text that cannot be made, for a reason that quotes what it was made of.
-            running.deliverer.render = buggy_render
+            for one in running.deliverers.values():
+                one.render = buggy_render
             await running.publish("billing.payment.failed", failed(f"{MARK}-blank", who=f"{MARK}-1", code=MARK))
             await rest(running)
             watching = running.observe

@@ -7,13 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.kernel.test_gates import ADA, MESSAGE, NOW
+from tests.kernel.test_gates import ADA, MESSAGE, NOW, QUIET, quiet
 from tidings import delivery
+from tidings.correction import Correcting
 from tidings.delivery import Pace
 from tidings.dispatch import Heard
-from tidings.event import SECOND
+from tidings.event import HOUR, MINUTE, SECOND
 from tidings.gates import World
+from tidings.message import Message
 from tidings.ports import Outcome
+from tidings.quiet_hours import QuietHours, Window
 from tidings.reasons import MessageState, Reason
 
 PACE = Pace()
@@ -143,3 +146,93 @@ def test_no_retry_is_planned_after_the_deadline(wait):
     found = delivery.settle_result(SENDING, 1, Outcome("not_sent", retry_after=wait), stopped=False, now=NOW, pace=PACE)
     assert found.due_at is not None
     assert found.due_at <= SENDING.deadline
+
+
+# -- quiet hours, corrections, steps with a patience of their own
+
+SOON = QuietHours((Window(10 * 60, 10 * 60 + 1),))
+"""Quiet from `NOW` on, for a minute."""
+
+
+def claimed(policy: QuietHours = QUIET, **words: Any) -> Message:
+    return replace(quiet(policy, **words), state=S.CLAIMED, owner="d", due_at=NOW + PACE.lease)
+
+
+@pytest.mark.parametrize(("early", "start_by"), [
+    (3 * SECOND, NOW), (SECOND, NOW), (1, NOW), (6 * SECOND, NOW - SECOND),
+])  # fmt: skip
+def test_the_first_byte_leaves_before_the_next_quiet_instant(early, start_by):
+    found = delivery.intend(claimed(SOON), ADA, [], World(), NOW - early, PACE)
+    assert (found.state, found.start_by) == (S.SENDING, start_by)
+
+
+def test_critical_and_machines_have_no_quiet_instant_to_be_before():
+    for message in (claimed(SOON, severity="critical"), replace(claimed(SOON, target="desk"), channel="ticket")):
+        assert delivery.intend(message, ADA, [], World(), NOW - 1, PACE).start_by == NOW - 1 + PACE.first_byte
+
+
+def test_an_intent_in_quiet_hours_is_held_to_the_opening_and_one_that_opens_too_late_ends_at_once():
+    held = delivery.intend(claimed(), ADA, [], World(), NOW, PACE)
+    assert (held.state, held.reason, held.due_at) == (S.HELD, Reason.QUIET_HOURS, NOW + 30 * MINUTE)
+    assert (held.attempt, held.owner, held.start_by) == (0, None, None)
+    over = delivery.intend(replace(claimed(), deadline=NOW + MINUTE), ADA, [], World(), NOW, PACE)
+    assert (over.state, over.reason) == (S.EXPIRED, Reason.QUIET_HOURS)
+
+
+def test_an_all_clear_leaves_after_the_stop_that_it_speaks_of():
+    clear = replace(CLAIMED, role="all_clear")
+    told, untold = World(correcting=Correcting("told")), World(correcting=Correcting("untold"))
+    assert delivery.intend(clear, ADA, [heard(7, "stopped")], told, NOW, PACE).state is S.SENDING
+    assert delivery.intend(clear, ADA, [heard(7, "stopped")], untold, NOW, PACE).reason is Reason.NOTHING_TO_CORRECT
+    sending = replace(SENDING, role="all_clear")
+    assert delivery.settle_result(sending, 1, Outcome("not_sent"), stopped=True, now=NOW, pace=PACE).state is S.PENDING
+
+
+def stepped(**retry: Any) -> Message:
+    words = {"attempts": None, "first": None, "most": None, **retry}
+    return replace(SENDING, body={**SENDING.body, "retry": words}, deadline=NOW + 1000 * HOUR)
+
+
+def test_a_step_that_says_nothing_of_its_patience_has_that_of_delivery():
+    assert delivery.patience_of(SENDING, PACE) == delivery.patience_of(stepped(), PACE) == PACE
+
+
+def test_a_step_that_says_how_often_is_given_up_after_so_many():
+    for attempt, state in ((1, S.PENDING), (2, S.PENDING), (3, S.FAILED), (4, S.FAILED)):
+        message = replace(stepped(attempts=3), attempt=attempt)
+        found = delivery.settle_result(message, attempt, Outcome("not_sent"), stopped=False, now=NOW, pace=PACE)
+        assert (found.state, found.reason) == (state, Reason.GIVEN_UP if state is S.FAILED else None)
+
+
+@pytest.mark.parametrize(("retry", "first", "tenth"), [
+    ({"first": MINUTE}, MINUTE, PACE.retry_most), ({"first": MINUTE, "most": 3 * MINUTE}, MINUTE, 3 * MINUTE),
+    ({"most": SECOND}, SECOND, SECOND), ({"first": 2 * HOUR}, 2 * HOUR, 2 * HOUR),
+])  # fmt: skip
+@pytest.mark.parametrize("speed", [1, 60])
+def test_the_waits_of_a_step_double_from_its_first_to_its_longest_in_real_time(retry, first, tenth, speed):
+    pace = PACE.at_speed(speed)
+    longest = {1: 0, 10: 0}
+    for number in range(400):
+        for attempt in (1, 10):
+            message = replace(stepped(**retry), message_id=f"m{number}", attempt=attempt)
+            found = delivery.settle_result(message, attempt, Outcome("not_sent"), stopped=False, now=NOW, pace=pace)
+            assert found.due_at is not None
+            longest[attempt] = max(longest[attempt], found.due_at - NOW)
+    for attempt, bound in ((1, first), (10, tenth)):
+        assert 0.9 * bound * speed < longest[attempt] <= bound * speed
+
+
+def test_what_a_provider_asks_to_wait_is_real_time_too():
+    asked = Outcome("not_sent", retry_after=7 * SECOND)
+    found = delivery.settle_result(stepped(), 1, asked, stopped=False, now=NOW, pace=PACE.at_speed(60))
+    assert found.due_at == NOW + 420 * SECOND
+
+
+def test_a_faster_clock_has_every_time_longer_and_every_number_the_same():
+    pace = replace(PACE, leases={"sms": 9 * SECOND}).at_speed(10)
+    assert (pace.speed, pace.attempts) == (10, PACE.attempts)
+    assert (pace.lease_of("sms"), pace.lease_of("email")) == (90 * SECOND, 10 * PACE.lease)
+    for name in ("first_byte", "settle", "retry_least", "retry_most", "look_up_again"):
+        assert getattr(pace, name) == 10 * getattr(PACE, name)
+    assert pace.at_speed(6) == replace(PACE, leases={"sms": 9 * SECOND}).at_speed(60)
+    assert PACE.at_speed(1) == PACE

@@ -21,6 +21,8 @@ def test_golden_vectors():
     )
     assert ids.run_id(FIRING, 0, "customer:c-1") == RUN
     assert ids.message_id(RUN, "notice", 0) == MESSAGE
+    assert ids.correction_id(MESSAGE, "all_clear", 0) == "5f16ce5a-3efa-505c-a79b-68115e740352"
+    assert ids.correction_id(MESSAGE, "update", 3) == "bf841598-ba3d-5bd1-a5fa-98def2b30b28"
     assert ids.outbox_id(MESSAGE, "accepted", 3) == "b16f85eb-99e5-56d0-816d-5af766d00c66"
     assert ids.state_key("default", "rule:invoice-overdue", ("i-1", 7)).hex() == "dd533d10363fe44dbe0893cbcc472093"
 

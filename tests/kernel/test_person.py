@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tidings.event import DAY, Event
-from tidings.person import Person, changed_row, read_person, recipient_named
+from tidings.person import Person, as_team, changed_row, read_person, recipient_named, without_address
+from tidings.rule import Team
 
 
 def event(kind: str, at: int, **data: Any) -> Event:
@@ -81,3 +82,62 @@ def test_other_events_change_nobody():
 def test_the_same_event_twice_is_once():
     first = changed_row("customer:c", None, profile(1, email="a@example.org"))
     assert changed_row("customer:c", first, profile(1, email="a@example.org")) is None
+
+
+def preference(at: int, allowed: bool, channel: str | None = None, topic: str = "news") -> Event:
+    return event("customer.preference.changed", at, customer_id="c", topic=topic, allowed=allowed, channel=channel)
+
+
+WISHES: dict[str, tuple[list[Event], dict[str, bool]]] = {
+    # what they said, and whether they want `news` by each channel
+    "nothing": ([], {"email": True, "sms": True}),
+    "off": ([preference(1, False)], {"email": False, "sms": False}),
+    "off for one channel": ([preference(1, False, "sms")], {"email": True, "sms": False}),
+    "off, but for one channel": ([preference(1, False), preference(2, True, "sms")], {"email": False, "sms": True}),
+    "what is said of a channel goes first": (
+        [preference(2, False), preference(1, True, "sms")], {"email": False, "sms": True}),
+    "on again": ([preference(1, False), preference(2, True)], {"email": True, "sms": True}),
+    "another topic": ([preference(1, False, topic="offers")], {"email": True, "sms": True}),
+    "off by a producer of version 1": (
+        [event("customer.preference.changed", 1, customer_id="c", topic="news", allowed=False)],
+        {"email": False, "sms": False}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_the_newest_word_of_a_topic_and_of_a_channel_counts_in_any_order(name):
+    said, wants = WISHES[name]
+    for order in permutations([profile(1), *said]):
+        found = after(*order)
+        assert {channel: found.wants("news", channel) for channel in wants} == wants
+
+
+def test_a_dead_address_is_dead_until_there_is_another():
+    row = changed_row("customer:c", None, profile(1, email="old@example.org", phone="+491"))
+    assert row is not None
+    row = without_address(row, "email", "old@example.org")
+    row = without_address(row, "sms", "+491")
+    found = read_person("t", "customer:c", row)
+    assert found.gone == {"email": "old@example.org", "sms": "+491"}
+    assert found.rev == 3
+    row = changed_row("customer:c", row, profile(2, email="new@example.org", phone="+491"))
+    found = read_person("t", "customer:c", row)
+    assert found.address("email") == "new@example.org" != found.gone["email"]
+    assert found.address("sms") == found.gone["sms"]
+
+
+def test_who_is_reached_where():
+    ada = after(profile(1, email="a@example.org", phone="+491"))
+    assert {name: ada.address(name) for name in ("email", "sms", "push", "slack", "ticket")} == {
+        "email": "a@example.org", "sms": "+491", "push": "c", "slack": None, "ticket": None,
+    }  # fmt: skip
+    assert after(consent("given", 1)).address("push") is None
+    desk = read_person("t", "address:desk@example.org", None)
+    assert (desk.known, desk.kind, desk.address("email")) == (True, "address", "desk@example.org")
+    assert read_person("t", "address:", None).address("email") is None
+    team = as_team(
+        read_person("t", "team:x", None), Team("x", addresses={"slack": "env:X"}, timezone="Asia/Tokyo", locale="ja_JP")
+    )
+    assert (team.known, team.address("slack"), team.address("email")) == (True, "env:X", None)
+    assert (team.timezone, team.locale, team.profile["name"]) == ("Asia/Tokyo", "ja_JP", "x")
+    assert not as_team(team, None).known

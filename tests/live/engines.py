@@ -33,7 +33,6 @@ class Shelf:
     name = "shelf"
     lease = 30_000_000
     can_look_up = False
-    lease = MINUTE // 2
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []

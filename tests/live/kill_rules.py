@@ -1,4 +1,4 @@
-"""Rules and a log for the test that kills: events that fire at once, and absences."""
+"""Rules and a log for the test that kills: events that fire at once and may be taken back, a quiet night, absences."""
 
 from collections.abc import Iterator
 from random import Random
@@ -8,17 +8,20 @@ from streams.json_events import rfc3339
 from tests.live.engines import event
 from tidings.event import HOUR, MINUTE, SECOND
 
-RULES = b"""version: 1
+RULES = """version: 1
 rules:
   - id: payment-failed
     title: Sent again where nobody knows
     owner: team-billing
     status: live
     on_unknown: resend
-    when: { event: billing.payment.failed }
+    when: { event: billing.payment.failed, allowed_lateness: 1m }
     to: customer
     topic: news
+    policy: { consent: transactional, quiet_hours: { start: "START", end: "END", timezone: UTC } }
+    stop_on: [{ event: billing.payment.succeeded, match: { payment_id: payment_id } }]
     then: [{ send: email, template: failed, with: { name: payment_id } }]
+    on_stop: [{ send: email, template: settled, with: { name: payment_id } }]
   - id: order-placed
     title: Left to a person where nobody knows
     owner: team-sales
@@ -46,8 +49,14 @@ rules:
     topic: news
     then: [{ send: email, template: overdue, with: { name: invoice_id } }]
 """
-TEMPLATES = {name: f"Subject: {name}\n\n{{{{ name }}}}\n" for name in ("failed", "order", "overdue")}
+TEMPLATES = {name: f"Subject: {name}\n\n{{{{ name }}}}\n" for name in ("failed", "settled", "order", "overdue")}
 CUSTOMERS = 25
+
+
+def rules(opening: int) -> bytes:
+    """The rules, with a quiet night of ten hours that ends at an instant, a full minute."""
+    start, end = (rfc3339(at)[11:16] for at in (opening - 10 * HOUR, opening))
+    return RULES.replace("START", start).replace("END", end).encode()
 
 
 def workload(now: int, count: int, seed: int = 3) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -61,6 +70,11 @@ def workload(now: int, count: int, seed: int = 3) -> Iterator[tuple[str, dict[st
         kind = chance.randrange(4)
         if kind == 0:
             name, data = "billing.payment.failed", {"payment_id": f"p-{number}", "amount": money, "code": "declined"}
+            if chance.random() < 0.5:
+                again = at + chance.randrange(30) * MINUTE
+                body = {"payment_id": f"p-{number}", "customer_id": who, "amount": money}
+                kind_of = "billing.payment.succeeded"
+                found.append((again, kind_of, event(kind_of, f"again-{number}", again, **body)))
         elif kind == 1:
             name, data = "sales.order.placed", {"order_id": f"o-{number}", "total": money}
         else:

@@ -1,4 +1,8 @@
-"""The real engine in a process of its own, to be killed: `python -m tests.live.run_engine FILE PORT [slow]`; ends at rest."""
+"""The real engine in a process of its own, to be killed; ends at rest.
+
+`python -m tests.live.run_engine FILE PORT OPENING AHEAD [slow]`: when the quiet night of its rules ends, and by how much
+its clock is ahead (microseconds).
+"""
 
 import asyncio
 import os
@@ -26,13 +30,17 @@ class Slowly(EmbeddedLog):
         return await super().fetch(positions, limit)
 
 
-async def run(file: Path, port: int, *, slow: bool) -> None:
-    catcher = SocketCatcher(port, wall_clock)
+async def run(file: Path, port: int, opening: int, ahead: int, *, slow: bool) -> None:
+    def clock() -> int:
+        return wall_clock() + ahead
+
+    catcher = SocketCatcher(port, clock)
     async with engines.engine(
         file,
         catcher,
-        kill_rules.RULES,
+        kill_rules.rules(opening),
         kill_rules.TEMPLATES,
+        clock,
         pace=PACE,
         concurrency=CONCURRENCY,
         batch_limit=3 if slow else 200,
@@ -50,8 +58,9 @@ async def finished(running) -> bool:
     if not await running.at_rest():
         return False
     counts = await count(running.store)
-    return counts["armed"] == 0 and not any(counts["messages"].get(state) for state in ("unknown", "held"))
+    waits = [counts[kind].get(state) for kind in ("messages", "corrections") for state in ("unknown", "held")]
+    return counts["armed"] == 0 and not any(waits)
 
 
 if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2]), slow="slow" in sys.argv))
+    asyncio.run(run(Path(sys.argv[1]), *(int(word) for word in sys.argv[2:5]), slow="slow" in sys.argv))

@@ -100,7 +100,7 @@ def test_a_payload_becomes_an_event_a_decision_and_a_message(tmp_path):
     assert [word for word in words if word != "silent"] == ["taken", "event", "fired", "told", "summary"]
     assert told[-1]["messages"]["accepted"] == 1
     person = run("ingest", "--source", "stripe", payload(tmp_path), "--now", SOON)
-    assert "Subject: Your payment of 19.99 EUR did not go through" in person.stdout
+    assert "Subject: Your payment of €19.99 did not go through" in person.stdout
 
 
 def test_an_old_payload_without_a_time_of_reference_is_old_news(tmp_path):

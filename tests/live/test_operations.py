@@ -98,7 +98,7 @@ def test_a_place_that_is_none_and_a_folder_that_is_none_are_told(shop, capsys):
 def test_an_event_is_explained_term_by_term_by_its_id(shop, capsys):
     code, out, _ = run(capsys, "rules", "explain", "evt_8", "--data", shop)
     assert code == 0
-    assert "payment-failed: FIRES" in out
+    assert "payment-failed: FIRES for customer:" in out
     assert "code  is 'not_given'" in out
     code, out, _ = run(capsys, "rules", "explain", "evt_8", "--data", shop, "--rule", "payment-failed", "--json")
     (rule,) = json.loads(out)["rules"]
@@ -151,6 +151,18 @@ def test_every_template_of_the_example_can_be_looked_at(capsys):
     for file in folder.rglob("*.txt"):
         name = file.relative_to(folder).with_suffix("").as_posix()
         code, out, _ = run(capsys, "templates", "preview", name)
-        assert (code, "| Subject: " in out) == (0, True), name
+        assert (code, "\n  | " in out) == (0, True), name
     code, _, err = run(capsys, "templates", "preview", "billing/overdue")
     assert (code, "did you mean 'billing/invoice-overdue'" in err) == (1, True)
+
+
+def test_a_template_is_looked_at_as_somebody_elsewhere_would_read_it(tmp_path, capsys):
+    page = tmp_path / "mail.html"
+    code, out, _ = run(
+        capsys, "templates", "preview", "billing/invoice-overdue", "--locale", "de-DE", "--zone", "Europe/Berlin", "--html", page,
+    )  # fmt: skip
+    assert code == 0, out
+    assert "for " in out
+    assert page.read_text().lstrip().lower().startswith("<!doctype html>")
+    code, _, err = run(capsys, "templates", "preview", "billing/invoice-overdue", "--zone", "Mars/Base")
+    assert (code, "is no IANA zone" in err) == (1, True)

@@ -164,7 +164,7 @@ def test_a_payment_that_fails_is_told_by_real_mail_and_rules_change_under_it(tmp
         assert "handed to the running engine" in handed.stdout, handed.stderr
         running.wait(lambda: len(mail.taken) == 1)
         assert mail.taken[0].rcpt_tos == ["ada@example.org"]
-        assert "42.00 EUR" in mail.texts()[0]
+        assert "=82=AC42.00" in mail.texts()[0]
         # Another text: the next message has it.
         template.write_text("Subject: Changed\n\nCode {{ code }}, amount {{ amount }}.\n")
         running.wait(lambda: running.said("rules"))

@@ -257,6 +257,17 @@ def test_no_exception_leaves_whatever_it_is_given(tmp_path, name, channel, odd, 
     assert asyncio.run(story()).stage in ("accepted", "not_sent", "ambiguous", "permanent")
 
 
+@pytest.mark.parametrize(("name", "channel"), CASES)
+def test_an_address_that_is_missing_stops_one_message_only(tmp_path, name, channel):
+    """Rows know no address for other systems, and may have lost a person's."""
+
+    async def story() -> Outcome:
+        async with RIGS[name][0](tmp_path, channel) as rig:
+            return await rig.provider.send(message(channel, address=None))
+
+    assert asyncio.run(story()).stage in ("accepted", "permanent")
+
+
 @pytest.mark.parametrize(
     ("name", "channel"), [case for case in CASES if case[0] in ("smtp", "twilio", "webhook", "slack", "teams")]
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.providers import web as requests
@@ -46,6 +46,7 @@ def test_for_trials_this_machine_is_allowed_and_nothing_else():
     assert refused("::ffff:127.0.0.1", allow_loopback=True) is not None
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_what_is_allowed_is_global_and_no_tunnel(address):
     if refused(str(address)) is None:
@@ -75,6 +76,7 @@ def test_a_url_that_is_no_plain_https_is_refused_without_being_shown(url):
     assert not url or len(url) < 4 or url not in str(told.value)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100) | st.text(max_size=60).map("https://".__add__))
 def test_any_text_is_a_url_or_forbidden(text):
     with contextlib.suppress(Forbidden):

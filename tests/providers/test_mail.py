@@ -7,7 +7,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.channels import headers, unsubscribe
@@ -142,6 +142,7 @@ def test_the_sender_is_shown_as_configured(sender):
     assert str(found).replace('""', '"') == SENDERS_SHOWN[sender] or found.addresses[0].display_name in sender
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=300),
     st.text(max_size=300),
@@ -165,6 +166,7 @@ def test_whatever_the_texts_no_exception_but_unfit_and_no_header_more(subject, t
     assert email.message_from_bytes(wire.body, policy=email.policy.compat32).keys() == names
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=200))
 def test_every_subject_without_control_characters_comes_back(subject):
     try:
@@ -177,6 +179,7 @@ def test_every_subject_without_control_characters_comes_back(subject):
     assert found.strip() == subject.strip() or "=?" in subject
 
 
+@settings(deadline=None)
 @given(st.text(max_size=2000), st.sampled_from(["text", "html"]))
 def test_every_body_comes_back(text, where):
     more = {where: text} if where == "html" else {}

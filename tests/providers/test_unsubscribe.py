@@ -1,7 +1,7 @@
 """Links that switch a topic off: only ours, only for whom they were made, only for a year."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.channels.unsubscribe import LASTS, BadLink, Unsubscribe, link, read
@@ -18,6 +18,7 @@ def token(
     return link("https://news.example.org", key, tenant, customer, topic, until).rpartition("/u/")[2]
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50), st.text(max_size=50), st.text(max_size=50), st.integers(NOW + 1, UNTIL))
 def test_what_was_put_in_comes_back(tenant, customer, topic, until):
     try:
@@ -35,6 +36,7 @@ def test_a_link_ends_after_a_year():
     assert LASTS == 365 * DAY
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_link_is_forged(data):
     made = token()

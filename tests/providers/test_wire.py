@@ -35,7 +35,8 @@ from tests.providers.stand_ins import (
 )
 from tests.providers.test_contract import ADDRESS, CONTENT
 from tidings.event import HOUR, SECOND
-from tidings.ports import Outgoing
+from tidings.ports import Outcome, Outgoing
+from tidings.testing.provider import FakeProvider
 
 pytestmark = pytest.mark.live
 
@@ -197,3 +198,10 @@ def test_in_test_mode_what_the_channel_could_not_carry_is_refused_as_there():
     out = Redirected(FileCatcher(Path("/nowhere"), clock), "me@example.org", clock)
     wrong = outgoing("sms", "0170", {"text": "Hello"})
     assert asyncio.run(out.send(wrong)).stage == "permanent"
+
+
+def test_in_test_mode_the_customers_address_is_never_gone():
+    """Where the tester's mailbox is unknown, nothing is said about the customer's."""
+    mail = FakeProvider(clock, [Outcome("permanent", detail="550 5.1.1", address_gone=True)])
+    outcome = asyncio.run(Redirected(mail, "me@example.org", clock).send(message("sms")))
+    assert (outcome.stage, outcome.address_gone) == ("permanent", False)

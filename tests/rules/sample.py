@@ -14,17 +14,27 @@ def files() -> dict[str, bytes]:
     return {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in sorted(FOLDER.rglob("*.yaml"))}
 
 
+OPTIONAL = ("plan", "mrr_lost", "tier")
+"""Values that may be null."""
+
+
+def sms(*names: str) -> str:
+    """A text message that needs some values."""
+    shown = (f"{{{{ {name} | default('none') }}}}" if name in OPTIONAL else f"{{{{ {name} }}}}" for name in names)
+    return " ".join(["News", *shown]) + "\n"
+
+
 def text(*names: str) -> str:
-    """A text that needs some values."""
-    return "Subject: News\n\n" + " ".join(["News", *(f"{{{{ {name} }}}}" for name in names)]) + "\n"
+    """A text that needs some values, for every other channel."""
+    return f"Subject: News\nTitle: News\n\n{sms(*names)}"
 
 
 TEXTS: Mapping[str, str] = {
     "internal/plan-downgraded": text("mrr_lost", "tier"), "internal/complaint-case": text("subject", "customer"),
     "shop/cart-plain": text("value"), "billing/invoice-overdue": text("amount", "due"),
-    "billing/invoice-overdue.de": text("amount", "due"), "billing/card-expired": text("amount"), "billing/card-expired-sms": text(),
-    "internal/card-expired": text(), "shop/delivery-delayed": text("eta"), "billing/at-risk": text("amount", "plan"),
-    "billing/settled": text("amount"), "internal/waitlist": text("sku"), "shop/cancelled": text("order"),
+    "billing/invoice-overdue.de": text("amount", "due"), "billing/card-expired": text("amount"), "billing/card-expired-sms": sms(),
+    "internal/card-expired": text(), "shop/delivery-delayed": sms("eta"), "billing/at-risk": text("amount", "plan"),
+    "billing/settled": text("amount"), "internal/waitlist": text("sku"), "internal/waitlist-sms": sms("sku"), "shop/cancelled": sms("order"),
 }  # fmt: skip
 
 

@@ -128,7 +128,8 @@ def test_a_file_that_cannot_be_read_is_told_once_and_not_at_every_name_of_it(nam
 def test_every_code_and_every_key_is_in_the_documentation() -> None:
     root = Path(__file__).resolve().parents[2]
     text = (root / "docs" / "rules.md").read_text()
-    sources = "".join(path.read_text() for path in (root / "handlers" / "rules").rglob("*.py"))
+    folders = (root / "handlers" / "rules", root / "handlers" / "templates")
+    sources = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     codes = set(re.findall(r'"(R[0-9]{3})"', sources))
     assert codes == set(re.findall(r"^\| (R[0-9]{3}) \|", text, re.MULTILINE))
     words = set(re.findall(r"[a-z_]+", text))

@@ -175,7 +175,7 @@ rules:
     when: { event: inventory.stock.changed, if: has(stock) && stock.on_hand > 3 }
     reads: { stock: { entity: inventory.stock, id: [sku, warehouse] } }
     to: { team: care-leads }
-    then: [{ send: sms, template: internal/waitlist, with: { sku: sku } }]
+    then: [{ send: sms, template: internal/waitlist-sms, with: { sku: sku } }]
 """
     found = loaded({"rules/a.yaml": more.encode()})
     assert found.diagnostics == ()

@@ -248,7 +248,7 @@ def test_a_broken_file_does_not_hide_the_mistakes_of_another() -> None:
 
 def test_a_template_with_a_mistake_is_told_in_its_file() -> None:
     found = check(GOOD, {**TEXTS, "plain": "Subject: Hello\n\n{% if x %}"})
-    assert [(one.code, one.file, one.line) for one in found.errors] == [("R120", "templates/plain", 3)]
+    assert [(one.code, one.file, one.line) for one in found.errors] == [("R120", "templates/plain.txt", 3)]
 
 
 RAW: dict[str, tuple[bytes, str]] = {

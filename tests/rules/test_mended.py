@@ -1,15 +1,11 @@
 """Mistakes that once loaded, and values that once stopped a message: each is told, or bounded, or exact."""
 
-from typing import Any
-
 import pytest
 
 from handlers.rules.conditions import compile_condition, compile_value
 from handlers.rules.load import load
-from handlers.templates import BadTemplate, parse
 from schemas import contracts
-from tests.rules.scope import DATA, EVENT, MONEY, SCOPE, VALUES, compiled
-from tidings.contract import Type
+from tests.rules.scope import DATA, EVENT, SCOPE, VALUES, compiled
 from tidings.unknown import UNKNOWN as U
 
 KNOWN = contracts().by_type
@@ -107,41 +103,6 @@ def test_an_explanation_never_fails():
     assert compiled("amount / 4").explain(DATA, EVENT, VALUES).shown == "about 2.62 EUR"
     trace = compiled("paid ? maybe_count > 1 : maybe_name == 'x'").explain(DATA, EVENT, VALUES)
     assert trace.because == "maybe_count is null"
-
-
-def rendered(text: str, kind: Type | None = None, **values: Any) -> str:
-    return parse(f"Subject: s\n\n{text}").render(values, {"v": kind} if kind is not None else {}).text
-
-
-@pytest.mark.parametrize(("kind", "shown", "expected"), [
-    (MONEY, {"amount_minor": "100/3", "currency": "EUR"}, "0.33 EUR"), (Type("duration"), 5_400_000_000, "1 hour 30 minutes"),
-    (Type("duration"), 20, "less than a second"), (Type("double"), "1234567", "1234567"), (Type("double"), "1/3", "0.333333"),
-])  # fmt: skip
-def test_a_value_is_shown_as_people_read_it(kind, shown, expected):
-    assert rendered("{{ v }}", kind, v=shown) == expected
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong"), [(Type("timestamp"), 10**30), (None, {"currency": "EUR"}), (Type("string"), "  ")]
-)
-def test_a_value_that_cannot_be_shown_ends_one_message_and_nothing_else(kind, wrong):
-    with pytest.raises(ValueError, match="value"):
-        rendered("{{ v }}", kind, v=wrong)
-
-
-@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\x7f", "\r"])
-def test_no_letter_that_ends_a_line_gets_into_a_subject(letter):
-    with pytest.raises(ValueError, match="control character"):
-        parse("Subject: Hello {{ v }}\n\nx").render({"v": f"a{letter}b"}, {})
-    with pytest.raises(BadTemplate):
-        parse(f"Subject: a{letter}b\n\nx")
-
-
-def test_rendering_and_parsing_are_bounded():
-    with pytest.raises(BadTemplate):
-        parse("Subject: s\n\n" + "{#" * 32_000)
-    with pytest.raises(ValueError, match="more than"):
-        rendered("{{ v }} " * 5000, v="x" * 10_000)
 
 
 def test_what_is_printed_is_bounded():

@@ -183,3 +183,10 @@ BUGS: tuple[Patch, ...] = (
     stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, quiet_unread,
     original_unread, stop_forgotten, told_overlooked, marked_apart,
 )  # fmt: skip
+
+THEME = {
+    floor_dropped: "editors", early_watermark: "twins", idle_on_return: "slow", crashed_sending_again: "storm",
+    withdrawal_unread: "doubt", late_closer_ignored: "mixed", quiet_unread: "recall", original_unread: "recall",
+    stop_forgotten: "recall", told_overlooked: "recall",
+}  # fmt: skip
+"""The trouble that a safeguard is there for; what is not named shows in any."""

@@ -75,11 +75,11 @@ class Plan:
         return self.theme == "editors"
 
 
-def plan(seed: int) -> Plan:
-    """Draw the outline of a history."""
+def plan(seed: int, theme: str | None = None) -> Plan:
+    """Draw the outline of a history, of the seed's theme or of a given one."""
     random = Random(seed)
-    theme = THEMES[seed % len(THEMES)]
-    lateness = random.choice({"twins": (1, 3), "editors": (1, 3), "recall": (15,)}.get(theme, (1, 5, 15))) * SECOND
+    theme = theme or THEMES[seed % len(THEMES)]
+    lateness = random.choice({"twins": (3,), "editors": (1, 3), "recall": (15,)}.get(theme, (1, 5, 15))) * SECOND
     shop = Shop(
         lateness=lateness,
         once=random.random() < 0.3 and theme not in ("twins", "editors"),
@@ -130,7 +130,7 @@ class History:
         self.active = self.make_rules(self.plan.shop)
         self.pace = Pace(retry_most=20 * SECOND)
         self.crash_chance = 0.018 if self.plan.theme == "storm" else 0.004 if self.plan.chaos else 0.0
-        self.log.slow = 0.5 if self.plan.theme == "slow" else 0.1
+        self.log.slow = {"slow": 0.5, "twins": 0.0}.get(self.plan.theme, 0.1)
         self.alive: dict[str, int] = {}
         self.assigned: dict[str, list[Partition]] = {}
         self.quiet = False
@@ -164,7 +164,7 @@ class History:
             self._restart(task.process)
             return None
         if self.plan.theme == "twins" and label == "lock:state":
-            return int((4 + 20 * chance) * SECOND) if task.process == "worker1" and chance > 0.4 else 0
+            return int((14 + 10 * chance) * SECOND) if task.process == "worker1" and chance > 0.2 else 0
         if self.plan.theme == "doubt" and label == "lock:recipients" and task.process.startswith("deliverer"):
             return int(chance * 8 * SECOND) if chance > 0.3 else 0
         if chance > (0.75 if label == self.plan.sluggish else 0.995):
@@ -263,7 +263,7 @@ class History:
         if self.plan.theme == "recall":
             return sorted([*self._recalls(), *self._published(happened[:6], again)], key=lambda one: one[0])
         if self.plan.theme == "twins":
-            return sorted([*self._twins(), *self._published(happened[:6], again)], key=lambda one: one[0])
+            return sorted([*self._twins(), *self._published(happened[:2], again)], key=lambda one: one[0])
         if self.plan.theme == "editors":
             return sorted([*self._echoes(), *self._published(happened[:9], again)], key=lambda one: one[0])
         return sorted(self._published(happened, again), key=lambda one: one[0])
@@ -478,9 +478,9 @@ class History:
         return [event for event in self.log.events.values() if event.type in TOPICS]
 
 
-def check(seed: int) -> list[str]:
+def check(seed: int, theme: str | None = None) -> list[str]:
     """Run a seed and return what is wrong with its history."""
-    history = History(plan(seed)).run()
+    history = History(plan(seed, theme)).run()
     return history.faults + invariants.at_rest(history)
 
 

@@ -11,7 +11,6 @@ from handlers.operators.event import EventOperator, StopMatcher
 from handlers.operators.missing import MissingOperator
 from tidings.contract import Contract, Field, Type
 from tidings.event import SECOND, Event
-from tidings.matching import Equalities
 from tidings.quiet_hours import QuietHours, Window
 from tidings.rule import Matcher, Rule, RuleSet, Step
 from tidings.unknown import UNKNOWN
@@ -36,10 +35,6 @@ class Value:
 
     name: str = ""
     plus: int = 0
-
-    @property
-    def equalities(self) -> Equalities:
-        return {}
 
     def true(self, data: Mapping[str, Any], event: Event, params: Mapping[str, Any]) -> bool:
         return bool(data.get(self.name))

@@ -30,7 +30,7 @@ def test_a_missing_safeguard_is_seen_within_thirty_histories(bug: bugs.Patch, mo
     bug(monkeypatch)
     for seed in range(SEEN_WITHIN):
         try:
-            faults = check(seed)
+            faults = check(seed, bugs.THEME.get(bug))
         except Exception:  # noqa: BLE001 - a crash is a finding as well
             return
         if faults:

@@ -1,0 +1,42 @@
+"""Variants of a template by language: `billing/overdue`, `billing/overdue.de`, `billing/overdue.de-AT`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}")
+
+
+def choose(templates: Mapping[str, Any], name: str, locale: str | None) -> str:
+    """Return the name of the variant that fits a locale best: its own, its language's, else the plain one."""
+    found = _variant(templates, name, locale)
+    return name if found is None else found
+
+
+def spoken(templates: Mapping[str, Any], name: str, locale: str | None, default: str = "en") -> str:
+    """Return the locale in which the chosen variant speaks, so that a text and its dates are in one language.
+
+    It is the person's where the variant, or the plain template with its language `default`, is in the person's
+    language; else the variant's or the default.
+    """
+    chosen = choose(templates, name, locale)
+    language = chosen[len(name) + 1 :] or default
+    return locale if locale is not None and _parts(locale)[:1] == _parts(language)[:1] else language
+
+
+def _variant(templates: Mapping[str, Any], name: str, locale: str | None) -> str | None:
+    if locale is None or TAG.fullmatch(locale) is None:
+        return None
+    parts = _parts(locale)
+    cased = [parts[0], *(part.upper() if len(part) == 2 else part.title() for part in parts[1:])]  # noqa: PLR2004 - ISO 3166
+    for size in range(len(parts), 0, -1):
+        for tag in ("-".join(cased[:size]), "_".join(cased[:size]), "-".join(parts[:size])):
+            if f"{name}.{tag}" in templates:
+                return f"{name}.{tag}"
+    return None
+
+
+def _parts(tag: str) -> list[str]:
+    return re.split("[-_]", tag.lower())
