@@ -12,13 +12,13 @@ from typing import Any
 
 from tidings import canonical, ids
 from tidings.correction import ALL_CLEAR, NOTICE, correcting, may_be_told, newer_runs
-from tidings.detection import TAKES_BACK
 from tidings.event import DAY, Micros
 from tidings.gates import End, Hold, Stage, World, gates
 from tidings.message import Message, Run
 from tidings.person import Person
 from tidings.ports import Row
 from tidings.reasons import UNSENT, MessageState, Reason
+from tidings.record import TAKES_BACK
 from tidings.rule import Rule, RuleSet, Step
 
 MEMORY: Micros = 90 * DAY
