@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import fastavro
@@ -40,6 +41,19 @@ def plain(schema: Any) -> Any:
     return schema
 
 
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """One released schema, as its records are read."""
+
+    released: Released
+    contract: Contract
+    """Of the current version, which its records become."""
+    writer: Any
+    reader: Any
+    """None where the released version is the current one: resolving a schema against itself costs as much again as
+    reading."""
+
+
 class Codec:
     """Encodes and decodes the records of a set of contracts. Schemas are parsed once."""
 
@@ -47,6 +61,12 @@ class Codec:
         self.contracts = known
         self.tenant = tenant
         self._parsed = {number: fastavro.parse_schema(plain(one.schema)) for number, one in known.released.items()}
+        self._wires = {number: self._wire(one) for number, one in known.released.items()}
+
+    def _wire(self, released: Released) -> _Wire:
+        contract = self.contracts.by_full_name[released.full_name]
+        reader = None if contract.schema_id == released.schema_id else self._parsed[contract.schema_id]
+        return _Wire(released, contract, self._parsed[released.schema_id], reader)
 
     def encode(self, event_type: str, payload: Mapping[str, Any]) -> tuple[bytes, bytes]:
         """Return key and value of a record.
@@ -77,17 +97,17 @@ class Codec:
         Raises:
             BadContract: it cannot be read, or does not belong where it is; nothing else ever leaves here.
         """
-        released, body = self._framed(record)
-        if released.schema["topic"] != record.topic:
-            text = f"{released.full_name} does not belong on {record.topic}"
-            raise BadContract(Refusal.WRONG_SCHEMA, text, released.schema_id)
-        payload = self._read(released, body)
-        if (fault := bad_text(payload)) is not None:
-            raise BadContract(Refusal.BAD_TEXT, fault, released.schema_id)
-        contract = self.contracts.by_full_name[released.full_name]
-        return self._event(payload, contract, record)
+        wire, start = self._framed(record)
+        if wire.contract.topic != record.topic:
+            text = f"{wire.released.full_name} does not belong on {record.topic}"
+            raise BadContract(Refusal.WRONG_SCHEMA, text, wire.released.schema_id)
+        payload = _read(wire, record.value or b"", start)
+        if holds_nul(payload):
+            raise BadContract(Refusal.BAD_TEXT, "a text holds NUL", wire.released.schema_id)
+        return self._event(payload, wire.contract, record)
 
-    def _framed(self, record: LogRecord) -> tuple[Released, bytes]:
+    def _framed(self, record: LogRecord) -> tuple[_Wire, int]:
+        """Return the schema of a record, and where its Avro begins."""
         value = record.value
         if record.key is None:
             raise BadContract(Refusal.NULL_KEY, "the record has no key")
@@ -97,91 +117,76 @@ class Codec:
             raise BadContract(Refusal.NOT_AVRO, "the record has no value")
         if len(value) > MAX_BYTES:
             raise BadContract(Refusal.OVERSIZE, f"{len(value)} bytes; at most {MAX_BYTES}")
-        header = next((raw for name, raw in record.headers if name == SCHEMA_HEADER), None)
+        header = None
+        if record.headers:
+            header = next((raw for name, raw in record.headers if name == SCHEMA_HEADER), None)
         if header is not None:
-            number, body = int.from_bytes(header[-4:], "big"), value
+            number, start = int.from_bytes(header[-4:], "big"), 0
         elif len(value) >= 5 and value[0] == 0:  # noqa: PLR2004 - the frame: one zero, four bytes of id
-            number, body = int.from_bytes(value[1:5], "big"), value[5:]
+            number, start = int.from_bytes(value[1:5], "big"), 5
         elif value[:1] == b"\x00":
             raise BadContract(Refusal.TRUNCATED, f"{len(value)} bytes are less than a frame")
         elif depth_of(value) > MAX_DEPTH:
             raise BadContract(Refusal.TOO_DEEP, f"text nested deeper than {MAX_DEPTH}, and no Avro")
         else:
             raise BadContract(Refusal.NOT_AVRO, f"the first byte is {value[:1].hex() or 'missing'}, not 00")
-        released = self.contracts.released.get(number)
-        if released is None:
+        wire = self._wires.get(number)
+        if wire is None:
             raise BadContract(Refusal.UNKNOWN_SCHEMA, f"no contract has the schema id {number}", number)
-        return released, body
-
-    def _read(self, released: Released, body: bytes) -> dict[str, Any]:
-        writer = self._parsed[released.schema_id]
-        current = self.contracts.by_full_name[released.full_name].schema_id
-        buffer = io.BytesIO(body)
-        try:
-            # The same object as reader: resolving a schema against itself costs as much again as reading.
-            reader = None if current == released.schema_id else self._parsed[current]
-            payload: Any = fastavro.schemaless_reader(buffer, writer, reader)
-        except EOFError as fault:
-            text = f"the record ends inside a value ({len(body)} bytes)"
-            raise BadContract(Refusal.TRUNCATED, text, released.schema_id) from fault
-        except UnicodeDecodeError as fault:
-            raise BadContract(Refusal.BAD_TEXT, f"a text is not UTF-8: {fault.reason}", released.schema_id) from fault
-        except Exception as fault:
-            raise BadContract(Refusal.BAD_VALUE, f"{type(fault).__name__}: {fault}", released.schema_id) from fault
-        if left := len(body) - buffer.tell():
-            raise BadContract(Refusal.TRAILING_BYTES, f"{left} bytes are left over", released.schema_id)
-        # fastavro shares mutable defaults between records.
-        return copy.deepcopy(payload) if reader is not None else payload
+        return wire, start
 
     def _event(self, payload: dict[str, Any], contract: Contract, record: LogRecord) -> Event:
         meta = payload.pop("meta")
+        tenant, source, name, occurred_at = meta["tenant"], meta["source"], meta["event_id"], meta["occurred_at"]
         if meta["type"] != contract.type:
             text = f"meta.type is {meta['type']!r}, the schema is {contract.type!r}"
             raise BadContract(Refusal.WRONG_SCHEMA, text, contract.schema_id)
-        if meta["tenant"] != self.tenant:
-            text = f"meta.tenant is {meta['tenant']!r}; this topic belongs to {self.tenant!r}"
+        if tenant != self.tenant:
+            text = f"meta.tenant is {tenant!r}; this topic belongs to {self.tenant!r}"
             raise BadContract(Refusal.TENANT_MISMATCH, text, contract.schema_id)
-        occurred_at = meta["occurred_at"]
         if not 0 <= occurred_at < 2**53:
             text = f"meta.occurred_at is {occurred_at}, which is no instant between 1970 and 2255"
             raise BadContract(Refusal.BAD_VALUE, text, contract.schema_id)
         return Event(
-            ref=ids.event_ref(meta["tenant"], meta["source"], meta["event_id"], occurred_at),
-            tenant=meta["tenant"],
-            source=meta["source"],
-            id=meta["event_id"],
-            type=contract.type,
-            occurred_at=occurred_at,
-            data=payload,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            appended_at=record.appended_at,
-            subject=meta["subject"],
-            correlation_id=meta["correlation_id"],
-            causation_id=meta["causation_id"],
-            sequence=meta["sequence"],
-        )
+            ids.event_ref(tenant, source, name, occurred_at), tenant, source, name, contract.type, occurred_at, payload,
+            record.topic, record.partition, record.offset, record.appended_at, meta["subject"],
+            meta["correlation_id"], meta["causation_id"], meta["sequence"],
+        )  # fmt: skip
 
 
-def bad_text(value: Any) -> str | None:
-    """Return what is wrong with a text anywhere in a value: NUL, or a lone surrogate."""
-    if isinstance(value, str):
-        if "\x00" in value:
-            return "a text holds NUL"
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            return "a text holds a lone surrogate"
-        return None
-    if isinstance(value, Mapping):
-        parts: Sequence[Any] = list(value.values())
-    elif isinstance(value, list):
-        parts = value
-    else:
-        return None
-    for part in parts:
-        if (fault := bad_text(part)) is not None:
-            return fault
-    return None
+def _read(wire: _Wire, value: bytes, start: int) -> dict[str, Any]:
+    """Return the payload of a record."""
+    number = wire.released.schema_id
+    buffer = io.BytesIO(value)
+    buffer.seek(start)
+    try:
+        payload: Any = fastavro.schemaless_reader(buffer, wire.writer, wire.reader)
+    except EOFError as fault:
+        text = f"the record ends inside a value ({len(value) - start} bytes)"
+        raise BadContract(Refusal.TRUNCATED, text, number) from fault
+    except UnicodeDecodeError as fault:
+        raise BadContract(Refusal.BAD_TEXT, f"a text is not UTF-8: {fault.reason}", number) from fault
+    except Exception as fault:
+        raise BadContract(Refusal.BAD_VALUE, f"{type(fault).__name__}: {fault}", number) from fault
+    if left := len(value) - buffer.tell():
+        raise BadContract(Refusal.TRAILING_BYTES, f"{left} bytes are left over", number)
+    # fastavro shares mutable defaults between records.
+    return payload if wire.reader is None else copy.deepcopy(payload)
+
+
+def holds_nul(payload: Any) -> bool:
+    """Return whether a text anywhere in a payload holds NUL. Lone surrogates have no UTF-8, and never come so far."""
+    left = [payload]
+    for part in left:  # grows while it is walked
+        kind = type(part)
+        if kind is str:
+            if "\x00" in part:
+                return True
+        elif kind is dict:
+            left += part.values()
+        elif kind is list:
+            left += part
+    return False
 
 
 def depth_of(raw: bytes) -> int:

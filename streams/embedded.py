@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections import Counter
@@ -66,6 +67,18 @@ class RealRuntime:
             if isinstance(result, BaseException):
                 raise result
         return results  # type: ignore[return-value]
+
+
+def calm_collector() -> None:
+    """Let Python's garbage collector look at what a batch makes, and no more at what was loaded for good.
+
+    Events live as long as their batch and hold no cycles; with the thresholds that Python has by itself, a twelfth of
+    the worker's time went into walking over them and over every class and contract of the process. For processes that
+    are an engine and nothing else.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def wall_clock() -> int:

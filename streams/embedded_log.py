@@ -13,6 +13,8 @@ from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, S
 BARRIER_EVERY: Micros = SECOND
 """How often the log asks the writer since when it is empty, and so how often W moves where nothing happens."""
 
+NO_HEADERS = b"[]"
+
 
 @dataclass(frozen=True, slots=True)
 class Append:
@@ -67,7 +69,9 @@ def create(places: Sequence[Partition]) -> Body[None]:
 
 def read_record(row: Row) -> LogRecord:
     """Return the record of a row of `log`."""
-    headers = tuple((name, bytes.fromhex(raw)) for name, raw in canonical.loads(row["headers"]))
+    headers: tuple[tuple[str, bytes], ...] = ()
+    if row["headers"] != NO_HEADERS:
+        headers = tuple((name, bytes.fromhex(raw)) for name, raw in canonical.loads(row["headers"]))
     return LogRecord(
         row["topic"], row["partition"], row["offset"], row["appended_at"], row["key"], row["value"], headers
     )

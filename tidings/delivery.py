@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 
 from tidings.correction import NOTICE
-from tidings.detection import TAKES_BACK
 from tidings.dispatch import Heard
 from tidings.event import MINUTE, SECOND, Micros
 from tidings.gates import End, Hold, Stage, World, address_of, gates, quiet_of
@@ -24,6 +23,7 @@ from tidings.message import Message
 from tidings.person import Person
 from tidings.ports import Outcome
 from tidings.reasons import MessageState, Reason
+from tidings.record import TAKES_BACK
 
 
 @dataclass(frozen=True, slots=True)

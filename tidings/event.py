@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from tidings.value import value
 
 Micros = int
 """An instant, or a duration, in microseconds. Instants count from the Unix epoch, UTC."""
@@ -15,7 +16,7 @@ HOUR: Micros = 60 * MINUTE
 DAY: Micros = 24 * HOUR
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """A decoded record. `ref` is the event id everywhere inside the platform (`ids.event_ref`)."""
 
@@ -39,3 +40,10 @@ class Event:
     causation_id: str | None = None
     sequence: int | None = None
     """The source's version of the entity, where it has one."""
+
+    def with_data(self, data: Mapping[str, Any]) -> Event:
+        """Return the event with another payload: completed, or with what stands beside it."""
+        return Event(
+            self.ref, self.tenant, self.source, self.id, self.type, self.occurred_at, data, self.topic, self.partition,
+            self.offset, self.appended_at, self.subject, self.correlation_id, self.causation_id, self.sequence,
+        )  # fmt: skip

@@ -7,7 +7,6 @@ stale event neither overwrites the image nor is completed from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from tidings import ids
@@ -54,10 +53,10 @@ def complete(event: Event, image: Image | None) -> tuple[Event, Image]:
         data["before_coverage"] = "UNKNOWN" if known is None else "FULL"
     if coverage == "CHANGED_FIELDS_ONLY" and isinstance(after, Mapping):
         if known is None:
-            return replace(event, data=data), {"v": version, "d": None}
+            return event.with_data(data), {"v": version, "d": None}
         changed = data.get("changed_fields") or tuple(after)
         after = {**known, **{name: after[name] for name in changed if name in after}}
         data["after"], data["after_coverage"] = after, "FULL"
     elif coverage not in ("FULL", "CHANGED_FIELDS_ONLY"):
         after = None
-    return replace(event, data=data), {"v": version, "d": after}
+    return event.with_data(data), {"v": version, "d": after}

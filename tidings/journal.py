@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tidings import canonical
 from tidings.event import Micros
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised when the meaning of `decide` changes, so that a replay knows which code wrote a row."""
 
 

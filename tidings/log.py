@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidings.event import Event, Micros
+from tidings.value import value
 
 Partition = tuple[str, int]
 """(topic, partition)"""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LogRecord:
     """A record as the log holds it; nothing about it has been believed yet."""
 

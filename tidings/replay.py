@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tidings import watermark
-from tidings.detection import Decided, KeyState, Record, StateRef, decide, keys
+from tidings.detection import Decided, decide, look, refs_of
 from tidings.event import Event, Micros
 from tidings.journal import Entry, Span
+from tidings.record import Record
 from tidings.rule import Item, RuleSet
+from tidings.state import KeyState, StateRef
 
 EventsOf = Callable[[Span], Sequence[Event]]
 """From a span to its events, without the offsets that it left out."""
@@ -34,13 +36,13 @@ class Replay:
 
     def _apply(self, entry: Entry) -> None:
         rules = self.rule_set(entry.rule_set)
-        events = [event for span in entry.spans for event in self.events_of(span)]
+        looked = [look(rules, event) for span in entry.spans for event in self.events_of(span)]
         if entry.kind == "tick":
             refs = {k: self.values[k][0] for k in entry.keys if k in self.values}
         else:
-            refs = {ref.k: ref for event in events for ref in keys(rules, event)}
+            refs = refs_of(looked)
         states = {k: self._state(rules, refs[k], entry) for k in sorted(refs)}
-        decided = decide(rules, events, states, entry.w_before, entry.w_after, entry.floors)
+        decided = decide(rules, looked, states, entry.w_before, entry.w_after, entry.floors)
         self._write(decided)
 
     def _state(self, rules: RuleSet, ref: StateRef, entry: Entry) -> KeyState:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from tidings.contract import Contract, Type
 from tidings.event import DAY, Event, Micros
+from tidings.matching import Asking, Equalities, Index
 from tidings.quiet_hours import QuietHours
+from tidings.value import value
 
 NEVER: Micros = -(2**62)
 """The watermark of a source that nobody has seen: before every instant."""
@@ -42,8 +44,16 @@ class Matcher:
             return False
         return self.condition is None or self.condition.true(event.data, event, params)
 
+    def equalities(self, hidden: Collection[str] = ()) -> Equalities:
+        """Return the paths at which one of certain values must stand, or the condition is certainly not true.
 
-@dataclass(frozen=True, slots=True)
+        Expressions that know it say it by an attribute of this name. Paths below the names `hidden` are left out.
+        """
+        found: Equalities = getattr(self.condition, "equalities", {})
+        return {path: values for path, values in found.items() if path[0] not in hidden}
+
+
+@value
 class Item:
     """An event as one key of a stateful rule sees it, and as its buffer keeps it."""
 
@@ -60,7 +70,7 @@ class Item:
         return (self.time, self.rank, self.source, self.ref)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Episode:
     """What a firing is about: the event that began it."""
 
@@ -69,7 +79,7 @@ class Episode:
     ref: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Emission:
     """What an operator says of a key: `fired`, `repeated`, `updated`, `resolved` or `stopped`."""
 
@@ -114,6 +124,10 @@ class Operator(Protocol):
 
     def fires(self, event: Event, params: Mapping[str, Any]) -> Sequence[Emission]:
         """Stateless operators: decide on one event."""
+        ...
+
+    def says(self, event: Event, item: Item) -> Sequence[Emission]:
+        """Stateful operators: what is said at once of an event whose item is kept, before any order is known."""
         ...
 
     def key(self, event: Event) -> tuple[Any, ...] | None:
@@ -299,6 +313,35 @@ class Rule:
         return 0 if self.expires is not None or self.quiet_hours is None else self.quiet_hours.longest
 
 
+Placed = tuple[int, Rule]
+"""A rule, and its place among those that name the same type of event."""
+
+COMPLETED = ("before", "after", "before_coverage", "after_coverage")
+"""Fields of a change event that an image may complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The deciding rules that name one type of event."""
+
+    free: Index[Placed]
+    """Those that need nothing but the event: asked when it is completed."""
+    bound: Index[Placed]
+    """Those that need rows of state for it, which the payload as it was sent must tell."""
+
+
+def _matching(kind: str, rules: Sequence[Rule], contract: Contract | None) -> Matching:
+    found: dict[bool, list[Asking[Placed]]] = {True: [], False: []}
+    for place, rule in enumerate(rules):
+        bound = rule.operator.stateful or bool(rule.reads)
+        hidden = [reading.alias for reading in rule.reads]
+        if bound and contract is not None and contract.is_change:
+            hidden += COMPLETED
+        conditions = [m.equalities(hidden) for m in rule.operator.matchers if m.type == kind]
+        found[bound].append(Asking((place, rule), conditions))
+    return Matching(Index(found[False]), Index(found[True]))
+
+
 @dataclass(frozen=True)
 class RuleSet:
     """Rules that are switched together. `hash` covers every text that can change what they decide."""
@@ -333,6 +376,11 @@ class RuleSet:
             for kind in sorted(rule.types):
                 found.setdefault(kind, []).append(rule)
         return {kind: tuple(rules) for kind, rules in found.items()}
+
+    @cached_property
+    def matching(self) -> Mapping[str, Matching]:
+        """Deciding rules by the event types that they name, and by the values that they ask for."""
+        return {kind: _matching(kind, rules, self.contracts.get(kind)) for kind, rules in self.by_type.items()}
 
     @cached_property
     def stateful(self) -> tuple[Rule, ...]:

@@ -16,10 +16,10 @@ from handlers.operators.event import EventOperator, has_changed
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
 from streams.json_events import rfc3339
-from tidings.detection import recipient_of, severity_of
 from tidings.event import Event
 from tidings.message import Message
 from tidings.reasons import Reason
+from tidings.record import recipient_of, severity_of
 from tidings.rule import Expression, Matcher, Rule, RuleSet
 
 

@@ -15,10 +15,10 @@ from schemas import contracts
 from schemas.examples import described
 from streams.codec import Codec
 from streams.json_events import from_json
-from tidings.detection import plain
 from tidings.event import Event
 from tidings.log import LogRecord
 from tidings.quiet_hours import is_zone
+from tidings.record import plain
 from tidings.rule import Rule, Step
 
 

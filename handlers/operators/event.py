@@ -69,12 +69,17 @@ class EventOperator:
 
     def fires(self, event: Event, params: Mapping[str, Any]) -> Sequence[Emission]:
         """Return one firing whose episode is the event itself, or nothing."""
-        if not self._opens(event, params):
-            return ()
-        return (Emission("fired", 0, Episode(event.occurred_at, event.source, event.ref), event.occurred_at, event),)
+        return (_fired(event),) if self._opens(event, params) else ()
+
+    def says(self, event: Event, item: Item) -> Sequence[Emission]:
+        """Return the same where the event opened the item; `item` has asked the condition."""
+        return (_fired(event),) if "a" in item.body["roles"] else ()
 
     def _opens(self, event: Event, params: Mapping[str, Any]) -> bool:
-        if not self.matcher.matches(event, params):
+        matcher = self.matcher
+        if event.type != matcher.type:
+            return False
+        if matcher.condition is not None and not matcher.condition.true(event.data, event, params):
             return False
         return not self.changed or any(has_changed(event.data, name) for name in self.changed)
 
@@ -152,6 +157,10 @@ class EventOperator:
         if episodes:
             new["open"] = episodes
         return new, said
+
+
+def _fired(event: Event) -> Emission:
+    return Emission("fired", 0, Episode(event.occurred_at, event.source, event.ref), event.occurred_at, event)
 
 
 def _ends(stop: Sequence[Any], episode: Mapping[str, Any]) -> bool:

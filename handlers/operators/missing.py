@@ -61,6 +61,10 @@ class MissingOperator:
         """A stateful operator decides nothing on one event."""
         return ()
 
+    def says(self, event: Event, item: Item) -> Sequence[Emission]:
+        """Nothing is said before the order is known."""
+        return ()
+
     def key(self, event: Event) -> tuple[Any, ...] | None:
         """Return the values of `by`, or None where one is null."""
         values = tuple(event.data.get(name) for name in self.by)
@@ -87,7 +91,7 @@ class MissingOperator:
         """Return the earliest of: the deadline, the end of a memory."""
         if state is None:
             return None
-        return min(at for at, _ in self._timers(state))
+        return min(self._timers(state))[0]
 
     def _timers(self, state: State) -> list[tuple[Micros, int]]:
         # At one instant an end comes before a due; the rank of the pair says so.

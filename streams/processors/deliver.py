@@ -11,7 +11,6 @@ from streams.processors.dispatch import CONTROLS, Who, about_correction, active_
 from tidings import canonical, delivery
 from tidings.correction import NOTICE, correcting
 from tidings.delivery import Pace
-from tidings.detection import TAKES_BACK
 from tidings.dispatch import Heard, Outside, read_heard, world_of
 from tidings.event import Micros
 from tidings.gates import quiet_of
@@ -34,6 +33,7 @@ from tidings.ports import (
     Transaction,
 )
 from tidings.reasons import MessageState, Reason
+from tidings.record import TAKES_BACK
 from tidings.rule import RuleSet
 
 

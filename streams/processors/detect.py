@@ -6,17 +6,33 @@ its locks, asks the pure `tidings.detection.decide`, and writes rows, journal an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tidings import canonical, watermark
-from tidings.detection import Decided, KeyState, Note, Record, StateRef, decide, keys
+from tidings.detection import Collected, Decided, Note, collect, look, refs_of, settle
 from tidings.event import Event, Micros
 from tidings.journal import Entry, Span
 from tidings.log import LogRecord
-from tidings.ports import Body, Delete, Exclude, Find, Insert, Key, Lock, NextSeq, Put, Read, Row, Share, Transaction
+from tidings.ports import (
+    Body,
+    Delete,
+    Exclude,
+    Find,
+    Insert,
+    Key,
+    Lock,
+    NextSeq,
+    Put,
+    Read,
+    Row,
+    Scan,
+    Share,
+    Transaction,
+)  # fmt: skip
+from tidings.record import Record
 from tidings.rule import NEVER, Item, Rule, RuleSet
+from tidings.state import KeyState, Order, StateRef
 
 READER = "detect"
 """Name under which detection keeps its positions in `sources`."""
@@ -84,6 +100,9 @@ def positions_match(row: Row | None, span: Span) -> bool:
 
 def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skipped | Outdated]:
     """Return the body that applies a batch."""
+    looked = [look(rules, event) for event in batch.events]
+    refs = refs_of(looked)
+    concerned = _rules_of(rules, refs.values())
 
     def body() -> Transaction[Done | Skipped | Outdated]:
         yield Share(EPOCH)
@@ -95,16 +114,17 @@ def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skippe
         spans = {(READER, span.topic, span.partition): span for span in batch.spans}
         if not all(positions_match(held[place], spans[place]) for place in places):
             return Skipped({(t, p): -1 if (row := held[r, t, p]) is None else row["next_offset"] for r, t, p in places})
-        refs = {ref.k: ref for event in batch.events for ref in keys(rules, event)}
-        states, world = yield from _lock_and_look(rules, refs, batch.events, grace)
-        w_before, _ = watermarks(rules, refs, batch.events, world, grace)
+        states, world = yield from _lock_and_look(refs, concerned)
+        w_before = _topics(concerned, world, grace)
+        newest = _newest(batch.events)
         for place, span in spans.items():
-            world.sources[place] = _advanced(held[place] or {}, span, batch)
-        w_after, _ = watermarks(rules, refs, batch.events, world, grace)
+            world.sources[place] = _advanced(held[place] or {}, span, newest.get((span.topic, span.partition)))
+        w_after = _topics(concerned, world, grace)
+        collected = collect(rules, looked, states)
         yield from _waiting(rules, states, w_after, world.floors)
-        yield from _present(rules, states, batch.events)
+        yield from _present(states, collected)
         seq = yield NextSeq("journal")
-        decided = decide(rules, batch.events, states, w_before, w_after, world.floors)
+        decided = settle(rules, collected, states, w_before, w_after, world.floors)
         entry = Entry(seq, "batch", rules.hash, batch.spans, (), w_before, w_after, world.floors)
         yield from _write(entry, decided)
         yield Put("sources", [world.sources[place] for place in places])
@@ -122,20 +142,56 @@ def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body
         active = yield from _active()
         if active != rules.hash:
             return Outdated(active)
-        world = yield from _look(rules, [rule])
+        world = yield from _look([rule])
         w = watermark.of_rule(rule, _topics([rule], world, grace), world.floors)
         due = yield Find("state", "by_due", (rule.state_class,), upto=w, limit=limit)
         if not due:
             return None
         refs = {row["k"]: _ref(row) for row in due}
-        states, world = yield from _lock_and_look(rules, refs, (), grace, [rule])
+        states, world = yield from _lock_and_look(refs, [rule])
         topics = _topics([rule], world, grace)
         yield from _waiting(rules, states, topics, world.floors)
         seq = yield NextSeq("journal")
-        decided = decide(rules, (), states, topics, topics, world.floors)
+        decided = settle(rules, Collected(), states, topics, topics, world.floors)
         entry = Entry(seq, "tick", rules.hash, (), tuple(sorted(refs)), topics, topics, world.floors)
         yield from _write(entry, decided)
         return Done(seq, decided.records, decided.notes, len(refs))
+
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Which rules a tick has something to do for."""
+
+    rules: Sequence[Rule]
+    seen: object
+    """Where every source was."""
+
+
+def find_due(rules: RuleSet, *, grace: Micros, seen: object = None) -> Body[Due | Outdated]:
+    """Return the reader's body that names the rules whose W has reached a timer or a buffered event.
+
+    Batches and ticks leave nothing behind that W has reached, so only a source that moves makes anything due. Where
+    all are as they were `seen` when nothing was left to do, no rule is asked.
+    """
+
+    def body() -> Transaction[Due | Outdated]:
+        active = yield from _active()
+        if active != rules.hash:
+            return Outdated(active)
+        rows = [row for row in (yield Scan("sources")) if row["reader"] == READER]
+        now = [(r["topic"], r["partition"], r["next_offset"], r["max_time"], r["caught_up_at"]) for r in rows]
+        if now == seen or not rules.stateful:
+            return Due((), now)
+        topics = _topics(rules.stateful, _World({(READER, r["topic"], r["partition"]): r for r in rows}), grace)
+        floors = {row["rule"]: row["w"] for row in (yield Scan("floors"))}
+        due = []
+        for rule in rules.stateful:
+            w = watermark.of_rule(rule, topics, floors)
+            if (yield Find("state", "by_due", (rule.state_class,), upto=w, limit=1)):
+                due.append(rule)
+        return Due(due, now)
 
     return body
 
@@ -221,7 +277,7 @@ def switch(old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros) -
         if active != (None if old is None else old.hash):
             return Outdated(active)
         everything = [*new.stateful, *(old.stateful if old is not None else ())]
-        world = yield from _look(new, everything)
+        world = yield from _look(everything)
         topics = _topics(everything, world, grace)
         floors = raised_floors(old, new, topics, world.floors)
         yield Put("floors", [{"rule": rule, "w": w} for rule, w in sorted(floors.items())])
@@ -255,37 +311,34 @@ def _active() -> Transaction[str | None]:
 
 
 def _ref(row: Row) -> StateRef:
-    return StateRef(row["k"], row["class"], row["tenant"], tuple(canonical.loads(row["key"].encode())))
+    return StateRef(row["k"], row["class"], row["tenant"], tuple(canonical.loads(row["key"])), row["key"])
 
 
-def _rules_of(rules: RuleSet, refs: Mapping[bytes, StateRef], events: Sequence[Event]) -> list[Rule]:
-    ids = {ref.kind.removeprefix("rule:") for ref in refs.values() if ref.kind.startswith("rule:")}
+def _rules_of(rules: RuleSet, refs: Iterable[StateRef]) -> list[Rule]:
+    """Return the rules that have rows among `refs`, by id."""
+    ids = {rule for ref in refs if (rule := ref.rule) is not None}
     return [rules.by_id[rule] for rule in sorted(ids) if rule in rules.by_id]
 
 
-def _look(rules: RuleSet, concerned: Sequence[Rule]) -> Transaction[_World]:
+def _look(concerned: Sequence[Rule]) -> Transaction[_World]:
     world = _World()
     for topic in sorted({topic for rule in concerned for topic in rule.topics}):
         for row in (yield Find("sources", "by_topic", (READER, topic))):
             world.sources[READER, row["topic"], row["partition"]] = row
-    floors = yield Read("floors", [(rule,) for rule in sorted({rule.id for rule in concerned})])
-    world.floors = {row["rule"]: row["w"] for row in floors.values()}
+    if concerned:
+        floors = yield Read("floors", [(rule,) for rule in sorted({rule.id for rule in concerned})])
+        world.floors = {row["rule"]: row["w"] for row in floors.values()}
     return world
 
 
 def _lock_and_look(
-    rules: RuleSet,
-    refs: Mapping[bytes, StateRef],
-    events: Sequence[Event],
-    grace: Micros,
-    concerned: Sequence[Rule] | None = None,
+    refs: Mapping[bytes, StateRef], concerned: Sequence[Rule]
 ) -> Transaction[tuple[dict[bytes, KeyState], _World]]:
     """Lock the keys, then read W: read before, it would judge lateness by what was true before another's commit."""
     rows = yield Lock("state", [(k,) for k in sorted(refs)])
-    world = yield from _look(rules, _rules_of(rules, refs, events) if concerned is None else concerned)
+    world = yield from _look(concerned)
     states = {}
-    for k in sorted(refs):
-        row = rows[k,]
+    for (k,), row in rows.items():
         states[k] = KeyState(refs[k], None if row is None else row["value"])
     return states, world
 
@@ -298,20 +351,17 @@ def _topics(concerned: Sequence[Rule], world: _World, grace: Micros) -> dict[str
     return {topic: watermark.of_topic(rows, grace) for topic, rows in sorted(by_topic.items())}
 
 
-def watermarks(
-    rules: RuleSet, refs: Mapping[bytes, StateRef], events: Sequence[Event], world: _World, grace: Micros
-) -> tuple[dict[str, Micros], Sequence[Rule]]:
-    """Return W of every topic that the touched rules name."""
-    concerned = _rules_of(rules, refs, events)
-    return _topics(concerned, world, grace), concerned
+def _newest(events: Sequence[Event]) -> dict[tuple[str, int], Micros]:
+    """Return, by partition, the largest time that W may take from the events: a fast clock accuses nobody."""
+    newest: dict[tuple[str, int], Micros] = {}
+    for event in events:
+        place = (event.topic, event.partition)
+        newest[place] = max(newest.get(place, NEVER), min(event.occurred_at, event.appended_at))
+    return newest
 
 
-def _advanced(row: Row, span: Span, batch: Batch) -> Row:
+def _advanced(row: Row, span: Span, newest: Micros | None) -> Row:
     """Return the source's row after the batch."""
-    newest = max(
-        (min(event.occurred_at, event.appended_at) for event in batch.events if (event.topic, event.partition) == (span.topic, span.partition)),
-        default=None,
-    )  # fmt: skip
     if newest is not None and (row["max_time"] is None or newest > row["max_time"]):
         row = {**row, "max_time": newest}
     return {**row, "next_offset": span.end}
@@ -326,11 +376,12 @@ def _waiting(
 ) -> Transaction[None]:
     """Read what waits in the buffers up to W, and the first item beyond it."""
     for k, known in states.items():
-        if known.value is None or not known.ref.kind.startswith("rule:"):
+        if known.value is None or known.ref.rule is None or not (kept := known.kept).waits:
             continue
-        if not canonical.loads(known.value)["waits"]:
+        w = watermark.of_rule(rules.by_id[known.ref.rule], topics, floors)
+        if kept.first is not None and kept.first > w:
+            known.next_wait = kept.first
             continue
-        w = watermark.of_rule(rules.by_id[known.ref.kind.removeprefix("rule:")], topics, floors)
         limit = 32
         while True:
             rows = yield Find("buffer", "by_time", (k,), limit=limit)
@@ -341,22 +392,19 @@ def _waiting(
         known.next_wait = next((row["time"] for row in rows if row["time"] > w), None)
 
 
-def _present(rules: RuleSet, states: Mapping[bytes, KeyState], events: Sequence[Event]) -> Transaction[None]:
+def _present(states: Mapping[bytes, KeyState], collected: Collected) -> Transaction[None]:
     """Look up which items of the batch wait in a buffer already: its primary key is the dedupe."""
-    asked: list[Key] = []
-    for event in events:
-        for rule in rules.by_type.get(event.type, ()):
-            stateful = rule.operator.stateful and not rule.operator.prompt
-            if stateful and (key := rule.operator.key(event)) is not None:
-                item = rule.operator.item(event, rule.params)
-                k = next((r.k for r in keys(rules, event) if r.kind == rule.state_class and r.key == key), None)
-                if item is not None and k is not None and states[k].value is not None:
-                    asked.append((k, *item.order))
+    asked = {
+        (k, *item.order)
+        for k, arrived in collected.arrived.items()
+        if states[k].value is not None and states[k].kept.waits
+        for item, _ in arrived
+    }
     if not asked:
         return
-    found: dict[bytes, set[tuple[Any, ...]]] = {}
-    for place in (yield Read("buffer", sorted(set(asked)))):
-        found.setdefault(place[0], set()).add(place[1:])
+    found: dict[bytes, set[Order]] = {}
+    for k, *order in (yield Read("buffer", sorted(asked))):
+        found.setdefault(k, set()).add(tuple(order))
     for k, orders in found.items():
         states[k].present = frozenset(orders)
 
@@ -368,8 +416,7 @@ def _write(entry: Entry, decided: Decided) -> Transaction[None]:
         if value is None and due is None:
             deletes.append((k,))
         else:
-            key = canonical.dumps(list(ref.key)).decode()
-            puts.append({"k": k, "class": ref.kind, "tenant": ref.tenant, "key": key, "value": value, "due": due})
+            puts.append({"k": k, "class": ref.kind, "tenant": ref.tenant, "key": ref.text, "value": value, "due": due})
     if deletes:
         yield Delete("state", deletes)
     if puts:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from streams.processors.detect import EPOCH, READER, Outdated
 from tidings.correction import ALL_CLEAR, newer_runs
-from tidings.detection import TAKES_BACK
 from tidings.dispatch import Dispatched, Heard, Outside, Pinned, dispatch, read_heard
 from tidings.message import Message, Run, message_row, read_message, read_run, run_row
 from tidings.person import Person, as_team, read_person
 from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Share, Transaction
+from tidings.record import TAKES_BACK
 from tidings.rule import RuleSet
 
 CONTROLS = "controls"

@@ -70,6 +70,8 @@ class Worker:
     observe: Observe = _unobserved
     positions: dict[Partition, int] = field(default_factory=dict)
     marked: dict[Partition, Micros] = field(default_factory=dict)
+    quiet: object = None
+    """Where the sources were when no rule had anything due."""
 
     async def assign(self, places: Sequence[Partition]) -> None:
         """Take over partitions: positions come from the database, never from the broker."""
@@ -99,9 +101,12 @@ class Worker:
         await in_halves(records, starts, self.decode, self._detect)
 
     async def tick(self) -> bool:
-        """Run the timers and buffers that W has reached."""
-        busy = False
-        for rule in self.rules.stateful:
+        """Run the timers and buffers that W has reached; a reader asks first whose they are."""
+        found = await self.store.read(detect.find_due(self.rules, grace=self.grace, seen=self.quiet))
+        if isinstance(found, Outdated):
+            await self._switch(found)
+            return True
+        for rule in found.rules:
             while True:
                 done = await self.store.run(detect.tick(self.rules, rule, grace=self.grace))
                 if isinstance(done, Outdated):
@@ -109,9 +114,9 @@ class Worker:
                     return True
                 if done is None:
                     break
-                busy = True
                 self.observe(done)
-        return busy
+        self.quiet = found.seen
+        return bool(found.rules)
 
     async def _detect(self, batch: Batch) -> None:
         while True:
@@ -128,6 +133,7 @@ class Worker:
             return
 
     async def _switch(self, outdated: Outdated) -> None:
+        self.quiet = None
         if outdated.active is not None:
             self.rules = self.load_rules(outdated.active)
 

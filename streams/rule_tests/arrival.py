@@ -12,18 +12,21 @@ from typing import Any
 
 from streams.rule_tests.model import Given, Path
 from streams.rule_tests.outcome import Seen
-from tidings import canonical, ids, images, watermark
+from tidings import canonical, detection, ids, images, watermark
 from tidings.contract import value_at
-from tidings.detection import KeyState, StateRef, captured, decide, keys, recipient_of, severity_of
+from tidings.detection import Looked, decide
 from tidings.event import Event, Micros
 from tidings.ports import Body, Find, Read, Transaction
+from tidings.record import captured, recipient_of, severity_of
 from tidings.rule import Item, Rule, RuleSet, State
+from tidings.state import KeyState, StateRef
 
 
 @dataclass(frozen=True)
 class Around:
     """What the store holds about the rows that an event touches."""
 
+    looked: Looked
     refs: Mapping[bytes, StateRef]
     values: Mapping[bytes, bytes | None]
     waiting: Mapping[bytes, Sequence[Item]]
@@ -35,7 +38,8 @@ def look(rules: RuleSet, event: Event) -> Body[Around]:
     """Return the body that reads what is known around an event; it changes nothing."""
 
     def body() -> Transaction[Around]:
-        refs = {ref.k: ref for ref in keys(rules, event)}
+        looked = detection.look(rules, event)
+        refs = detection.refs_of([looked])
         rows = yield Read("state", [(k,) for k in sorted(refs)])
         waiting = {}
         for k in sorted(refs):
@@ -48,7 +52,7 @@ def look(rules: RuleSet, event: Event) -> Body[Around]:
         for topic in {topic for rule in rules.rules for topic in rule.topics}:
             topics[topic] = watermark.of_topic((yield Find("sources", "by_topic", ("detect", topic))), 0)
         values = {k: row["value"] if (row := rows.get((k,))) is not None else None for k in refs}
-        return Around(refs, values, waiting, topics)
+        return Around(looked, refs, values, waiting, topics)
 
     return body
 
@@ -97,11 +101,11 @@ def notes(rules: RuleSet, rule: Rule, event: Event, around: Around, now: Micros)
     without = decide(rules, (), {k: _state(around, k)}, after, after, {})
     everything = {other: _state(around, other) for other in around.refs}
     everything[k].present = frozenset(item.order for item in around.waiting[k])
-    with_it = decide(rules, (event,), everything, around.topics, after, {})
+    with_it = decide(rules, (around.looked,), everything, around.topics, after, {})
     found = []
     if any(note.outcome == "late" and note.rule == rule.id for note in with_it.notes):
         found.append(Seen(now, "late", reasons=(f"{event.type} came too late",)))
-    before, behind = (_read(decided.state[k][1]) for decided in (without, with_it))
+    before, behind = (_read(d.state[k][1] if k in d.state else around.values[k]) for d in (without, with_it))
     return found + CHANGES[rule.operator.kind](_read(around.values[k]), before, behind, event, ahead, now)
 
 

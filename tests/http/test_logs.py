@@ -15,10 +15,10 @@ from streams.processors.deliverer import Sent
 from streams.processors.detect import Done
 from tests.http.asking import run
 from tests.live.engines import RULES, Shelf, customer, engine, event, failed, rest
-from tidings.detection import Record
 from tidings.message import Message
 from tidings.ports import Outcome, Outgoing
 from tidings.reasons import MessageState
+from tidings.record import Record
 from tidings.rule import Rule, RuleSet
 
 MARK = "MARKER"

@@ -10,9 +10,9 @@ from handlers.rules.conditions import Compiled
 from handlers.rules.load import dump_sources, load_sources
 from handlers.rules.signature import refusals, signature
 from tests.rules.sample import KNOWN, TEXTS, edited, files, loaded
-from tidings.detection import captured, recipient_of, severity_of
 from tidings.event import HOUR, MINUTE, SECOND, Event
 from tidings.quiet_hours import QuietHours, Window
+from tidings.record import captured, recipient_of, severity_of
 from tidings.rule import Reading, Retry, Rule, RuleSet, Target, Team, To, Topic
 
 CRM, BILLING, MORE, ORDERS = "rules/crm.yaml", "rules/billing.yaml", "rules/more.yaml", "rules/orders.yaml"

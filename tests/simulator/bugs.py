@@ -19,6 +19,7 @@ from tidings.message import Message
 from tidings.ports import Lock, Outgoing, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import NEVER
+from tidings.state import KeyState
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -52,11 +53,11 @@ def early_watermark(patch: pytest.MonkeyPatch) -> None:
     """W is read before the keys are locked."""
     right = detect._look
 
-    def lock_and_look(rules: Any, refs: Any, events: Any, grace: int, concerned: Any = None) -> Transaction[Any]:
-        world = yield from right(rules, detect._rules_of(rules, refs, events) if concerned is None else concerned)
+    def lock_and_look(refs: Any, concerned: Any) -> Transaction[Any]:
+        world = yield from right(concerned)
         rows = yield Lock("state", [(k,) for k in sorted(refs)])
         values = {k: None if (row := rows[k,]) is None else row["value"] for k in refs}
-        return {k: detection.KeyState(refs[k], values[k]) for k in sorted(refs)}, world
+        return {k: KeyState(refs[k], values[k]) for k in sorted(refs)}, world
 
     patch.setattr(detect, "_lock_and_look", lock_and_look)
 
@@ -183,7 +184,7 @@ BUGS: tuple[Patch, ...] = (
     original_unread, stop_forgotten, told_overlooked, marked_apart,
 )  # fmt: skip
 
-THEME = {
+THEME: dict[Patch, str] = {
     floor_dropped: "editors", early_watermark: "twins", idle_on_return: "slow", crashed_sending_again: "storm",
     withdrawal_unread: "doubt", late_closer_ignored: "mixed", quiet_unread: "recall", original_unread: "recall",
     stop_forgotten: "recall", told_overlooked: "recall",

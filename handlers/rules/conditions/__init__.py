@@ -55,7 +55,12 @@ class Compiled:
 
     def true(self, data: Mapping[str, Any], event: Event, params: Mapping[str, Any]) -> bool:
         """Return whether the condition certainly holds."""
-        return _safely(self._ready[0], data, event, params) is True
+        if (functions := self._functions) is None:
+            functions = self._ready
+        try:
+            return functions[0](data, event, params) is True
+        except Exception:  # noqa: BLE001 - as `_safely`, which costs this most frequent of questions a third more
+            return False
 
     def false(self, data: Mapping[str, Any], event: Event, params: Mapping[str, Any]) -> bool:
         """Return whether the condition certainly does not hold."""
