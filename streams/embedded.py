@@ -135,7 +135,8 @@ class Engine:
         self.tasks: list[asyncio.Task[None]] = []
         self.progress: dict[str, float] = {}
         try:
-            await self._claim()
+            if self.kind is not None:
+                await claim(self.store, self.path, self.kind)
             await self._connect()
             await self._activate()
         except BaseException:
@@ -147,24 +148,6 @@ class Engine:
         """Stop the loops and close the file."""
         await self.stop()
         await self.store.close()
-
-    async def _claim(self) -> None:
-        """Write down what the file is for, or refuse one that is for something else."""
-        if self.kind is None:
-            return
-
-        def body() -> Transaction[str]:
-            yield Insert("epochs", [{"name": "kind", "value": self.kind}])
-            rows = yield Read("epochs", [("kind",)])
-            return str(rows["kind",]["value"])
-
-        found = await self.store.run(body)
-        if found != self.kind:
-            word = {"demo": "the demonstration's", "run": "no demonstration's"}.get(found, found)
-            text = (
-                f"{self.path} is {word} file; its clock and its customers are not those of '{self.kind}': name another"
-            )
-            raise Misconfigured(text)
 
     async def replace_rules(self, files: Mapping[str, bytes], texts: Mapping[str, str], rules: RuleSet) -> list[str]:
         """Make other rules the active ones, in one step; return why not, if their state would lose its meaning.
@@ -302,6 +285,25 @@ class Engine:
     async def at_rest(self) -> bool:
         """Return whether every record was taken, every firing was heard, and no message is under way."""
         return await self.store.read(at_rest)
+
+
+async def claim(store: Store, path: Path, kind: str) -> None:
+    """Write down what a file is for: `run` or `demo`.
+
+    Raises:
+        Misconfigured: it is for something else.
+    """
+
+    def body() -> Transaction[str]:
+        yield Insert("epochs", [{"name": "kind", "value": kind}])
+        rows = yield Read("epochs", [("kind",)])
+        return str(rows["kind",]["value"])
+
+    found = await store.run(body)
+    if found != kind:
+        word = {"demo": "the demonstration's", "run": "no demonstration's"}.get(found, found)
+        text = f"{path} is {word} file; its clock and its customers are not those of '{kind}': name another"
+        raise Misconfigured(text)
 
 
 def _living() -> Transaction[set[str]]:

@@ -25,6 +25,7 @@ from handlers.rules.load import BESIDE, load
 from schemas import contracts
 from streams import control
 from streams.embedded import Engine
+from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.run")
 LOOK_EVERY = 1.0
@@ -74,6 +75,8 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
         try:
             while not stop.is_set():
                 engine.check()
+                if reload.done():
+                    reload.result()
                 await asyncio.wait([stopping], timeout=0.2)
         finally:
             reload.cancel()
@@ -108,7 +111,7 @@ async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
                 continue
             known = now
             why = await _take(settings, engine)
-        except (Told, OSError) as fault:
+        except (Told, OSError, StoreUnavailable) as fault:
             why = [str(fault)]
         metrics.refused = bool(why)
         report(settings, why)
