@@ -32,7 +32,7 @@ from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
-from tidings.ports import Find, Insert, Read, Scan, Store, Transaction
+from tidings.ports import Find, Insert, Read, Scan, Store, StoreUnavailable, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import Channel, RuleSet
 
@@ -42,6 +42,8 @@ logger = logging.getLogger("tidings.engine")
 
 IDLE = 0.02
 """Seconds that a loop rests when it found nothing to do."""
+AWAY = 1.0
+"""Seconds that it rests when the store did not take its round."""
 FAST_BARRIER = SECOND // 5
 """Real time between two barriers of the log where the clock runs fast: absences wait for them."""
 
@@ -254,9 +256,24 @@ class Engine:
             logger.exception("the observer failed on %s", type(seen).__name__)
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
-        """Run a loop; `progress` says when it last finished a round (monotonic seconds)."""
+        """Run a loop; `progress` says when it last finished a round (monotonic seconds).
+
+        A store that is away (a full disk) ends none: nothing of the round was written, and it is tried again.
+        """
+        away = False
         while True:
-            busy = await step()
+            try:
+                busy = await step()
+            except StoreUnavailable as fault:
+                if not away:
+                    logger.error("%s: the store is away, tried again until it is back: %s", name, fault)  # noqa: TRY400
+                away = True
+                self.progress[name] = time.monotonic()
+                await asyncio.sleep(AWAY)
+                continue
+            if away:
+                logger.info("%s: the store is back", name)
+            away = False
             self.progress[name] = time.monotonic()
             if not busy:
                 await asyncio.sleep(IDLE)
