@@ -48,8 +48,17 @@ def read_rules(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
 def _bytes(path: Path) -> bytes:
     """Return the bytes of a file; a pipe is no file, and would never end."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise Told(f"{path} is no file; move it away, or give it another name")
+        mode = path.stat().st_mode
+    except OSError as fault:
+        raise Told(f"{path}: {fault.strerror}") from fault
+    if not stat.S_ISREG(mode):
+        raise Told(f"{path} is no file; move it away, or give it another name")
+    return read(path)
+
+
+def read(path: Path) -> bytes:
+    """Return all bytes, of `MAX_FILE` at most."""
+    try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
     except OSError as fault:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.dead_letters import active_rules, reading
-from gateway.cli.ingest import read
+from gateway.cli.folder import read
 from gateway.cli.told import Told
 from schemas import contracts
 from streams.codec import Codec

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from gateway import config
-from gateway.cli.folder import example, loaded
+from gateway.cli.folder import example, loaded, read
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from gateway.demo.customers import customers
@@ -35,7 +35,6 @@ from tidings.event import DAY
 from tidings.log import LogRecord
 from tidings.ports import Insert, NextSeq, Transaction
 
-MAX_FILE = 1024 * 1024
 PATIENCE = 15.0
 """Seconds to wait for the end of what was begun."""
 
@@ -69,18 +68,6 @@ def reference(text: str | None) -> Callable[[], int]:
     except ValueError as fault:
         raise Told(f"--now {text!r}: {fault}") from fault
     return lambda: start + time.time_ns() // 1000 - began
-
-
-def read(path: Path) -> bytes:
-    """Return the bytes of a payload."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except OSError as fault:
-        raise Told(f"{path}: {fault.strerror}") from fault
-    if len(raw) > MAX_FILE:
-        raise Told(f"{path} is larger than {MAX_FILE} bytes")
-    return raw
 
 
 def mapped(file: Path | None) -> SourceMap:
