@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test check proofs lock clean
+.PHONY: help setup demo test check proofs bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -37,6 +37,9 @@ check: $(STAMP)  ## lint, format, types, layers, contracts
 
 proofs: $(STAMP)  ## the long runs: 20,000 simulated histories
 	@$(BIN)/python -m pytest -m proofs -s $(ARGS)
+
+bench: $(STAMP)  ## speed, memory and the way of a message (ARGS=--quick: only that it runs)
+	@$(BIN)/python -m benchmarks.run $(ARGS)
 
 lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv

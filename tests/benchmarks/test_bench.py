@@ -1,0 +1,90 @@
+"""`make bench`: it runs, and compares two loops that write the same. Nothing here depends on how fast they are."""
+
+import ast
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import run
+
+ROOT = Path(__file__).parents[2]
+OURS = {"tidings", "handlers", "streams", "gateway", "schemas", "tests", "benchmarks"}
+
+pytestmark = pytest.mark.live
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_loop_by_hand_imports_nothing_of_ours():
+    tree = ast.parse((ROOT / "benchmarks" / "handwritten.py").read_text("utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.partition(".")[0] for name in names} & OURS
+
+
+def test_both_loops_write_the_same_rows_and_the_last_line_is_for_machines():
+    done = bench("--only", "detection")
+    assert done.returncode == 0, done.stderr
+    assert "equal, table by table" in done.stdout
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["detection"]
+    assert set(found) >= {"10", "100", "1000", "hand", "speed_wall", "speed_cpu", "cost_wall", "cost_cpu"}
+
+
+def test_memory_and_delivery_are_measured_too():
+    done = bench("--only", "memory", "--only", "delivery", "--events", "4000")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["memory"]["events"] > 0
+    assert {channel: one["messages"] for channel, one in found["delivery"].items()} == {"email": 40, "sms": 40}
+
+
+@pytest.mark.parametrize(("change", "where"), [
+    ("UPDATE records SET body = x'7b7d' WHERE seq = (SELECT min(seq) FROM records)", "table records"),
+    ("DELETE FROM state WHERE k = (SELECT min(k) FROM state)", "table state"),
+    ("UPDATE sources SET next_offset = next_offset + 1", "table sources"),
+    ("CREATE TABLE more (a INTEGER)", "tables ['more']"),
+])  # fmt: skip
+def test_files_that_differ_are_told_apart_with_the_place(tmp_path, change, where):
+    """A comparison that saw no difference would make every ratio worth nothing."""
+    first, second = tmp_path / "one.db", tmp_path / "other.db"
+    for path in (first, second):
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript(
+                "CREATE TABLE records (seq INTEGER, body BLOB); CREATE TABLE state (k BLOB); "
+                "CREATE TABLE sources (next_offset INTEGER);"
+                "INSERT INTO records VALUES (1, x'00'), (2, x'01'); INSERT INTO state VALUES (x'00'), (x'01');"
+                "INSERT INTO sources VALUES (7);"
+            )
+    run.compare(first, second)
+    with closing(sqlite3.connect(second)) as db:
+        db.execute(change)
+        db.commit()
+    with pytest.raises(run.Differs, match="table") as told:
+        run.compare(first, second)
+    assert where in str(told.value)
+
+
+def test_the_workload_reaches_what_it_is_measured_for(tmp_path):
+    """Every rule fires, an absence waits in the buffer, images complete events, repeats are refused."""
+    path, now = run.built(tmp_path, 10, 3_000)
+    run.measured("10", path, now)
+    with closing(sqlite3.connect(path)) as db:
+        fired = {rule for (rule,) in db.execute("SELECT DISTINCT rule FROM records")}
+        images = db.execute("SELECT count(*) FROM state WHERE class = 'image:crm.customer'").fetchone()[0]
+        ticks = db.execute("SELECT count(*) FROM journal WHERE kind = 'tick'").fetchone()[0]
+        values = [value for (value,) in db.execute("SELECT value FROM log")]
+    assert len(fired) == 10
+    assert images > 100
+    assert ticks > 0
+    assert len(set(values)) < len(values)
