@@ -136,7 +136,7 @@ def _named(letters: Sequence[Row], places: Sequence[str]) -> list[Row]:
         if place not in known:
             text = f"there is no dead letter {place!r}; 'tidings dead-letters list' names them"
             raise Told(text)
-    return [known[place] for place in places]
+    return [known[place] for place in dict.fromkeys(places)]
 
 
 @dataclass(frozen=True)
