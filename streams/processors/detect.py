@@ -433,10 +433,11 @@ def _write(entry: Entry, decided: Decided) -> Transaction[None]:
                 }
                 for k, item in decided.enter
             ],
+            blind=True,
         )  # fmt: skip
     if decided.records:
-        yield Insert("records", [record_row(record, entry.seq) for record in decided.records])
-    yield Insert("journal", [{"seq": entry.seq, "kind": entry.kind, "body": entry.to_bytes()}])
+        yield Insert("records", [record_row(record, entry.seq) for record in decided.records], blind=True)
+    yield Insert("journal", [{"seq": entry.seq, "kind": entry.kind, "body": entry.to_bytes()}], blind=True)
 
 
 def record_row(record: Record, seq: int) -> Row:
