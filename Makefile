@@ -22,8 +22,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 	@echo "Ready: .venv/bin/tidings --help"
 
-demo: $(STAMP)  ## run the small shop (FOR=20s ends it by itself; ARGS=--json for scripts)
-	@$(BIN)/tidings demo $(if $(FOR),--for $(FOR)) $(ARGS)
+demo: $(STAMP)  ## run the small shop (FOR=60s ends it by itself; SPEED=3600: a day in 24 s; ARGS=--plain line by line)
+	@$(BIN)/tidings demo $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
 
 test: $(STAMP)  ## the tests
 	@$(BIN)/python -m pytest $(ARGS)

@@ -21,7 +21,7 @@ from handlers.rules.load import dump_sources, load_sources
 from handlers.rules.signature import refusals
 from schemas import Contracts
 from streams.codec import Codec
-from streams.embedded_log import Append, EmbeddedLog, create
+from streams.embedded_log import BARRIER_EVERY, Append, EmbeddedLog, create
 from streams.processors import detect, people
 from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
@@ -42,6 +42,10 @@ logger = logging.getLogger("tidings.engine")
 
 IDLE = 0.02
 """Seconds that a loop rests when it found nothing to do."""
+PARTING = 1.0
+"""Seconds that a loop has for its last round."""
+FAST_BARRIER = SECOND // 5
+"""Real time between two barriers of the log where the clock runs fast: absences wait for them."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,10 @@ class Engine:
         """Open the file, connect the topics, make the rules active."""
         self.codec = Codec(self.contracts)
         self.store = await SqliteStore.open(self.path, self.clock)
-        self.log = EmbeddedLog(self.store)
+        self.log = EmbeddedLog(self.store, BARRIER_EVERY if self.speed == 1 else FAST_BARRIER * self.speed)
         self.book = RuleBook(self.contracts)
         self.tasks: list[asyncio.Task[None]] = []
+        self.ending = False
         self.progress: dict[str, float] = {}
         try:
             await self._claim()
@@ -241,6 +246,7 @@ class Engine:
             pass
         loops = {"people": self.reader.step, "detect": self.worker.step, "dispatch": attending.attend}
         loops |= {f"deliver {name}": one.send for name, one in self.deliverers.items()}
+        self.ending = False
         self.progress = dict.fromkeys(loops, time.monotonic())
         self.tasks = [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
 
@@ -270,14 +276,17 @@ class Engine:
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
         """Run a loop; `progress` says when it last finished a round (monotonic seconds)."""
-        while True:
+        while not self.ending:
             busy = await step()
             self.progress[name] = time.monotonic()
             if not busy:
                 await asyncio.sleep(IDLE)
 
     async def stop(self) -> None:
-        """End the loops."""
+        """End the loops: each may finish its round, so that what it has begun is told; then it is cut off."""
+        self.ending = True
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=PARTING)
         for task in self.tasks:
             task.cancel()
         for task in self.tasks:

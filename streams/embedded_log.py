@@ -82,6 +82,7 @@ class EmbeddedLog:
     """The log port over a store."""
 
     store: Store
+    barrier_every: Micros = BARRIER_EVERY
     _since: Micros = 0
 
     async def append(self, records: Sequence[Append]) -> list[tuple[str, int, int]]:
@@ -105,7 +106,7 @@ class EmbeddedLog:
         stamped before it has been committed before this fetch looks.
         """
         now = await self.store.read(_now)
-        if now - self._since >= BARRIER_EVERY or now < self._since:
+        if now - self._since >= self.barrier_every or now < self._since:
             self._since = await self.store.run(_barrier)
         since = self._since
 

@@ -159,7 +159,10 @@ class _Pass:
         if active is None or active.status == "draft":
             self._keep(replace(run, state="done", reason=str(Reason.RULE_OFF)), new=True)
             return
-        rule = self.pinned(record.rule_set).by_id[record.rule]
+        rule = self._rule(record)
+        if rule is None:
+            self._keep(replace(run, state="done", reason=str(Reason.RULE_OFF)), new=True)
+            return
         if rule.on_stop:
             run = replace(run, body=recall(record))
         connected = max((self.outside.connected[t] for t in rule.topics if t in self.outside.connected), default=0)
@@ -181,6 +184,13 @@ class _Pass:
             run = replace(run, steps_due=run.steps_due + 1)
         self._keep(replace(run, reason=None if ended is None else str(ended)), new=True)
 
+    def _rule(self, record: Heard) -> Rule | None:
+        """Return the rule with which a record was decided; None where its set does not load with this version any more."""
+        try:
+            return self.pinned(record.rule_set).by_id[record.rule]
+        except (KeyError, ValueError):
+            return None
+
     def take_back(self, record: Heard) -> None:
         """End the run: what is unsent is cancelled, and whoever may have been told gets the all-clear."""
         # The all-clear is that of the rule as it stands now; the run may have begun before it had one.
@@ -196,8 +206,10 @@ class _Pass:
 
     def _correct(self, original: Message, record: Heard) -> None:
         """Make the all-clear of a message, over the channel over which it went."""
-        rule = self.pinned(record.rule_set).by_id[record.rule]
+        rule = self._rule(record)
         run = self.runs.get(original.run_id)
+        if rule is None:
+            return
         steps = zip(range(len(rule.on_stop)), rule.on_stop, record.data, strict=True)
         for number, step, data in steps:
             if step.channel != original.channel or data is None or run is None:

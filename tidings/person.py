@@ -98,6 +98,28 @@ def read_person(tenant: str, recipient: str, row: Row | None) -> Person:
     )
 
 
+def joined(theirs: Row | None, recipient: str, foreign: Row) -> Row | None:
+    """Return a customer's row with what was said under a foreign id that is theirs; None: nothing of it is newer.
+
+    The newest word about a class of consent or a topic counts, under whichever name it was said.
+    """
+    own = {} if theirs is None else canonical.loads(theirs["profile"])
+    other = canonical.loads(foreign["profile"])
+    changed = False
+    for section in ("consent", "preferences"):
+        for name, entry in other.get(section, {}).items():
+            if _newer(entry["v"], own.get(section, {}).get(name)):
+                own[section] = {**own.get(section, {}), name: entry}
+                changed = True
+    if not changed:
+        return None
+    return {
+        "tenant": foreign["tenant"], "recipient": recipient, "linked_to": None if theirs is None else theirs["linked_to"],
+        "profile": canonical.dumps(own), "next_at": None if theirs is None else theirs["next_at"],
+        "rev": 1 if theirs is None else theirs["rev"] + 1,
+    }  # fmt: skip
+
+
 def as_team(person: Person, team: Team | None) -> Person:
     """Return the recipient `team:…` as the directory knows it."""
     if team is None:
@@ -120,6 +142,11 @@ def recipient_named(event: Event) -> str | None:
     return f"customer:{value}" if event.type.startswith("customer.") and value is not None else None
 
 
+def link_of(event: Event) -> str | None:
+    """Return the customer to whom an event links a foreign id, or None."""
+    return f"customer:{event.data['customer_id']}" if event.type == "customer.identity.linked" else None
+
+
 def changed_row(recipient: str, row: Row | None, event: Event) -> Row | None:
     """Return the recipient's row after a `customer.*` event, or None where the event is stale or says nothing."""
     body = {} if row is None else canonical.loads(row["profile"])
@@ -139,14 +166,19 @@ def changed_row(recipient: str, row: Row | None, event: Event) -> Row | None:
         preferences = body.setdefault("preferences", {})
         channel = event.data.get("channel")
         name = event.data["topic"] if channel is None else f"{event.data['topic']}/{channel}"
-        if not _newer(version, preferences.get(name)):
+        if not _newer(version, preferences.get(name)) or not _newer(version, preferences.get(event.data["topic"])):
             return None
+        if channel is None:
+            # Who switches everything off means everything, also what they once allowed for one channel.
+            for one in [one for one in preferences if one.startswith(f"{name}/")]:
+                if _newer(version, preferences[one]):
+                    del preferences[one]
         preferences[name] = {"v": version, "allowed": event.data["allowed"]}
     elif event.type == "customer.identity.linked":
         if not _newer(version, body.get("link")):
             return None
         body["link"] = {"v": version}
-        linked = f"customer:{event.data['customer_id']}"
+        linked = link_of(event)
     else:
         return None
     return {

@@ -90,7 +90,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.TOPIC_OFF: "The customer has switched messages of this topic off.",
     Reason.ADDRESS_GONE: "The customer's address does not exist any more, or takes no messages from us.",
     Reason.UNKNOWN_TEAM: "The team that was to be told is not in our directory.",
-    Reason.QUIET_HOURS: "It is quiet time where the customer lives; the message waits, or was no longer worth sending.",
+    Reason.QUIET_HOURS: "It is quiet time where the customer lives: the message waits, if it is worth sending afterwards.",
     Reason.AWAITING_OUTCOME: "We do not know yet whether the message that this one corrects has arrived.",
     Reason.NOTHING_TO_CORRECT: "The message that this one would correct never reached anybody.",
     Reason.NEWER_EPISODE: "The same thing has happened again meanwhile; the all-clear waits for what becomes of that.",

@@ -1,30 +1,38 @@
-"""`tidings demo`: a small shop in one process on one SQLite file, told as it happens."""
+"""`tidings demo`: a small shop in one process on one SQLite file, whose days pass in seconds, told as it happens."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import contextlib
 import json
+import os
+import shutil
 import signal
+import sys
+import textwrap
 from argparse import Namespace
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from gateway.cli.folder import example, loaded
-from gateway.cli.shop import Planned, Shop, customers
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
+from gateway.demo.play import Play
+from gateway.demo.post import Post
+from gateway.demo.scene import HOME, Scene, local
 from handlers.providers.catcher import FileCatcher
-from handlers.providers.ways import Ways
 from schemas import contracts
+from streams import clock as clocks
 from streams.embedded import Engine, count, wall_clock
-from streams.embedded_log import Append
-from streams.json_events import from_json
-from tidings.event import SECOND
+from tidings.event import DAY, HOUR, Micros
+from tidings.rule import RuleSet
 
-STORY_EVERY = 0.55
-"""Seconds between two stories."""
-REST = 7.5
-"""Seconds before the end in which nothing new happens, so that what was begun can end."""
+OPENS: Micros = 10 * HOUR
+"""Hour of the day (UTC) at which a new shop opens: morning in New York, noon in Berlin, evening in Tokyo."""
+REST = 5.0
+"""Seconds before the end in which nothing new begins, so that what was begun can end."""
+PATIENCE = 1.0
+"""Seconds for what is under way, once it is over."""
 
 
 def demo(arguments: Namespace) -> int:
@@ -42,82 +50,140 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     assert found.rules is not None, "the example's rules load; a test says so"
     file = folder / "tidings.db"
     again = file.exists()
-    provider = FileCatcher(folder / "caught.jsonl", wall_clock)
-    watch = Watch(found.rules, wall_clock, as_json=arguments.json)
-    engine = Engine(file, contracts(), files, texts, found.rules, Ways(provider).of, observe=watch, kind="demo")
+    clock = await clocks.resumed(file, arguments.speed, wall_clock() // DAY * DAY + OPENS)
+    catcher = FileCatcher(folder / "caught.jsonl", clock)
+    post = Post(catcher)
+    telling = _Telling(arguments, found.rules, clock, again=again)
+    engine = Engine(
+        file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed,
+        observe=telling.observe, kind="demo",
+    )  # fmt: skip
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with engine:
-        if not arguments.json:
-            _introduce(arguments, folder, len(found.rules.rules), again=again)
-        if not again:
-            for kind, event in customers(example(), wall_clock()):
-                await engine.publish(kind, from_json(contracts().by_type[kind], event))
+        play = await Play.on(engine, example(), arguments.seed)
+        clock.go()
         await engine.start()
-        await _play(engine, arguments.duration, arguments.seed, stop)
-        await _settle(engine, arguments.duration, stop)
+        async with _kept(engine), telling.showing(engine, play, file):
+            await _play(engine, play, arguments.duration, stop)
         await engine.stop()
+        clock.freeze()
+        await engine.store.run(clocks.keep)
         counts = await count(engine.store)
     lines, data, holds = summary(counts)
     if arguments.json:
         print(json.dumps({"what": "summary", **data}))
     else:
-        print("\n" + "\n".join(lines))
-        print(f"Mail as it was caught: {provider.path}. Run it again to go on from the same file.")
+        print(
+            "\n".join(
+                ["", *(_folded(lines) if telling.live else lines), "", *_next(play.told, catcher.path, arguments.data)]
+            )
+        )
     return 0 if holds else 1
 
 
-def _introduce(arguments: Namespace, folder: Path, rules: int, *, again: bool) -> None:
-    ends = f"ends by itself after {arguments.duration:g} s" if arguments.duration else "Ctrl-C ends it"
-    begins = "continues in" if again else "begins a new"
-    print(
-        f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {folder / 'tidings.db'}; {ends}."
-    )
-    print(
-        "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what the customer"
-    )
-    print("gets · not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read\n")
-
-
-async def _play(engine: Engine, duration: float | None, seed: int, stop: asyncio.Event) -> None:
-    """Publish stories until shortly before the end."""
-    began = asyncio.get_running_loop().time()
-    active = None if duration is None else max(duration - REST, duration / 3)
-    shop = Shop(seed, f"{wall_clock() // SECOND:x}")
-    planned: list[tuple[float, int, Planned]] = []
-    next_story, number = 0.0, 0
-    broken = False
-    while not stop.is_set():
+async def _play(engine: Engine, play: Play, duration: float | None, stop: asyncio.Event) -> None:
+    """Begin stories until shortly before the end; then let what is under way end."""
+    loop = asyncio.get_running_loop()
+    if duration is not None:
+        loop.call_later(max(0.0, duration - PATIENCE), stop.set)
+    await play.go(stop, seconds=None if duration is None else max(duration - REST, duration / 2))
+    end = loop.time() + PATIENCE
+    while loop.time() < end and not await engine.at_rest():
         engine.check()
-        now = asyncio.get_running_loop().time() - began
-        playing = active is None or now < active
-        if not playing and not planned:
-            return
-        if playing and now >= next_story:
-            next_story = now + STORY_EVERY
-            for event in shop.story():
-                number += 1
-                heapq.heappush(planned, (now + event[0] / SECOND, number, event))
-            if not broken and shop.told == 4:  # noqa: PLR2004 - once, when something has been seen already
-                broken = True
-                topic = engine.contracts.by_type["billing.invoice.paid"].topic
-                await engine.log.append([Append(topic, b"inv-broken", b"\x00\x00\x00\x00\x07not what it says")])
-        while planned and planned[0][0] <= now:
-            kind, payload = shop.at(heapq.heappop(planned)[2], wall_clock())
-            await engine.publish(kind, from_json(engine.contracts.by_type[kind], payload))
-        if duration is not None and now >= duration - 1.5:
-            return
         await asyncio.sleep(0.05)
 
 
-async def _settle(engine: Engine, duration: float | None, stop: asyncio.Event) -> None:
-    """Let what was begun end: until nothing waits but deadlines, for at most a few seconds."""
-    patience = 1.0 if stop.is_set() or duration is None else REST
-    end = asyncio.get_running_loop().time() + patience
-    while asyncio.get_running_loop().time() < end:
-        engine.check()
-        if await engine.at_rest() and (stop.is_set() or not (await count(engine.store))["armed"]):
+@contextlib.asynccontextmanager
+async def _kept(engine: Engine) -> AsyncIterator[None]:
+    """Write the shop's time down again and again, so that a crash does not turn it back."""
+
+    async def forever() -> None:
+        while True:
+            await asyncio.sleep(clocks.KEEP_EVERY)
+            await engine.store.run(clocks.keep)
+
+    task = asyncio.create_task(forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+class _Telling:
+    """Tells what happens: in a live table on a terminal, else line by line."""
+
+    def __init__(self, arguments: Namespace, rules: RuleSet, clock: Callable[[], Micros], *, again: bool) -> None:
+        self.arguments = arguments
+        self.again = again
+        self.live = wants_table(arguments)
+        if self.live:
+            self.scene = Scene(rules, clock)
+            self.observe: Callable[[object], None] = self.scene
+        else:
+            self.observe = Watch(rules, clock, as_json=arguments.json, stamp=lambda at: f"{local(at, HOME):%a %H:%M}")
+
+    @contextlib.asynccontextmanager
+    async def showing(self, engine: Engine, play: Play, file: Path) -> AsyncIterator[None]:
+        """Show it while the shop is open; the last frame stays."""
+        if not self.live:
+            if not self.arguments.json:
+                self._introduce(file, len(engine.rules.rules))
+            yield
             return
-        await asyncio.sleep(0.1)
+        from gateway.demo.screen import showing
+
+        self.scene.people = play.shop.people
+        ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
+        async with showing(self.scene, engine, self.arguments.speed, ends):
+            yield
+
+    def _introduce(self, file: Path, rules: int) -> None:
+        ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
+        begins = "continues in" if self.again else "begins a new"
+        day = f"a day takes {86_400 / self.arguments.speed:.3g} s"
+        print(f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {file}; {day}; {ends}.")
+        print(
+            "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what they get\n"
+            "held, not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read\n"
+        )
+
+
+def wants_table(arguments: Namespace) -> bool:
+    """Return whether there is a terminal that wants a table."""
+    if arguments.json or arguments.plain or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty()
+
+
+def _next(event: str | None, caught: Path, data: Path) -> list[str]:
+    """Return what one may try now."""
+    tidings, at = _command(), "" if data == Path("demo") else f" --data {data}"
+    return [
+        f"Everything that would have left is in {caught}. Run it again, and the shop goes on at the same hour.",
+        "",
+        "Where to go next:",
+        f"  {tidings} rules explain {event or 'EVENT'}{at}",
+        "      what every rule made of one event, term by term, with values",
+        f"  {tidings} templates preview billing/invoice-overdue",
+        "      a message, with the example values of its contract",
+        f"  {tidings} dead-letters list{at}",
+        "      the records that nobody could read, and why",
+        f"  The rules, as a tutorial: {example() / 'README.md'}",
+    ]
+
+
+def _command() -> str:
+    """Return how this command was called, for people who copy it."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "tidings" and shutil.which("tidings") != str(called) else "tidings"
+
+
+def _folded(lines: list[str]) -> list[str]:
+    """Return the sum folded to the terminal, each line under its own word."""
+    width = shutil.get_terminal_size().columns
+    return [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=" " * 10) or [""]]

@@ -119,6 +119,8 @@ async def _account(provider: TwilioProvider) -> Found:
 async def _rooms(settings: Config, rules: RuleSet) -> AsyncIterator[Found]:
     for team in rules.teams.values():
         for channel, address in team.addresses.items():
+            if channel in settings.settings.catch:
+                continue
             what = f"team {team.name}, {channel}"
             if channel in CHAT:
                 yield await _place(settings, what, address, None)
@@ -137,6 +139,8 @@ async def _rooms(settings: Config, rules: RuleSet) -> AsyncIterator[Found]:
 
 async def _targets(settings: Config, rules: RuleSet) -> AsyncIterator[Found]:
     for target in rules.targets.values():
+        if target.channel in settings.settings.catch:
+            continue
         what = f"{target.channel} {target.name}"
         found = await _place(settings, what, target.url, target.secret)
         if found.state == "ok" and target.secret is None:

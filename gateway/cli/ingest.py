@@ -14,9 +14,9 @@ from pathlib import Path
 
 from gateway import config
 from gateway.cli.folder import example, loaded
-from gateway.cli.shop import customers
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
+from gateway.demo.customers import customers
 from handlers.providers.catcher import FileCatcher
 from handlers.providers.ways import Ways
 from schemas import contracts

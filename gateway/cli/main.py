@@ -22,6 +22,14 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
+def speed(text: str) -> int:
+    """Read how much faster a clock runs: at least as fast as ours, and a day in a second at most."""
+    if re.fullmatch(r"\d{1,5}", text) is None or not 1 <= int(text) <= 86_400:  # noqa: PLR2004 - seconds of a day
+        message = f"{text!r} is no speed; write a number from 1 to 86400"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
     top = argparse.ArgumentParser(prog="tidings", description="Event-driven proactive notifications.")
@@ -35,6 +43,14 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is kept (demo)")
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
+    demo.add_argument("--plain", action="store_true", help="line by line, where a live table would be")
+    demo.add_argument(
+        "--speed",
+        type=speed,
+        default=7200,
+        metavar="N",
+        help="how much faster the shop's clock runs (7200: a day in 12 s)",
+    )
     demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
 
     _engines(verbs)

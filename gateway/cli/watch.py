@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,9 @@ from tidings.reasons import MessageState, Reason
 from tidings.rule import Rule, RuleSet
 from tidings.unknown import UNKNOWN
 
-QUIET = ("customer.profile.changed", "customer.consent.given", "customer.identity.linked")
+QUIET = (
+    "customer.profile.changed", "customer.consent.given", "customer.identity.linked", "customer.preference.changed",
+)  # fmt: skip
 
 
 def why_not(rule: Rule, event: Event) -> str | None:
@@ -28,6 +30,8 @@ def why_not(rule: Rule, event: Event) -> str | None:
     operator = rule.operator
     if not isinstance(operator, EventOperator) or operator.matcher.type != event.type:
         return None
+    if rule.reads:
+        return None  # what else it read is known inside its transaction only; `rules explain` tells it afterwards
     condition = operator.matcher.condition
     if isinstance(condition, Compiled) and not condition.true(event.data, event, rule.params):
         return decisive(condition.explain(event.data, event, rule.params))
@@ -55,6 +59,8 @@ class Watch:
     clock: Callable[[], int]
     as_json: bool = False
     out: Callable[[str], None] = print
+    stamp: Callable[[int], str] = lambda at: rfc3339(at)[11:19]
+    """How an instant is shown in a line; in JSON it is whole."""
     quiet: bool = True
     """Leave out what only makes customers known."""
     told: list[Sent] = field(default_factory=list)
@@ -75,11 +81,11 @@ class Watch:
 
     def say(self, what: str, line: str, /, **data: Any) -> None:
         """Print a line."""
-        now = rfc3339(self.clock())
+        now = self.clock()
         if self.as_json:
-            self.out(json.dumps({"at": now, "what": what, **data}, ensure_ascii=False))
+            self.out(json.dumps({"at": rfc3339(now), "what": what, **data}, ensure_ascii=False))
         else:
-            self.out(f"{now[11:19]}  {what:9}  {line}")
+            self.out(f"{self.stamp(now)}  {what:9}  {line}")
 
     def _batch(self, batch: Batch) -> None:
         for event in batch.events:
@@ -104,7 +110,7 @@ class Watch:
             text = f"{record.rule}  {record.recipient}  {key}".rstrip()
             what = "fired" if record.kind == "fired" else record.kind
             if record.kind == "stopped":
-                text += "  (what was missing has come)"
+                text += "  (settled: whoever was told hears of it)"
             self.say(what, text, rule=record.rule, firing=record.firing_id, recipient=record.recipient, key=body["key"])
 
     def _passed(self, passed: Passed) -> None:
@@ -137,14 +143,16 @@ class Watch:
             message=message.message_id, channel=message.channel, to=sent.outgoing.address, **content,
         )  # fmt: skip
         if not self.as_json:
-            lines = [
-                f"To: {sent.outgoing.address}",
-                f"Subject: {content['subject']}",
-                "",
-                *content["text"].rstrip().splitlines(),
-            ]
-            for line in lines:
+            for line in (f"To: {sent.outgoing.address}", *shown(content)):
                 self.out(f"{'':21}| {line}".rstrip())
+
+
+def shown(content: Mapping[str, Any]) -> list[str]:
+    """Return a content as lines: its heading, its text, or what another system is given."""
+    heads = [f"{name.capitalize()}: {content[name]}" for name in ("subject", "title") if content.get(name)]
+    text = str(content.get("text") or content.get("body") or "")
+    data = [] if text else [f"{name}: {value}" for name, value in content.get("data", {}).items()]
+    return [*heads, *([""] if heads and text else []), *text.rstrip().splitlines(), *data]
 
 
 def record_key(body: dict[str, Any]) -> list[Any]:

@@ -7,8 +7,8 @@ withdrawal is answered, and no intent follows it: T3 takes the same lock and rea
 from __future__ import annotations
 
 from streams.processors.detect import Batch, Skipped, dead_letter, positions_match
-from tidings.person import changed_row, recipient_named
-from tidings.ports import Body, Insert, Lock, Now, Put, Transaction
+from tidings.person import changed_row, joined, link_of, recipient_named
+from tidings.ports import Body, Insert, Lock, Now, Put, Read, Transaction
 
 READER = "people"
 
@@ -23,15 +23,30 @@ def project(batch: Batch) -> Body[int | Skipped]:
         if not all(positions_match(held[place], spans[place]) for place in places):
             return Skipped({(t, p): -1 if (row := held[r, t, p]) is None else row["next_offset"] for r, t, p in places})
         named = [(event, who) for event in batch.events if (who := recipient_named(event)) is not None]
-        rows = yield Lock("recipients", sorted({(event.tenant, who) for event, who in named}))
+        whom = {(event.tenant, who) for event, who in named}
+        known = yield Read("recipients", sorted(whom))
+        linked = {(place[0], row["linked_to"]) for place, row in known.items() if row["linked_to"] is not None}
+        linked |= {(event.tenant, target) for event, _ in named if (target := link_of(event)) is not None}
+        rows = yield Lock("recipients", sorted(whom | linked))
+        named_rows = [row for place in whom if (row := rows[place]) is not None and row["linked_to"] is not None]
+        if any((row["tenant"], row["linked_to"]) not in rows for row in named_rows):
+            # A link appeared since we looked; read it again, so that all locks are taken in order.
+            return Skipped({(span.topic, span.partition): span.start for span in batch.spans})
         now = yield Now()
         changed = {}
         for event, who in sorted(named, key=lambda pair: (pair[0].occurred_at, pair[0].ref)):
             place = (event.tenant, who)
             row = changed_row(who, rows[place], event)
-            if row is not None:
-                # Whoever has something open is looked at again at once.
-                rows[place] = changed[place] = {**row, "next_at": now}
+            if row is None:
+                continue
+            # Whoever has something open is looked at again at once.
+            rows[place] = changed[place] = {**row, "next_at": now}
+            if row["linked_to"] is not None:
+                # What is said under a foreign id is said by the customer whose it is.
+                theirs = (event.tenant, row["linked_to"])
+                own = joined(rows.get(theirs), row["linked_to"], row)
+                if own is not None:
+                    rows[theirs] = changed[theirs] = {**own, "next_at": now}
         if changed:
             yield Put("recipients", [changed[place] for place in sorted(changed)])
         yield Put("sources", [{**held[place], "next_offset": spans[place].end} for place in places])

@@ -248,3 +248,25 @@ def test_an_absence_reads_what_was_known_when_it_was_armed():
     d.idle(60)
     d.tick()
     assert [(body["key"], body["data"]) for body in bodies(d)] == [(["i"], [{"plan": "pro"}])]
+
+
+def test_a_repeat_of_what_waits_in_the_buffer_counts_once_where_its_condition_reads_an_image():
+    operator = MissingOperator(
+        after=matcher(ISSUED, At("account.plan", "pro")), expect=(matcher(PAID),), deadline=Value("due"), by=("invoice_id",),
+        allowed_lateness=0, keep=frozenset({"customer_id", "due", "account"}),
+    )  # fmt: skip
+    rule = Rule("overdue", owner="o", operator=operator, reads=READS, customer_paths={ISSUED: ("customer_id",)})
+    d = detector(rule)
+    changed(d, 1, plan="pro")
+    d.batch()
+    issued = d.append(ISSUED, "i", 2, invoice_id="i", due=10 * SECOND)
+    d.batch()
+    d.repeat(issued)
+    d.batch()
+    (row,) = [row for row in d.store.rows("state") if row["class"] == "rule:overdue"]
+    assert canonical.loads(row["value"])["waits"] == len(d.store.rows("buffer")) == 1
+    d.append(PAID, "p", 5, invoice_id="i")
+    d.batch()
+    d.idle(60)
+    d.tick()
+    assert [row["class"] for row in d.store.rows("state")] == ["image:crm.customer"]

@@ -19,6 +19,7 @@ from tidings.dispatch import Heard
 from tidings.event import HOUR, MINUTE, SECOND, Event
 from tidings.journal import Span
 from tidings.message import Message
+from tidings.person import read_person
 from tidings.ports import Insert, Outcome, Outgoing, Put
 from tidings.quiet_hours import QuietHours, Window
 from tidings.receipts import Receipt
@@ -308,6 +309,26 @@ def test_a_dead_address_of_a_linked_customer_is_theirs():
     h.say(fired("g", seq=2, of=ONE))
     h.run(MINUTE)
     assert h.messages() == [("failed", "refused"), ("suppressed", "address_gone")]
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_what_was_withdrawn_under_a_foreign_id_is_withdrawn_by_the_customer(order):
+    h = house()
+    withdrawn = event(
+        "customer.consent.withdrawn", NOW - HOUR, customer_id="stripe:1", consent_class="transactional",
+    )  # fmt: skip
+    off = event("customer.preference.changed", NOW - HOUR, customer_id="stripe:1", topic="news", allowed=False)
+    said = [withdrawn, off, linked()] if order == "before" else [linked(), withdrawn, off]
+    for one in said:
+        h.hear_of(one)
+    (row,) = [row for row in h.store.rows("recipients") if row["recipient"] == "customer:c"]
+    person = read_person("t", "customer:c", row)
+    assert not person.agrees_to("transactional")
+    assert not person.wants("news", "email")
+    # The newest word counts, under whichever name it was said.
+    h.hear_of(event("customer.consent.given", NOW, customer_id="c", consent_class="transactional"))
+    (row,) = [row for row in h.store.rows("recipients") if row["recipient"] == "customer:c"]
+    assert read_person("t", "customer:c", row).agrees_to("transactional")
 
 
 def test_what_was_held_under_a_foreign_id_goes_at_its_time_after_it_was_linked():

@@ -94,8 +94,10 @@ WISHES: dict[str, tuple[list[Event], dict[str, bool]]] = {
     "off": ([preference(1, False)], {"email": False, "sms": False}),
     "off for one channel": ([preference(1, False, "sms")], {"email": True, "sms": False}),
     "off, but for one channel": ([preference(1, False), preference(2, True, "sms")], {"email": False, "sms": True}),
-    "what is said of a channel goes first": (
-        [preference(2, False), preference(1, True, "sms")], {"email": False, "sms": True}),
+    "everything off, after a channel was allowed": (
+        [preference(2, False), preference(1, True, "sms")], {"email": False, "sms": False}),
+    "everything on, after a channel was switched off": (
+        [preference(2, True), preference(1, False, "sms")], {"email": True, "sms": True}),
     "on again": ([preference(1, False), preference(2, True)], {"email": True, "sms": True}),
     "another topic": ([preference(1, False, topic="offers")], {"email": True, "sms": True}),
     "off by a producer of version 1": (

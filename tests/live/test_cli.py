@@ -1,10 +1,8 @@
 """The command as a person types it: answers, exit codes, and never a traceback."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -46,44 +44,6 @@ def test_a_command_that_is_not_understood_ends_with_2(words):
 
 def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def test_the_demonstration_ends_by_itself_and_its_sum_holds(tmp_path):
-    first = run("demo", "--for", "9s", "--json", "--data", tmp_path)
-    assert first.returncode == 0, first.stderr
-    told = lines(first)
-    summary = told[-1]
-    assert summary["what"] == "summary"
-    assert summary["events"] == summary["decided"] + summary["dead_letters"] + summary["not_taken"]
-    assert summary["steps_due"] == sum(summary["messages"].values()) > 0
-    assert {"event", "fired", "told"} <= {one["what"] for one in told}
-    caught = [json.loads(line) for line in (tmp_path / "caught.jsonl").read_text().splitlines()]
-    assert len(caught) == summary["messages"]["accepted"]
-    assert len({letter["message_id"] for letter in caught}) == len(caught)
-    assert all("@example.org" in letter["to"] for letter in caught)
-    again = run("demo", "--for", "3s", "--json", "--data", tmp_path)
-    assert again.returncode == 0
-    assert lines(again)[-1]["events"] > summary["events"]
-
-
-def test_ctrl_c_ends_the_demonstration_with_its_summary(tmp_path):
-    process = subprocess.Popen(
-        [*COMMAND, "demo", "--data", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        limit = time.monotonic() + 30
-        while time.monotonic() < limit and not (tmp_path / "caught.jsonl").is_file():
-            time.sleep(0.05)
-        busy = run("demo", "--for", "3s", "--data", tmp_path)
-        assert (busy.returncode, str(process.pid) in busy.stderr) == (1, True), busy.stderr
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0, err
-    assert "The sum holds." in out
-    assert "Traceback" not in err
 
 
 def payload(folder: Path, body: object = PAYLOAD, name: str = "payload.json") -> Path:

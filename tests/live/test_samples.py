@@ -56,11 +56,12 @@ TABLE: dict[str, Outcome] = {
     "debezium/sqlserver_06_u": (CUSTOMER, ("email-changed",)),
     "debezium/sqlserver_09_c": "unmapped",
     "shopify/events": "unmapped",
-    "shopify/order": (("sales.order.placed",), ("order-not-shipped",)),
+    "shopify/order": (("sales.order.placed",), ("order-confirmed",)),
     "stripe/account_updated_without_previous_attributes": "unmapped",
     "stripe/customer_subscription_updated": (("billing.subscription.changed",), ("trial-started",)),
     "stripe/customer_updated__delinquency": (CHANGED, ("account-settled",)),
-    "stripe/invoice_payment_failed": (("billing.payment.failed",), ("payment-failed",)),
+    # Half past two at night in London.
+    "stripe/invoice_payment_failed": (("billing.payment.failed",), ("payment-failed: quiet_hours",)),
 }
 
 
@@ -100,5 +101,5 @@ def outcome(told: list[dict[str, Any]]) -> Outcome:
     if refused:
         return str(refused[0])
     (events,) = (tuple(one["types"]) for one in told if one["what"] == "taken")
-    said = [one for one in told if one["what"] in ("told", "not told")]
+    said = [one for one in told if one["what"] in ("told", "held", "not told")]
     return events, tuple(one["rule"] + (f": {one['reason']}" if one.get("reason") else "") for one in said)

@@ -31,6 +31,7 @@ def test_it_holds_what_the_command_needs_and_no_tests(wheel):
     assert tops == {"tidings", "handlers", "streams", "gateway", "schemas"}
     for needed in (
         "schemas/avro/lock.json", "schemas/avro/tidings/billing/v1/InvoiceIssued.avsc", "gateway/examples/shop/customers.json",
+        "gateway/examples/shop/README.md", "gateway/examples/shop/tests/billing.test.yaml", "gateway/examples/shop/teams.yaml",
         "tidings/py.typed", "tidings/testing/memory.py",
     ):  # fmt: skip
         assert needed in names, needed
@@ -69,5 +70,9 @@ def test_the_command_runs_from_it_anywhere(wheel, tmp_path):
     assert all(Path(name).is_relative_to(site) for name in found.stdout.split())
     assert "tidings 0." in run("--version")
     assert "billing.invoice.issued" in run("contracts", "list")
-    assert "The sum holds." in run("demo", "--for", "3s")
+    assert "no errors, no warnings" in run("rules", "check")
+    assert "all passed" in run("rules", "test")
+    shop = run("demo", "--for", "4s")
+    assert "The sum holds." in shop
+    assert str(site / "gateway" / "examples" / "shop" / "README.md") in shop
     assert (empty / "demo" / "tidings.db").is_file()

@@ -184,7 +184,7 @@ BUGS: tuple[Patch, ...] = (
     original_unread, stop_forgotten, told_overlooked, marked_apart,
 )  # fmt: skip
 
-THEME = {
+THEME: dict[Patch, str] = {
     floor_dropped: "editors", early_watermark: "twins", idle_on_return: "slow", crashed_sending_again: "storm",
     withdrawal_unread: "doubt", late_closer_ignored: "mixed", quiet_unread: "recall", original_unread: "recall",
     stop_forgotten: "recall", told_overlooked: "recall",

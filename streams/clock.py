@@ -1,0 +1,73 @@
+"""A clock of business time: it runs fast, stands still while nobody runs it, and never goes back.
+
+A demonstration keeps its time in its file. What it reads of the clock is stored at least as often as `KEEP_EVERY`; after
+a crash the clock goes on from the newest instant that the file tells, wherever that stands.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from streams.stores.sqlite import SqliteStore
+from tidings.event import Micros
+from tidings.ports import Now, Put, Read, Scan, Transaction
+
+ROW = "clock"
+"""Name of the epoch row that keeps the time."""
+KEEP_EVERY = 0.25
+"""Seconds between two writes of the time."""
+
+
+class FastClock:
+    """Business time in microseconds. Made standing still; `go` lets it run, `freeze` stops it again."""
+
+    def __init__(self, at: Micros, speed: int) -> None:
+        self.speed = speed
+        self._state: tuple[Micros, int | None] = (at, None)
+
+    def __call__(self) -> Micros:
+        """Return the time; called by any thread."""
+        at, since = self._state
+        return at if since is None else at + (time.monotonic_ns() - since) * self.speed // 1000
+
+    def go(self) -> None:
+        """Run on from where it stands."""
+        self._state = (self(), time.monotonic_ns())
+
+    def freeze(self) -> None:
+        """Stand still."""
+        self._state = (self(), None)
+
+
+def keep() -> Transaction[None]:
+    """Write the time down."""
+    now = yield Now()
+    yield Put("epochs", [{"name": ROW, "value": str(now)}])
+
+
+def newest() -> Transaction[Micros | None]:
+    """Return the newest instant that a file tells of, or None where it has no time yet."""
+    found = [int(row["value"]) for row in (yield Read("epochs", [(ROW,)])).values()]
+    heads = [(row["topic"], row["partition"], row["next_offset"] - 1) for row in (yield Scan("log_heads"))]
+    found += [row["appended_at"] for row in (yield Read("log", heads)).values()]
+    for table, columns in (
+        ("sources", ("caught_up_at", "connected_at")), ("messages", ("created_at",)),
+        ("attempts", ("intent_at", "first_byte_at", "ended_at")),
+    ):  # fmt: skip
+        found += [row[name] for row in (yield Scan(table)) for name in columns if row[name] is not None]
+    return max(found, default=None)
+
+
+async def resumed(path: Path, speed: int, start: Micros) -> FastClock:
+    """Return the clock of a file, standing where it stood; of a file that has none yet, at `start`.
+
+    Raises:
+        Misconfigured: another process has the file, or it is not ours.
+    """
+    store = await SqliteStore.open(path, lambda: start)
+    try:
+        stood = await store.read(newest)
+    finally:
+        await store.close()
+    return FastClock(start if stood is None else stood, speed)
