@@ -249,7 +249,7 @@ class Loop:
         self.now = now
         self.schemas = read_schemas()
         self.db = db = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-65536", "temp_store=MEMORY"):
             db.execute(f"PRAGMA {pragma}")
         self.rule_set = db.execute("SELECT value FROM epochs WHERE name = 'rule_set'").fetchone()[0]
         self.idle: set[str] = set()

@@ -42,6 +42,8 @@ logger = logging.getLogger("tidings.engine")
 
 IDLE = 0.02
 """Seconds that a loop rests when it found nothing to do."""
+PARTING = 1.0
+"""Seconds that a loop has for its last round."""
 AWAY = 1.0
 """Seconds that it rests when the store did not take its round."""
 FAST_BARRIER = SECOND // 5
@@ -80,7 +82,7 @@ def calm_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
 
 
 def wall_clock() -> int:
@@ -135,6 +137,7 @@ class Engine:
         self.log = EmbeddedLog(self.store, BARRIER_EVERY if self.speed == 1 else FAST_BARRIER * self.speed)
         self.book = RuleBook(self.contracts)
         self.tasks: list[asyncio.Task[None]] = []
+        self.ending = False
         self.progress: dict[str, float] = {}
         try:
             if self.kind is not None:
@@ -228,6 +231,7 @@ class Engine:
             pass
         loops = {"people": self.reader.step, "detect": self.worker.step, "dispatch": attending.attend}
         loops |= {f"deliver {name}": one.send for name, one in self.deliverers.items()}
+        self.ending = False
         self.progress = dict.fromkeys(loops, time.monotonic())
         self.tasks = [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
 
@@ -261,7 +265,7 @@ class Engine:
         A store that is away (a full disk) ends none: nothing of the round was written, and it is tried again.
         """
         away = False
-        while True:
+        while not self.ending:
             try:
                 busy = await step()
             except StoreUnavailable as fault:
@@ -279,7 +283,10 @@ class Engine:
                 await asyncio.sleep(IDLE)
 
     async def stop(self) -> None:
-        """End the loops."""
+        """End the loops: each may finish its round, so that what it has begun is told; then it is cut off."""
+        self.ending = True
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=PARTING)
         for task in self.tasks:
             task.cancel()
         for task in self.tasks:

@@ -117,7 +117,7 @@ def refs_of(looked: Iterable[Looked]) -> dict[bytes, StateRef]:
 
 
 def _ref(event: Event, kind: str, key: tuple[Any, ...]) -> StateRef:
-    text = canonical.dumps(key).decode()
+    text = ids.key_text(key)
     return StateRef(ids.state_key_of(event.tenant, kind, text), kind, event.tenant, key, text)
 
 

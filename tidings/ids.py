@@ -74,7 +74,14 @@ def outbox_id(message: str, state: str, rev: int) -> str:
 
 def state_key(tenant: str, kind: str, key: Sequence[Any]) -> bytes:
     """Return the 16-byte key of a row of state: the hash of (tenant, class, key)."""
-    return state_key_of(tenant, kind, canonical.dumps(key).decode())
+    return state_key_of(tenant, kind, key_text(key))
+
+
+def key_text(key: Sequence[Any]) -> str:
+    """Return a key as canonical JSON; most are one text."""
+    if len(key) == 1 and type(key[0]) is str:
+        return f"[{_quoted(key[0])}]"
+    return canonical.dumps(key).decode()
 
 
 def state_key_of(tenant: str, kind: str, key: str) -> bytes:

@@ -83,6 +83,8 @@ class Insert:
 
     table: str
     rows: Sequence[Row]
+    blind: bool = False
+    """Nobody asks which were inserted: the answer may be empty, and a store may be quicker."""
 
 
 @dataclass(frozen=True, slots=True)

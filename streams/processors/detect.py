@@ -435,12 +435,14 @@ def _write(entry: Entry, decided: Decided) -> Transaction[list[Record]]:
                 }
                 for k, item in decided.enter
             ],
+            blind=True,
         )  # fmt: skip
     written: list[Record] = []
     if decided.records:
+        # Which of them are new is told, so that a repeat is not counted as another firing.
         fresh = yield Insert("records", [record_row(record, entry.seq) for record in decided.records])
         written = [record for record, is_new in zip(decided.records, fresh, strict=True) if is_new]
-    yield Insert("journal", [{"seq": entry.seq, "kind": entry.kind, "body": entry.to_bytes()}])
+    yield Insert("journal", [{"seq": entry.seq, "kind": entry.kind, "body": entry.to_bytes()}], blind=True)
     return written
 
 

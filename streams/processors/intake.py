@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from streams.processors.detect import Batch, Refused
 from tidings.errors import BadContract, Refusal
-from tidings.event import MINUTE, Event, Micros
+from tidings.event import MINUTE, SECOND, Event, Micros
 from tidings.journal import Span
 from tidings.log import Decoder, LogRecord, Partition
 
@@ -26,30 +26,23 @@ def prepare(records: Sequence[LogRecord], starts: Mapping[Partition, int], decod
     for record in records:
         place = (record.topic, record.partition)
         ends[place] = record.offset + 1
-        event, fault = _read(record, decode)
-        if event is not None:
-            events.append(event)
-        if fault is not None:
-            refused.append(fault)
-            left_out.setdefault(place, []).append(record.offset)
+        try:
+            event = decode(record)
+        except BadContract as fault:
+            refused.append(Refused(record, str(fault.reason), fault.detail, fault.schema_id))
+        else:
+            ahead = event.occurred_at - record.appended_at
+            if ahead <= MAX_CLOCK_SKEW:
+                events.append(event)
+                continue
+            text = f"occurred_at lies {ahead / SECOND:.1f} s after the append time"
+            refused.append(Refused(record, str(Refusal.TIME_IN_FUTURE), text))
+        left_out.setdefault(place, []).append(record.offset)
     spans = tuple(
         Span(topic, partition, starts[topic, partition], end, tuple(left_out.get((topic, partition), ())))
         for (topic, partition), end in sorted(ends.items())
     )
     return Batch(spans, tuple(events), tuple(refused))
-
-
-def _read(record: LogRecord, decode: Decoder) -> tuple[Event | None, Refused | None]:
-    try:
-        event = decode(record)
-    except BadContract as fault:
-        return None, Refused(record, str(fault.reason), fault.detail, fault.schema_id)
-    if event.occurred_at > record.appended_at + MAX_CLOCK_SKEW:
-        ahead = (event.occurred_at - record.appended_at) / 1_000_000
-        return None, Refused(
-            record, str(Refusal.TIME_IN_FUTURE), f"occurred_at lies {ahead:.1f} s after the append time"
-        )
-    return event, None
 
 
 def set_aside(record: LogRecord, start: int, detail: str) -> Batch:

@@ -169,19 +169,24 @@ class SqliteStore:
 
     def _commit(self, connection: sqlite3.Connection, group: Sequence[_Job]) -> None:
         done: list[tuple[_Job, Any, BaseException | None]] = []
+        # A savepoint makes SQLite copy every page before it is changed; a body that is alone needs none.
+        alone = len(group) == 1
         try:
             connection.execute("BEGIN IMMEDIATE")
             for job in group:
-                connection.execute("SAVEPOINT one")
+                if not alone:
+                    connection.execute("SAVEPOINT one")
                 try:
                     done.append((job, _Transaction(connection, self.clock).drive(job.body), None))
                 except sqlite3.Error:
                     raise
                 except BaseException as fault:  # noqa: BLE001 - it belongs to whoever asked
-                    connection.execute("ROLLBACK TO one")
+                    connection.execute("ROLLBACK" if alone else "ROLLBACK TO one")
                     done.append((job, None, fault))
-                connection.execute("RELEASE one")
-            connection.execute("COMMIT")
+                if not alone:
+                    connection.execute("RELEASE one")
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except sqlite3.Error as fault:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -308,6 +313,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA cache_size=-65536")
+    connection.execute("PRAGMA temp_store=MEMORY")
     if version == FORMAT:
         return
     connection.execute("BEGIN IMMEDIATE")
@@ -422,6 +428,9 @@ class _Transaction:
         self._write("INSERT OR REPLACE", op.table, op.rows)
 
     def _insert(self, op: ports.Insert) -> list[bool]:
+        if op.blind:
+            self._write("INSERT OR IGNORE", op.table, op.rows)
+            return []
         inserted = []
         statement = _insert_statement("INSERT OR IGNORE", TABLES[op.table])
         for row in map(_values_of(op.table), op.rows):
