@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar, get_args
 
 from handlers.channels.content import Contents
 from handlers.rules.load import dump_sources, load_sources
-from handlers.rules.signature import refusals
+from handlers.rules.signature import refusals, remembered
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import BARRIER_EVERY, Append, EmbeddedLog, create
@@ -32,7 +32,7 @@ from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
-from tidings.ports import Find, Insert, Read, Scan, Store, StoreUnavailable, Transaction
+from tidings.ports import Body, Find, Insert, Read, Scan, Store, StoreUnavailable, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import Channel, RuleSet
 
@@ -160,11 +160,11 @@ class Engine:
         Workers and deliverers notice at their next transaction; messages under way keep the texts that they were
         decided with.
         """
-        if why := refusals(self.rules, rules, await self.store.read(_living)):
+        if why := refusals(self.rules, rules, *await self.store.read(_living(self.rules, rules))):
             return why
         source = dump_sources(files, texts)
         self.book.built[rules.hash], self.book.sources[rules.hash] = rules, source
-        await self.store.run(detect.switch(self.rules, rules, source, grace=0))
+        await self.store.run(detect.switch(self.rules, rules, source, grace=0, meant=_meant(self.rules, rules)))
         self.files, self.texts, self.rules = files, texts, rules
         return []
 
@@ -195,9 +195,9 @@ class Engine:
         except ValueError as fault:
             text = f"{self.path}: its active rules do not load any more: {fault}"
             raise Misconfigured(text) from fault
-        if old is not None and (why := refusals(old, self.rules, await self.store.read(_living))):
+        if old is not None and (why := refusals(old, self.rules, *await self.store.read(_living(old, self.rules)))):
             raise Misconfigured("\n".join(why))
-        await self.store.run(detect.switch(old, self.rules, source, grace=0))
+        await self.store.run(detect.switch(old, self.rules, source, grace=0, meant=_meant(old, self.rules)))
 
     async def start(self) -> None:
         """Run the loops."""
@@ -330,9 +330,28 @@ async def claim(store: Store, path: Path, kind: str) -> None:
         raise Misconfigured(text)
 
 
-def _living() -> Transaction[set[str]]:
-    rows = yield Scan("state")
-    return {row["class"].removeprefix("rule:") for row in rows if row["value"] is not None}
+def _meant(old: RuleSet | None, new: RuleSet) -> dict[str, bytes]:
+    """Return what the state of every rule means that leaves with a switch."""
+    if old is None:
+        return {}
+    return {rule.id: remembered(rule) for rule in old.stateful if rule.id not in new.by_id}
+
+
+def _living(old: RuleSet, new: RuleSet) -> Body[tuple[set[str], dict[str, bytes]]]:
+    """Ask which rules have state, and what it means of those that are away."""
+
+    def body() -> Transaction[tuple[set[str], dict[str, bytes]]]:
+        rows = yield Scan("epochs")
+        meant = {row["name"]: row["value"].encode() for row in rows if row["name"].startswith(detect.MEANT)}
+        away = {name.removeprefix(detect.MEANT): value for name, value in meant.items()}
+        living = set()
+        for name in {*old.by_id, *new.by_id, *away}:
+            # Whatever has state has a timer, or something that waits.
+            if (yield Find("state", "by_due", (f"rule:{name}",), limit=1)):
+                living.add(name)
+        return living, away
+
+    return body
 
 
 def at_rest() -> Transaction[bool]:

@@ -25,6 +25,10 @@ from tidings.ports import Outcome
 from tidings.reasons import MessageState, Reason
 from tidings.record import TAKES_BACK
 
+MENDED_SOONEST: Micros = MINUTE
+MENDED_LATEST: Micros = 10 * MINUTE
+"""Waits while our own settings are wrong: a server that refuses our password need not hear it for every message."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -39,7 +43,8 @@ class Pace:
     """How long an unknown delivery rests before it is looked up, so that a provider's own books are up to date."""
     retry_least: Micros = 2 * SECOND
     retry_most: Micros = 10 * MINUTE
-    attempts: int = 50
+    attempts: int = 10_000
+    """Far more than fit before any deadline: what ends a message that nobody takes is its deadline, or its step's `retry`."""
     look_up_again: Micros = 30 * SECOND
     speed: int = 1
     """How much faster the store's clock runs than the real one."""
@@ -113,6 +118,12 @@ def settle_result(
         return _accepted(message, outcome.reference)
     if outcome.stage == "permanent":
         return message.ended(MessageState.FAILED, Reason.REFUSED)
+    if outcome.misconfigured:
+        # No attempt of the message's: it waits until somebody has mended what is wrong, and asks less and less often.
+        count = message.body.get("uncounted", 0) + 1
+        message = replace(message, body={**message.body, "uncounted": count})
+        wait = min(MENDED_SOONEST * 2 ** min(count - 1, 16), MENDED_LATEST)
+        return _again(message, stopped=stopped, wait=wait, now=now, pace=pace)
     if outcome.stage == "not_sent":
         return _again(message, stopped=stopped, wait=outcome.retry_after, now=now, pace=pace)
     if message.state is MessageState.UNKNOWN:
@@ -163,7 +174,7 @@ def _again(message: Message, *, stopped: bool, wait: Micros | None, now: Micros,
     if stopped and message.role == NOTICE:
         return message.ended(MessageState.CANCELLED, Reason.STOPPED)
     pace = patience_of(message, pace)
-    if message.attempt >= pace.attempts:
+    if message.attempt - message.body.get("uncounted", 0) >= pace.attempts:
         return message.ended(MessageState.FAILED, Reason.GIVEN_UP)
     # What a provider asks for is real time, as the rest of the pace.
     pause = backoff(message.message_id, message.attempt, pace) if wait is None else wait * pace.speed

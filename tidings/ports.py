@@ -177,6 +177,10 @@ class Outgoing:
     """When the message was made; the same on every attempt."""
 
 
+CONFIGURATION = "configuration: "
+"""With this begins the detail of an outcome whose cause is our own settings: credentials, a secret, a URL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How far an attempt came. No exception leaves a provider."""
@@ -190,6 +194,11 @@ class Outcome:
     first_byte_at: int | None = None
     address_gone: bool = False
     """The address does not exist any more, or its owner has forbidden it: nothing goes there again."""
+
+    @property
+    def misconfigured(self) -> bool:
+        """Whether a person has to set something right first: it is no fault of the message, and counts for none."""
+        return self.stage == "not_sent" and self.detail.startswith(CONFIGURATION)
 
 
 class Provider(Protocol):

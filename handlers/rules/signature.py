@@ -8,6 +8,7 @@ from typing import Any
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled
+from tidings import canonical
 from tidings.rule import Matcher, Rule, RuleSet
 
 
@@ -25,6 +26,7 @@ def signature(rule: Rule) -> Mapping[str, Any]:
             "stop_on": [_matcher(stop.matcher) for stop in operator.stops],
             "match": [[list(operator.match_here), list(stop.paths)] for stop in operator.stops],
             "reads": _reads(rule),
+            "to": _to(rule),
         }
     if not isinstance(operator, MissingOperator):
         return {}
@@ -37,7 +39,14 @@ def signature(rule: Rule) -> Mapping[str, Any]:
         "reschedule_on": [_matcher(one) for one in operator.reschedule_on],
         "once": operator.once,
         "reads": _reads(rule),
+        "to": _to(rule),
     }
+
+
+def _to(rule: Rule) -> list[str]:
+    # What was said to one is taken back from the same one.
+    expression = rule.to.expression
+    return [rule.to.kind, rule.to.team, expression.meaning if isinstance(expression, Compiled) else ""]
 
 
 def _matcher(matcher: Matcher) -> tuple[str, str]:
@@ -50,14 +59,25 @@ def _reads(rule: Rule) -> list[tuple[str, str, tuple[tuple[str, ...], ...]]]:
     return sorted((reading.alias, reading.entity, reading.paths) for reading in rule.reads)
 
 
-def refusals(old: RuleSet, new: RuleSet, living: Iterable[str]) -> list[str]:
-    """Return why a rule set cannot follow another; `living` are the rules that have state."""
+def remembered(rule: Rule) -> bytes:
+    """Return what the state of a rule means, to be kept while the rule is away."""
+    return canonical.dumps(signature(rule))
+
+
+def refusals(
+    old: RuleSet, new: RuleSet, living: Iterable[str], away: Mapping[str, bytes] | None = None
+) -> list[str]:  # fmt: skip
+    """Return why a rule set cannot follow another.
+
+    `living` are the rules that have state; `away` says what the state means of those that are not in the old set.
+    """
     found = []
     for name in sorted(living):
         before, after = old.by_id.get(name), new.by_id.get(name)
-        if before is None or after is None:
+        kept = remembered(before) if before is not None else (away or {}).get(name)
+        if kept is None or after is None:
             continue
-        was, now = signature(before), signature(after)
+        was, now = canonical.loads(kept), canonical.loads(remembered(after))
         changed = [part for part in was if was[part] != now.get(part)]
         if changed:
             parts = ", ".join(f"'{part}'" for part in changed)

@@ -245,16 +245,25 @@ def kill(scope: str, by: str) -> Body[None]:
     return body
 
 
-def release(scope: str, *, limit: int = 10_000) -> Body[int]:
+def release(scope: str, *, page: int = 1_000) -> Body[int]:
     """End a kill and wake the recipients whose messages it held; returns how many."""
 
     def body() -> Transaction[int]:
         yield Exclude(CONTROLS)
         yield Delete("kills", [(scope,)])
         now = yield Now()
-        rows = yield Find("messages", "by_work", (str(MessageState.HELD),), limit=limit)
-        whom = sorted({(row["tenant"], row["recipient"]) for row in rows if row["reason"] == Reason.KILLED})
-        held = yield Lock("recipients", whom)
+        whom: set[tuple[str, str]] = set()
+        last: Micros | None = None
+        while True:
+            rows = yield Find("messages", "by_work", (str(MessageState.HELD),), above=last, limit=page)
+            if len(rows) == page:
+                # All of the page's last instant, so that the next one begins behind it.
+                last = rows[-1]["due_at"]
+                rows += yield Find("messages", "by_work", (str(MessageState.HELD),), above=last - 1, upto=last)
+            whom |= {(row["tenant"], row["recipient"]) for row in rows if row["reason"] == Reason.KILLED}
+            if len(rows) < page:
+                break
+        held = yield Lock("recipients", sorted(whom))
         yield Put("recipients", [{**row, "next_at": now} for row in held.values() if row is not None])
         return len(whom)
 

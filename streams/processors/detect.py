@@ -39,6 +39,8 @@ READER = "detect"
 
 EPOCH = "rule_set"
 """The epoch row and named lock of the active rule set."""
+MEANT = "meant:"
+"""Epoch rows that begin with this say what the state of a rule means that has left the set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,13 @@ def connect(
     return body
 
 
-def switch(old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros) -> Body[Done | Outdated]:
-    """Return the body that makes `new` the active rule set. W(rule) never goes back: the old value stays as a floor."""
+def switch(
+    old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros, meant: Mapping[str, bytes] | None = None
+) -> Body[Done | Outdated]:
+    """Return the body that makes `new` the active rule set. W(rule) never goes back: the old value stays as a floor.
+
+    `meant` says what the state of rules that leave means, so that another rule of that name cannot take it over.
+    """
 
     def body() -> Transaction[Done | Outdated]:
         yield Exclude(EPOCH)
@@ -283,7 +290,10 @@ def switch(old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros) -
         floors = raised_floors(old, new, topics, world.floors)
         yield Put("floors", [{"rule": rule, "w": w} for rule, w in sorted(floors.items())])
         yield Put("rule_sets", [{"hash": new.hash, "body": source}])
-        yield Put("epochs", [{"name": EPOCH, "value": new.hash}])
+        kept = [
+            {"name": f"{MEANT}{rule}", "value": meaning.decode()} for rule, meaning in sorted((meant or {}).items())
+        ]
+        yield Put("epochs", [{"name": EPOCH, "value": new.hash}, *kept])
         seq = yield NextSeq("journal")
         entry = Entry(seq, "switch", new.hash, (), (), topics, topics, {**world.floors, **floors})
         yield Insert("journal", [{"seq": seq, "kind": entry.kind, "body": entry.to_bytes()}])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from streams.processors.detect import Batch, Skipped, dead_letter, positions_match
 from tidings.person import changed_row, joined, link_of, recipient_named
-from tidings.ports import Body, Insert, Lock, Now, Put, Read, Transaction
+from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Transaction
 
 READER = "people"
 
@@ -34,6 +34,7 @@ def project(batch: Batch) -> Body[int | Skipped]:
             return Skipped({(span.topic, span.partition): span.start for span in batch.spans})
         now = yield Now()
         changed = {}
+        moving: dict[tuple[str, str], tuple[str, str]] = {}
         for event, who in sorted(named, key=lambda pair: (pair[0].occurred_at, pair[0].ref)):
             place = (event.tenant, who)
             row = changed_row(who, rows[place], event)
@@ -44,14 +45,29 @@ def project(batch: Batch) -> Body[int | Skipped]:
             if row["linked_to"] is not None:
                 # What is said under a foreign id is said by the customer whose it is.
                 theirs = (event.tenant, row["linked_to"])
-                own = joined(rows.get(theirs), row["linked_to"], row)
+                own = joined(rows.get(theirs), row["linked_to"], row) or rows.get(theirs)
                 if own is not None:
                     rows[theirs] = changed[theirs] = {**own, "next_at": now}
+                moving[place] = theirs
         if changed:
             yield Put("recipients", [changed[place] for place in sorted(changed)])
+        for place, theirs in sorted(moving.items()):
+            yield from _move(place, theirs)
         yield Put("sources", [{**held[place], "next_offset": spans[place].end} for place in places])
         if batch.refused:
             yield Insert("dead_letters", [dead_letter(refused, READER) for refused in batch.refused])
         return len(changed)
 
     return body
+
+
+def _move(place: tuple[str, str], theirs: tuple[str, str]) -> Transaction[None]:
+    """Give what is open under a foreign id to the customer whose it is: it follows their zone, their word, their news."""
+    runs = yield Find("runs", "by_recipient", (*place, 1))
+    if runs:
+        yield Put("runs", [{**row, "recipient": theirs[1]} for row in runs])
+    names = [(row["message_id"],) for row in (yield Find("messages", "by_recipient", (*place, 1)))]
+    locked = yield Lock("messages", sorted(names))
+    moved = [{**row, "recipient": theirs[1]} for row in locked.values() if row is not None and row["open"]]
+    if moved:
+        yield Put("messages", moved)

@@ -12,7 +12,7 @@ from tidings import delivery
 from tidings.correction import Correcting
 from tidings.delivery import Pace
 from tidings.dispatch import Heard
-from tidings.event import HOUR, MINUTE, SECOND
+from tidings.event import DAY, HOUR, MINUTE, SECOND
 from tidings.gates import World
 from tidings.message import Message
 from tidings.ports import Outcome
@@ -85,6 +85,39 @@ def test_after_many_attempts_it_is_given_up():
     tired = replace(SENDING, attempt=PACE.attempts)
     found = delivery.settle_result(tired, PACE.attempts, Outcome("not_sent"), stopped=False, now=NOW, pace=PACE)
     assert (found.state, found.reason) == (S.FAILED, Reason.GIVEN_UP)
+
+
+def test_what_a_person_has_to_mend_is_no_attempt_and_waits_longer_and_longer_until_the_deadline():
+    """A wrong password for a day: the message is there when it is mended, whatever its step says of retries."""
+    step = {"attempts": 3, "first": SECOND, "most": MINUTE}
+    message = replace(SENDING, deadline=NOW + DAY, body={**SENDING.body, "retry": step})
+    now, waits = NOW, []
+    for attempt in range(1, 40):
+        sent = replace(message, state=S.SENDING, attempt=attempt)
+        refused = Outcome("not_sent", detail="configuration: credentials refused", retry_after=MINUTE)
+        message = delivery.settle_result(sent, attempt, refused, stopped=False, now=now, pace=PACE)
+        assert message.state is S.PENDING
+        assert message.due_at is not None
+        waits.append(message.due_at - now)
+        now = message.due_at
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (MINUTE, 10 * MINUTE)
+    # What is its own fault counts from there.
+    for attempt in (40, 41, 42):
+        sent = replace(message, state=S.SENDING, attempt=attempt)
+        message = delivery.settle_result(sent, attempt, Outcome("not_sent"), stopped=False, now=now, pace=PACE)
+    assert (message.state, message.reason) == (S.FAILED, Reason.GIVEN_UP)
+
+
+def test_a_server_that_is_away_for_a_day_ends_no_message_before_its_deadline():
+    message, now, attempt = replace(SENDING, deadline=NOW + DAY), NOW, 0
+    while now < message.deadline:
+        attempt += 1
+        sent = replace(message, state=S.SENDING, attempt=attempt)
+        message = delivery.settle_result(sent, attempt, Outcome("not_sent"), stopped=False, now=now, pace=PACE)
+        assert message.state is S.PENDING, attempt
+        assert message.due_at is not None
+        now = max(now + 1, message.due_at)
 
 
 @pytest.mark.parametrize("state", [state for state in S if state not in (S.SENDING, S.UNKNOWN)])

@@ -16,7 +16,7 @@ from tests.kernel.test_person import event
 from tidings import canonical
 from tidings.delivery import Pace
 from tidings.dispatch import Heard
-from tidings.event import HOUR, MINUTE, SECOND, Event
+from tidings.event import DAY, HOUR, MINUTE, SECOND, Event
 from tidings.journal import Span
 from tidings.message import Message
 from tidings.person import read_person
@@ -435,3 +435,50 @@ def test_a_stop_whose_set_does_not_load_any_more_still_cancels_what_is_unsent():
     h.say(stopped(of=known))
     h.run(MINUTE)
     assert (h.messages(), h.messages("all_clear")) == ([("cancelled", "stopped")], [])
+
+
+def test_what_is_held_under_a_foreign_id_follows_its_customer_after_it_was_linked():
+    known = rules(then=steps("email"), quiet_hours=MORNING, expires=DAY)
+    h = house(known)
+    h.hear_of(profile(2, "stripe:1"))
+    h.say(fired(of=known), "customer:stripe:1")
+    h.run()
+    assert h.message()["due_at"] == NOW + 2 * HOUR
+    h.hear_of(linked())
+    h.run(MINUTE)
+    h.hear_of(profile(20, timezone="Europe/Berlin"))
+    h.run(MINUTE)
+    assert (h.message()["recipient"], h.message()["due_at"]) == ("customer:c", NOW + HOUR)
+    h.hear_of(event("customer.consent.withdrawn", NOW - MINUTE, customer_id="c", consent_class="transactional"))
+    h.run()
+    assert h.messages() == [("suppressed", "no_consent")]
+
+
+def test_a_newer_episode_is_seen_under_every_id():
+    """Told as a stranger, told again as a customer, the first one taken back: what they heard last stands."""
+    h = house()
+    h.hear_of(profile(2, "stripe:1"))
+    h.say(fired(of=ONE), "customer:stripe:1")
+    h.run()
+    h.hear_of(linked())
+    h.run()
+    h.say(fired("g", seq=2, at=NOW + 1, of=ONE))
+    h.run(MINUTE)
+    h.say(stopped(seq=3, of=ONE), "customer:stripe:1")
+    h.run(MINUTE)
+    assert h.messages() == [("accepted", None), ("accepted", None)]
+    assert h.messages("all_clear") == [("cancelled", "superseded")]
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_a_release_wakes_everybody_whom_the_kill_held(page):
+    h = house()
+    asyncio.run(h.store.run(deliver.kill("all", "somebody")))
+    for number in range(5):
+        h.hear_of(profile(number + 2, f"c-{number}"))
+        h.say(fired(f"f{number}", seq=number + 1, of=ONE), f"customer:c-{number}")
+    h.run()
+    assert h.messages() == [("held", "killed")] * 5
+    assert asyncio.run(h.store.run(deliver.release("all", page=page))) == 5
+    h.run()
+    assert h.messages() == [("accepted", None)] * 5

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.cli.watch import summary
+from handlers.rules.load import load
+from schemas import contracts
 from streams.embedded import Engine, count, wall_clock
 from streams.embedded_log import Append, EmbeddedLog
 from streams.json_events import rfc3339
@@ -350,3 +352,68 @@ def test_a_channel_that_is_switched_off_leaves_the_others(tmp_path):
             assert (await sum_holds(running))["reasons"] == {"suppressed(topic_off)": 1}
 
     asyncio.run(story())
+
+
+def away(key: str = "") -> bytes:
+    """One rule that is always there, and one that waits for payments by a key; without a key it is away."""
+    always = """version: 1
+rules:
+  - id: always
+    title: x
+    owner: t
+    status: live
+    when: { event: billing.payment.failed }
+    to: customer
+    topic: news
+    policy: { consent: transactional }
+    then: [{ send: email, template: failed, with: { code: code } }]
+"""
+    waits = f"""  - id: waits
+    title: x
+    owner: t
+    status: live
+    when:
+      missing:
+        after: {{ event: billing.invoice.issued }}
+        expect: {{ event: billing.invoice.paid }}
+        by: [{key}]
+        deadline: due_date
+    to: customer
+    topic: news
+    policy: {{ consent: transactional }}
+    then: [{{ send: email, template: failed, with: {{ code: invoice_id }} }}]
+"""
+    return (always + (waits if key else "")).encode()
+
+
+def test_a_rule_that_goes_away_and_comes_back_with_another_meaning_does_not_take_over_its_state(tmp_path):
+    def read(rules: bytes):
+        files = {"rules/test.yaml": rules, "topics.yaml": b"version: 1\ntopics:\n  news: { sentence: News }\n"}
+        texts = {"failed": "Subject: x\n\n{{ code }}\n"}
+        found = load(files, texts, contracts().by_type)
+        assert found.rules is not None, found.errors
+        return files, texts, found.rules
+
+    async def body():
+        async with engines.engine(
+            tmp_path / "tidings.db", Shelf(), rules=away(), templates={"failed": "Subject: x\n\n{{ code }}\n"}
+        ) as running:
+            await running.start()
+            assert await running.replace_rules(*read(away("invoice_id"))) == []
+            issued: dict[str, Any] = {
+                "invoice_id": "i-1",
+                "customer_id": "c-1",
+                "amount_due": {"amount_minor": 1, "currency": "EUR"},
+            }
+            due = rfc3339(wall_clock() + 10 * DAY)
+            await running.publish(
+                "billing.invoice.issued", event("billing.invoice.issued", "i-1", due_date=due, **issued)
+            )
+            while not any(row["class"] == "rule:waits" for row in await rows(running, "state")):
+                await asyncio.sleep(0.05)
+            assert "'by' would change" in (await running.replace_rules(*read(away("customer_id"))))[0]
+            assert await running.replace_rules(*read(away())) == []
+            assert "'by' would change" in (await running.replace_rules(*read(away("customer_id"))))[0]
+            assert await running.replace_rules(*read(away("invoice_id"))) == []
+
+    asyncio.run(body())
