@@ -11,6 +11,9 @@ from importlib.util import find_spec
 from gateway.cli.told import Told
 from schemas import contracts
 
+FIRST = ("shape", "released versions", "breaking changes")
+"""What stands in them makes everything after them wrong, or puts the blame on the wrong file."""
+
 
 def listing(arguments: Namespace) -> int:
     """`tidings contracts list`."""
@@ -53,13 +56,14 @@ def check(_: Namespace) -> int:
     catalogue = gate.read()
     stages: list[tuple[str, str | None, Callable[[], list[gate.Finding]]]] = [
         ("shape", None, lambda: gate.lint(catalogue)),
+        ("released versions", None, lambda: gate.frozen(catalogue)),
         ("breaking changes", "avro", lambda: gate.breaking(catalogue)),
-        ("lock", None, lambda: gate.lock(catalogue)),
+        ("releases", None, lambda: gate.unreleased(catalogue)),
         ("proofs and examples", None, lambda: prove(contracts())),
         ("generated models", "datamodel_code_generator", lambda: stale(catalogue)),
     ]
     count = 0
-    for name, package, stage in stages:
+    for place, (name, package, stage) in enumerate(stages):
         if package is not None and find_spec(package) is None:
             print(f"{name}: NOT CHECKED, the package {package!r} is not installed (it belongs to the group 'dev')")
             continue
@@ -67,9 +71,14 @@ def check(_: Namespace) -> int:
         for finding in found:
             print(finding)
         count += len(found)
-        print(f"{name}: " + (f"{len(found)} findings" if found else "in order"))
-        if found and name == "shape":
-            # What does not read as a contract cannot be compared with anything.
+        print(f"{name}: {_findings(len(found))}")
+        if found and name in FIRST:
+            rest = ", ".join(name for name, _, _ in stages[place + 1 :])
+            print(f"not checked before this is mended: {rest}")
             break
-    print(f"{len(catalogue.lock)} contracts: " + (f"{count} findings" if count else "in order"))
+    print(f"{len(catalogue.lock)} contracts: {_findings(count)}")
     return 1 if count else 0
+
+
+def _findings(count: int) -> str:
+    return "in order" if count == 0 else "1 finding" if count == 1 else f"{count} findings"
