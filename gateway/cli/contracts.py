@@ -8,6 +8,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
+from gateway.cli import contract_page
 from gateway.cli.told import Told
 from schemas import contracts
 
@@ -29,21 +30,22 @@ def listing(arguments: Namespace) -> int:
 
 
 def show(arguments: Namespace) -> int:
-    """`tidings contracts show TYPE`."""
+    """`tidings contracts show NAME`: an event, or a type that fields have."""
     known = contracts().by_type
     name = arguments.type
-    contract = known.get(name)
-    if contract is None:
-        near = get_close_matches(name, list(known), 1)
-        raise Told(f"there is no event contract {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    print(f"{contract.type}  {contract.doc}")
-    print(
-        f"  topic {contract.topic}, key {'.'.join(contract.key)}, owner {contract.owner}, schema id {contract.schema_id}"
-    )
-    for field in contract.fields.values():
-        kind = field.type.kind + ("?" if field.type.nullable else "")
-        mark = "" if field.pii == "none" else f" ({field.pii})"
-        print(f"  {field.name:18} {kind:11} {field.doc}{mark}")
+    named = contract_page.named(known.values())
+    if name in known:
+        body = contract_page.event(known[name])
+        lines = contract_page.event_lines(known[name])
+    elif (full_name := contract_page.find(name, named)) is not None:
+        body = contract_page.type_of(named[full_name])
+        lines = contract_page.type_lines(named[full_name])
+    else:
+        near = get_close_matches(name, [*known, *(one.short for one in named.values())], 1)
+        meant = f"did you mean {near[0]!r}?" if near else "'tidings contracts list' has all of them"
+        text = f"there is no event contract and no type {name!r}; {meant}"
+        raise Told(text)
+    print(json.dumps(body, indent=1, ensure_ascii=False) if arguments.json else "\n".join(lines))
     return 0
 
 

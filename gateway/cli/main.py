@@ -71,12 +71,13 @@ def parser() -> argparse.ArgumentParser:
 
     contracts = verbs.add_parser("contracts", help="list and check the contracts of events")
     actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="every event type with its topic and owner")
+    listing = actions.add_parser("list", help="every event type with its owner and what it says")
     listing.set_defaults(run="gateway.cli.contracts:listing")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    show = actions.add_parser("show", help="the fields of one event type")
+    show = actions.add_parser("show", help="all fields of an event or of a type, and an example")
     show.set_defaults(run="gateway.cli.contracts:show")
-    show.add_argument("type", help="as billing.invoice.issued")
+    show.add_argument("type", metavar="NAME", help="an event, as billing.invoice.issued, or a type, as money")
+    show.add_argument("--json", action="store_true", help="as JSON")
     gate = actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
     gate.set_defaults(run="gateway.cli.contracts:check")
     return top

@@ -107,11 +107,22 @@ def test_contracts_are_listed_shown_and_checked():
     assert "billing.invoice.issued" in listed.stdout
     assert all({"type", "topic"} <= set(row) for row in json.loads(run("contracts", "list", "--json").stdout))
     assert "due_date" in run("contracts", "show", "billing.invoice.issued").stdout
+    assert "delinquent" in run("contracts", "show", "crm.customer.changed").stdout
+    assert 'money(120, "EUR")' in run("contracts", "show", "money").stdout
     wrong = run("contracts", "show", "billing.invoice.isued")
     assert (wrong.returncode, "did you mean 'billing.invoice.issued'" in wrong.stderr) == (1, True)
     checked = run("contracts", "check")
     assert checked.returncode == 0, checked.stdout
     assert "NOT CHECKED" not in checked.stdout
+
+
+@pytest.mark.parametrize("name", ["customer.profile.changed", "crm.customer.changed"])
+def test_the_example_of_a_contract_is_an_event_to_copy(tmp_path, name):
+    shown = json.loads(run("contracts", "show", name, "--json").stdout)
+    assert json.dumps(shown["example"], indent=1) in run("contracts", "show", name).stdout
+    file = payload(tmp_path, {"specversion": "1.0", **shown["example"]})
+    done = run("ingest", "--source", "cloudevents", file, "--now", SOON, "--json")
+    assert (done.returncode, lines(done)[0]["what"]) == (0, "taken"), done.stdout
 
 
 def test_rules_are_checked(tmp_path):
