@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -17,6 +17,7 @@ NAMESPACE = re.compile(r"tidings\.[a-z][a-z0-9]*\.v[1-9][0-9]*")
 PII = ("none", "pseudonymous", "personal", "sensitive")
 META = "tidings.common.v1.EventMeta"
 EVENT_WORDS = ("owner", "topic", "key", "retention_days")
+JSON_KINDS = {"string": str, "long": int, "int": int, "boolean": bool}
 COVERAGE = "tidings.common.v1.SnapshotCoverage"
 
 
@@ -30,7 +31,7 @@ def lint(catalogue: Catalogue) -> list[Finding]:
     known = catalogue.by_name()
     ids: dict[int, str] = {}
     for file, schema in catalogue.sources.items():
-        found += _named(file, schema)
+        found += [*_named(file, schema), *_examples(file, schema, known)]
         name = full_name(schema)
         try:
             bundled = bundle(name, known)
@@ -92,6 +93,27 @@ def _field(file: str, field: Json) -> Iterator[Finding]:
         yield Finding("C114", where, "a logical type has a default", "libraries read it differently: leave it out")
     if _scalar(kind) and "example" not in field:
         yield Finding("C115", where, "has no example", "give one; documentation and mocks use it")
+
+
+def _examples(file: str, schema: Json, known: Mapping[str, Json]) -> Iterator[Finding]:
+    for field in schema.get("fields", ()):
+        if field.get("example") is not None and not _fits(field["example"], field["type"], known):
+            where = f"{file}#{field['name']}"
+            yield Finding("C126", where, "has an example of another kind", "write it as a producer does in JSON")
+
+
+def _fits(value: Any, kind: Any, known: Mapping[str, Json]) -> bool:
+    """Say whether a value can be one of a type; of types that are refused elsewhere it says nothing."""
+    if isinstance(kind, list):
+        return any(_fits(value, branch, known) for branch in kind if branch != "null")
+    if isinstance(kind, dict):
+        if kind.get("type") == "array":
+            return isinstance(value, list) and all(_fits(one, kind.get("items"), known) for one in value)
+        return isinstance(value, str) or "logicalType" not in kind
+    if kind in JSON_KINDS:
+        return type(value) is JSON_KINDS[kind]
+    symbols = known.get(str(kind), {}).get("symbols")
+    return symbols is None or value in symbols
 
 
 def _scalar(kind: Any) -> bool:

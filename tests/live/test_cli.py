@@ -37,6 +37,14 @@ def test_help_helps(words):
     assert done.stdout
 
 
+@pytest.mark.parametrize(("words", "text"), [
+    (["demoo"], "did you mean 'tidings demo'?"), (["contracts", "chekc"], "did you mean 'tidings contracts check'?"),
+    (["check"], "'tidings rules check' or 'tidings contracts check'"), (["xyzzy"], "there are demo, run, doctor"),
+], ids=str)  # fmt: skip
+def test_a_verb_that_does_not_exist_is_told_with_the_one_that_was_meant(words, text):
+    assert text in run(*words).stderr
+
+
 @pytest.mark.parametrize("words", [[], ["demoo"], ["demo", "--for", "soon"], ["ingest"], ["contracts"]], ids=" ".join)
 def test_a_command_that_is_not_understood_ends_with_2(words):
     assert run(*words).returncode == 2
