@@ -51,10 +51,10 @@ def test_every_mistake_is_told_at_once_with_its_place_and_what_was_meant():
 
 
 @pytest.mark.parametrize(("field", "value", "text"), [
-    ("amount_due", "120 EUR", 'is a text; money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros, is needed here'),
-    ("amount_due", 120, 'is a number; money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros, is needed here'),
-    ("number", 7, "is a number; a text is needed here"), ("number", {"of": 7}, "is an object; a text is needed here"),
-    ("number", True, "is true or false; a text is needed here"),
+    ("amount_due", "120 EUR", 'is a text; money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros, is needed'),
+    ("amount_due", 120, 'is a whole number; money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros, is needed'),
+    ("number", 7, "is a whole number; a text is needed"), ("number", {"of": 7}, "is an object; a text is needed"),
+    ("number", True, "is true or false; a text is needed"),
 ])  # fmt: skip
 def test_a_value_of_another_kind_is_told_with_the_form_that_is_needed_and_without_the_value(field, value, text):
     event = described(ISSUED)
