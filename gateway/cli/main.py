@@ -140,11 +140,9 @@ def _rules(verbs: Any) -> None:
         "--rules",
         type=Path,
         metavar="FOLDER",
-        help="folder of the rules (default: those active in the file, or the example)",
+        help="folder of the rules (else those active in the file, or the example)",
     )
-    explain.add_argument(
-        "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (default: demo)"
-    )
+    explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
     explain.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -159,14 +157,12 @@ def _dead_letters(verbs: Any) -> None:
     show.add_argument("place", metavar="PLACE", help="as billing.invoice.paid.v1[0]@7")
     again = actions.add_parser("redrive", help="say what would happen if they came again; --confirm does it")
     again.set_defaults(run="gateway.cli.dead_letters:redrive")
-    again.add_argument("places", nargs="*", metavar="PLACE", help="which (default: all that were not redriven yet)")
-    again.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="for payloads of other systems (default: the example)"
-    )
+    again.add_argument("places", nargs="*", metavar="PLACE", help="which (else all that were not redriven yet)")
+    again.add_argument("--mapping", type=Path, metavar="FILE", help="for payloads of other systems (else the example)")
     again.add_argument("--confirm", action="store_true", help="append them to the log")
     for action in (listing, show, again):
         action.add_argument(
-            "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (default: demo)"
+            "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)"
         )
     for action in (listing, show):
         action.add_argument("--json", action="store_true", help="as JSON, with all bytes")
