@@ -43,6 +43,11 @@ def described(contract: Contract, *, full: bool = True) -> dict[str, Any]:
     }
 
 
+def example_of(kind: Type) -> Any:
+    """Return a value of a type, as the examples of its fields make it."""
+    return _value(kind, None, full=True)
+
+
 def _record(fields: Mapping[str, Field], *, full: bool) -> dict[str, Any]:
     return {
         name: _value(field.type, field.example, full=full)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from schemas.gate.catalogue import Catalogue, Finding, read
+from schemas.gate.lint import lint
 from schemas.loading import Json, event_type_of
 
 FOLDER = Path(__file__).parent / "models"
@@ -66,17 +68,24 @@ def stale(catalogue: Catalogue, folder: Path = FOLDER) -> list[Finding]:
     return [*found, *(Finding("C401", f"models/{name}", "has no contract", MEND) for name in there.keys() - wanted)]
 
 
-def main() -> None:
-    """Write every module, and remove those without a contract."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write every module, and remove those without a contract; return 1 where the contracts are no such thing."""
+    about = "Write the pydantic models of the contracts under schemas/models, and remove those without a contract."
+    ArgumentParser("python -m schemas.generate", description=about).parse_args(argv)
+    catalogue = read()
+    if found := lint(catalogue):
+        print(*found, "nothing is written before the contracts are mended", sep="\n")  # noqa: T201 - a command
+        return 1
     FOLDER.mkdir(exist_ok=True)
-    wanted = models(read())
+    wanted = models(catalogue)
     for file in FOLDER.glob("*.py"):
         if file.name not in wanted:
             file.unlink()
     for name, text in wanted.items():
         (FOLDER / name).write_text(text, "utf-8")
     print(f"{len(wanted)} files in {FOLDER.name}")  # noqa: T201 - a command
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

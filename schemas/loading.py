@@ -36,23 +36,13 @@ def walk(folder: Traversable) -> Iterator[Traversable]:
             yield entry
 
 
-@cache
-def sources() -> Mapping[str, Json]:
-    """Return the JSON of every source by full name."""
-    found = {}
-    for file in walk(root() / "tidings"):
-        schema = json.loads(file.read_text("utf-8"))
-        found[f"{schema['namespace']}.{schema['name']}"] = schema
-    return found
-
-
-def bundle(full_name: str, known: Mapping[str, Json] | None = None) -> Json:
-    """Return a schema with every named type written out at its first use.
+def bundle(full_name: str, known: Mapping[str, Json]) -> Json:
+    """Return a schema of `known`, which holds all by full name, with every named type written out at its first use.
 
     Raises:
         KeyError: a type is named that no source defines, or that contains itself.
     """
-    return _bundle(full_name, sources() if known is None else known, set(), ())
+    return _bundle(full_name, known, set(), ())
 
 
 def _bundle(schema: Json, known: Mapping[str, Json], written: set[str], inside: tuple[str, ...]) -> Json:

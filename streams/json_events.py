@@ -18,6 +18,15 @@ from tidings.event import Event, Micros
 MAX_LONG = 2**63 - 1
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 ENVELOPE = ("id", "source", "time", "type", "subject", "tenant", "correlation_id", "causation_id", "sequence", "data")
+FOUND = {
+    bool: "true or false", int: "a whole number", float: "a number with decimals", str: "a text", list: "a list",
+    dict: "an object",
+}  # fmt: skip
+NEEDED = {
+    "string": "a text", "long": "a whole number", "boolean": "true or false", "enum": "a text", "array": "a list",
+    "record": "an object", "map": "an object",
+    "money": 'money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros,',
+}  # fmt: skip
 OPTIONAL = ("subject", "correlation_id", "causation_id")
 
 
@@ -175,8 +184,15 @@ def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
         case "array" if isinstance(value, list) and kind.item is not None:
             return [_value(part, kind.item, f"{place}/{number}", mistakes) for number, part in enumerate(value)]
         case _:
-            mistakes.append(Mistake(place, f"is {type(value).__name__}, not {kind.kind}"))
+            mistakes.append(Mistake(place, _other_kind(value, kind)))
             return None
+
+
+def _other_kind(value: Any, kind: Type) -> str:
+    """Return what a value is and what it should be; never the value, which may be personal."""
+    if kind.kind == "long" and type(value) is int:
+        return f"is outside of ±{MAX_LONG}"
+    return f"is {FOUND.get(type(value), type(value).__name__)}; {NEEDED.get(kind.kind, kind.kind)} is needed"
 
 
 def _time(value: Any, place: str, mistakes: list[Mistake]) -> Micros:

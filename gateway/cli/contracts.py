@@ -8,8 +8,12 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
+from gateway.cli import contract_page
 from gateway.cli.told import Told
 from schemas import contracts
+
+FIRST = ("shape", "released versions", "breaking changes")
+"""What stands in them makes everything after them wrong, or puts the blame on the wrong file."""
 
 
 def listing(arguments: Namespace) -> int:
@@ -26,21 +30,22 @@ def listing(arguments: Namespace) -> int:
 
 
 def show(arguments: Namespace) -> int:
-    """`tidings contracts show TYPE`."""
+    """`tidings contracts show NAME`: an event, or a type that fields have."""
     known = contracts().by_type
     name = arguments.type
-    contract = known.get(name)
-    if contract is None:
-        near = get_close_matches(name, list(known), 1)
-        raise Told(f"there is no event contract {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    print(f"{contract.type}  {contract.doc}")
-    print(
-        f"  topic {contract.topic}, key {'.'.join(contract.key)}, owner {contract.owner}, schema id {contract.schema_id}"
-    )
-    for field in contract.fields.values():
-        kind = field.type.kind + ("?" if field.type.nullable else "")
-        mark = "" if field.pii == "none" else f" ({field.pii})"
-        print(f"  {field.name:18} {kind:11} {field.doc}{mark}")
+    named = contract_page.named(known.values())
+    if name in known:
+        body = contract_page.event(known[name])
+        lines = contract_page.event_lines(known[name])
+    elif (full_name := contract_page.find(name, named)) is not None:
+        body = contract_page.type_of(named[full_name])
+        lines = contract_page.type_lines(named[full_name])
+    else:
+        near = get_close_matches(name, [*known, *(one.short for one in named.values())], 1)
+        meant = f"did you mean {near[0]!r}?" if near else "'tidings contracts list' has all of them"
+        text = f"there is no event contract and no type {name!r}; {meant}"
+        raise Told(text)
+    print(json.dumps(body, indent=1, ensure_ascii=False) if arguments.json else "\n".join(lines))
     return 0
 
 
@@ -53,13 +58,14 @@ def check(_: Namespace) -> int:
     catalogue = gate.read()
     stages: list[tuple[str, str | None, Callable[[], list[gate.Finding]]]] = [
         ("shape", None, lambda: gate.lint(catalogue)),
+        ("released versions", None, lambda: gate.frozen(catalogue)),
         ("breaking changes", "avro", lambda: gate.breaking(catalogue)),
-        ("lock", None, lambda: gate.lock(catalogue)),
+        ("releases", None, lambda: gate.unreleased(catalogue)),
         ("proofs and examples", None, lambda: prove(contracts())),
         ("generated models", "datamodel_code_generator", lambda: stale(catalogue)),
     ]
     count = 0
-    for name, package, stage in stages:
+    for place, (name, package, stage) in enumerate(stages):
         if package is not None and find_spec(package) is None:
             print(f"{name}: NOT CHECKED, the package {package!r} is not installed (it belongs to the group 'dev')")
             continue
@@ -67,9 +73,14 @@ def check(_: Namespace) -> int:
         for finding in found:
             print(finding)
         count += len(found)
-        print(f"{name}: " + (f"{len(found)} findings" if found else "in order"))
-        if found and name == "shape":
-            # What does not read as a contract cannot be compared with anything.
+        print(f"{name}: {_findings(len(found))}")
+        if found and name in FIRST:
+            rest = ", ".join(name for name, _, _ in stages[place + 1 :])
+            print(f"not checked before this is mended: {rest}")
             break
-    print(f"{len(catalogue.lock)} contracts: " + (f"{count} findings" if count else "in order"))
+    print(f"{len(catalogue.lock)} contracts: {_findings(count)}")
     return 1 if count else 0
+
+
+def _findings(count: int) -> str:
+    return "in order" if count == 0 else "1 finding" if count == 1 else f"{count} findings"

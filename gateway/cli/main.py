@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.words import Parser
+
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -30,18 +32,20 @@ def speed(text: str) -> int:
     return int(text)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the whole command."""
-    top = argparse.ArgumentParser(prog="tidings", description="Event-driven proactive notifications.")
+    top = Parser(prog="tidings")
     top.add_argument("--version", action="store_true", help="print the version and end")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")
 
     demo = verbs.add_parser("demo", help="run a small shop and watch what its customers hear")
     demo.set_defaults(run="gateway.cli.demo:demo")
     demo.add_argument(
-        "--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME (20s, 2m); else Ctrl-C"
+        "--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME, as 20s or 2m (default: at Ctrl-C)"
     )
-    demo.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is kept (demo)")
+    demo.add_argument(
+        "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is kept (default: demo)"
+    )
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--plain", action="store_true", help="line by line, where a live table would be")
     demo.add_argument(
@@ -49,34 +53,35 @@ def parser() -> argparse.ArgumentParser:
         type=speed,
         default=7200,
         metavar="N",
-        help="how much faster the shop's clock runs (7200: a day in 12 s)",
+        help="how much faster the shop's clock runs (default: 7200, a day in 12 s)",
     )
-    demo.add_argument("--seed", type=int, default=7, help="which shop day is played")
+    demo.add_argument("--seed", type=int, default=7, metavar="N", help="which shop day is played (default: 7)")
 
     _engines(verbs)
     _rules(verbs)
 
-    templates = verbs.add_parser("templates", help="look at texts").add_subparsers(
+    templates = verbs.add_parser("templates", help="show what templates say").add_subparsers(
         dest="action", metavar="ACTION", required=True
     )
     preview = templates.add_parser("preview", help="show a message with the contracts' example values")
     preview.set_defaults(run="gateway.cli.templates:preview")
-    preview.add_argument("template", help="as billing/invoice-overdue")
-    preview.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (else the example)")
+    preview.add_argument("template", metavar="NAME", help="as billing/invoice-overdue")
+    preview.add_argument("--rules", type=Path, metavar="FOLDER", help="folder of the rules (default: the example)")
     preview.add_argument("--locale", metavar="NAME", help="language and country of the reader, as de-DE")
     preview.add_argument("--zone", metavar="NAME", help="time zone of the reader, as Europe/Berlin")
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
 
-    contracts = verbs.add_parser("contracts", help="list and check the contracts of events")
+    contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")
     actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="every event type with its topic and owner")
+    listing = actions.add_parser("list", help="every event type with its owner and what it says")
     listing.set_defaults(run="gateway.cli.contracts:listing")
     listing.add_argument("--json", action="store_true", help="as JSON")
-    show = actions.add_parser("show", help="the fields of one event type")
+    show = actions.add_parser("show", help="all fields of an event or of a type, and an example")
     show.set_defaults(run="gateway.cli.contracts:show")
-    show.add_argument("type", help="as billing.invoice.issued")
+    show.add_argument("type", metavar="NAME", help="an event, as billing.invoice.issued, or a type, as money")
+    show.add_argument("--json", action="store_true", help="as JSON")
     gate = actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
     gate.set_defaults(run="gateway.cli.contracts:check")
     return top
@@ -89,7 +94,13 @@ def _engines(verbs: Any) -> None:
     doctor.set_defaults(run="gateway.cli.doctor:doctor")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     for verb in (run, doctor):
-        verb.add_argument("--config", type=Path, default=Path("tidings.toml"), metavar="FILE", help="(tidings.toml)")
+        verb.add_argument(
+            "--config",
+            type=Path,
+            default=Path("tidings.toml"),
+            metavar="FILE",
+            help="folders, ways to people and ports of this installation (default: tidings.toml)",
+        )
 
     ingest = verbs.add_parser("ingest", help="turn payloads of other systems into events, decisions and messages")
     ingest.set_defaults(run="gateway.cli.ingest:ingest")
@@ -107,15 +118,17 @@ def _engines(verbs: Any) -> None:
 
 
 def _rules(verbs: Any) -> None:
-    rules = verbs.add_parser("rules", help="check rules").add_subparsers(dest="action", metavar="ACTION", required=True)
+    rules = verbs.add_parser("rules", help="check, test and explain rules").add_subparsers(
+        dest="action", metavar="ACTION", required=True
+    )
     check = rules.add_parser("check", help="say everything that is wrong with a folder of rules")
     check.set_defaults(run="gateway.cli.rules:check")
-    check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (else the example)")
+    check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (default: the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
 
     test = rules.add_parser("test", help="play the tests beside the rules, on a virtual clock")
     test.set_defaults(run="gateway.cli.rule_tests:test")
-    test.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and tests/ (else the example)")
+    test.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and tests/ (default: the example)")
     test.add_argument("-k", dest="name", metavar="NAME", help="only tests with NAME in their name, rule or file")
     test.add_argument("--json", action="store_true", help="results as JSON")
 

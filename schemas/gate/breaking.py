@@ -31,10 +31,15 @@ def breaking(catalogue: Catalogue) -> list[Finding]:
 
 def _avro(where: str, old: Json, new: Json) -> Iterator[Finding]:
     from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
+    from avro.errors import AvroException
     from avro.schema import parse
 
     # `avro` knows every attribute that stands for something else in its own words; ours are not its affair.
-    former, latter = parse(json.dumps(_bare(old))), parse(json.dumps(_bare(new)))
+    try:
+        former, latter = parse(json.dumps(_bare(old))), parse(json.dumps(_bare(new)))
+    except AvroException as fault:
+        yield Finding("C207", where, f"Avro does not take it: {fault}", "write what Avro's specification allows there")
+        return
     for reader, writer, what in ((latter, former, "old records"), (former, latter, "new records with the old schema")):
         checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
         result = checker.get_compatibility(reader, writer)

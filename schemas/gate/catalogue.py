@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -33,6 +33,8 @@ class Catalogue:
     """File below `schemas/avro` → schema."""
     released: Mapping[str, Mapping[int, Json]]
     lock: Mapping[str, Any]
+    unread: Sequence[Finding] = ()
+    """Files that are no JSON; nothing else can be judged before they are mended."""
 
     def by_name(self) -> dict[str, Json]:
         """Return the sources by full name."""
@@ -56,12 +58,32 @@ def full_name(schema: Json) -> str:
 def read(folder: Traversable | None = None) -> Catalogue:
     """Read the catalogue below a folder; without one, that of this package."""
     top = root() if folder is None else folder
-    sources = {_below(top, file): json.loads(file.read_text("utf-8")) for file in walk(top / "tidings")}
+    unread: list[Finding] = []
+    sources = {_below(top, file): _json(top, file, unread) for file in walk(top / "tidings")}
     released: dict[str, dict[int, Json]] = {}
     for file in walk(top / "released"):
         name, number = _below(top, file).split("/")[1:3]
-        released.setdefault(name, {})[int(number.removesuffix(".avsc"))] = json.loads(file.read_text("utf-8"))
-    return Catalogue(sources, released, json.loads((top / "lock.json").read_text("utf-8")))
+        released.setdefault(name, {})[int(number.removesuffix(".avsc"))] = _json(top, file, unread)
+    return Catalogue(sources, released, _json(top, top / "lock.json", unread), unread)
+
+
+def _json(top: Traversable, file: Traversable, unread: list[Finding]) -> Json:
+    """Return the JSON of a file, or note why it is none."""
+    where = _below(top, file)
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        if isinstance(found, dict):
+            return found
+        text = "an object is needed here"
+    except json.JSONDecodeError as fault:
+        where, text = f"{where}:{fault.lineno}:{fault.colno}", fault.msg
+    except UnicodeDecodeError as fault:
+        text = f"byte {fault.start} is not UTF-8"
+    except (ValueError, RecursionError) as fault:
+        text = str(fault)
+    mend = "mend it there" if where.startswith("tidings/") else "bring it back as it was released"
+    unread.append(Finding("C100", where, f"this is no JSON object: {text}", mend))
+    return {}
 
 
 def _below(top: Traversable, file: Traversable) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from schemas.gate.catalogue import Catalogue, Finding, full_name
+from schemas.gate.form import form
 from schemas.loading import PRIMITIVES, Json, bundle, digest, event_type_of, schema_id
 
 FIELD = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -15,16 +17,21 @@ NAMESPACE = re.compile(r"tidings\.[a-z][a-z0-9]*\.v[1-9][0-9]*")
 PII = ("none", "pseudonymous", "personal", "sensitive")
 META = "tidings.common.v1.EventMeta"
 EVENT_WORDS = ("owner", "topic", "key", "retention_days")
+JSON_KINDS = {"string": str, "long": int, "int": int, "boolean": bool}
 COVERAGE = "tidings.common.v1.SnapshotCoverage"
 
 
 def lint(catalogue: Catalogue) -> list[Finding]:
     """Return every breach of the shape."""
-    found: list[Finding] = []
+    found = [*catalogue.unread]
+    for file, schema in catalogue.sources.items():
+        found += form(file, schema)
+    if found:
+        return found
     known = catalogue.by_name()
     ids: dict[int, str] = {}
     for file, schema in catalogue.sources.items():
-        found += _named(file, schema)
+        found += [*_named(file, schema), *_examples(file, schema, known)]
         name = full_name(schema)
         try:
             bundled = bundle(name, known)
@@ -88,6 +95,27 @@ def _field(file: str, field: Json) -> Iterator[Finding]:
         yield Finding("C115", where, "has no example", "give one; documentation and mocks use it")
 
 
+def _examples(file: str, schema: Json, known: Mapping[str, Json]) -> Iterator[Finding]:
+    for field in schema.get("fields", ()):
+        if field.get("example") is not None and not _fits(field["example"], field["type"], known):
+            where = f"{file}#{field['name']}"
+            yield Finding("C126", where, "has an example of another kind", "write it as a producer does in JSON")
+
+
+def _fits(value: Any, kind: Any, known: Mapping[str, Json]) -> bool:
+    """Say whether a value can be one of a type; of types that are refused elsewhere it says nothing."""
+    if isinstance(kind, list):
+        return any(_fits(value, branch, known) for branch in kind if branch != "null")
+    if isinstance(kind, dict):
+        if kind.get("type") == "array":
+            return isinstance(value, list) and all(_fits(one, kind.get("items"), known) for one in value)
+        return isinstance(value, str) or "logicalType" not in kind
+    if kind in JSON_KINDS:
+        return type(value) is JSON_KINDS[kind]
+    symbols = known.get(str(kind), {}).get("symbols")
+    return symbols is None or value in symbols
+
+
 def _scalar(kind: Any) -> bool:
     if isinstance(kind, list):
         return any(_scalar(branch) for branch in kind if branch != "null")
@@ -145,20 +173,31 @@ def _event(file: str, source: Json, bundled: Json) -> Iterator[Finding]:
     paths = [("key", source.get("key")), ("customer", source.get("customer"))]
     paths += [("entity key", path) for path in source.get("entity", {}).get("key", ())]
     for what, path in paths:
-        if path is not None and not _leads_to_text(bundled, str(path).split(".")):
-            yield Finding("C124", file, f"the {what} is {path!r}", "name a field that is a text and never null")
+        if path is not None:
+            yield from _path(file, what, path, bundled)
     yield from _change(file, source)
 
 
-def _leads_to_text(schema: Json, path: Sequence[str]) -> bool:
-    for part in path:
-        fields = (
-            {field["name"]: field["type"] for field in schema.get("fields", ())} if isinstance(schema, dict) else {}
-        )
-        if part not in fields:
-            return False
-        schema = fields[part]
-    return bool(schema == "string")
+def _path(file: str, what: str, path: str, schema: Json) -> Iterator[Finding]:
+    """Yield why a path does not lead to a text that is always there."""
+    before = ""
+    for part in path.split("."):
+        fields = schema.get("fields", ()) if isinstance(schema, dict) else ()
+        kinds = {field["name"]: field["type"] for field in fields}
+        texts = [before + name for name, kind in kinds.items() if kind == "string"]
+        if part not in kinds:
+            near = get_close_matches(before + part, texts, 1)
+            mend = f"did you mean {near[0]!r}?" if near else _texts(texts)
+            yield Finding("C124", file, f"the {what} {path!r} is no field", mend)
+            return
+        schema, before = kinds[part], f"{before}{part}."
+    if schema != "string":
+        text = "may be null" if isinstance(schema, list) else "is no text"
+        yield Finding("C124", file, f"the {what} {path!r} {text}", _texts(texts))
+
+
+def _texts(names: Sequence[str]) -> str:
+    return "name a field that is a text and never null" + (f": {', '.join(names)}" if names else "")
 
 
 def _change(file: str, source: Json) -> Iterator[Finding]:

@@ -28,13 +28,6 @@ from tidings.money import money
 AMOUNT = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,3})?) ([A-Z]{3})")
 
 
-WORDS = {
-    "str": "a text", "int": "a whole number", "float": "a number with decimals", "bool": "true or false", "dict": "a mapping",
-    "list": "a list", "string": "a text", "long": "a whole number", "double": "a number", "boolean": "true or false",
-    "enum": "one of its words", "money": "an amount", "record": "a mapping", "array": "a list", "duration": "a duration",
-}  # fmt: skip
-
-
 def amount_of(text: str) -> dict[str, Any] | None:
     """Return the money that a text such as `120.00 EUR` states, or None."""
     match = AMOUNT.fullmatch(text)
@@ -91,8 +84,6 @@ class EventReader:
 
 def _said(text: str) -> str:
     """Return what the contract's check says, in the words of people who write tests."""
-    if (match := re.fullmatch(r"is (\w+), not (\w+)", text)) is not None and match[1] in WORDS:
-        return f"is {WORDS[match[1]]}; {WORDS.get(match[2], match[2])} is needed"
     return {"there is no such field": "is no field of it"}.get(text, text)
 
 

@@ -50,6 +50,20 @@ def test_every_mistake_is_told_at_once_with_its_place_and_what_was_meant():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("field", "value", "text"), [
+    ("amount_due", "120 EUR", 'is a text; money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros, is needed'),
+    ("amount_due", 120, 'is a whole number; money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros, is needed'),
+    ("number", 7, "is a whole number; a text is needed"), ("number", {"of": 7}, "is an object; a text is needed"),
+    ("number", True, "is true or false; a text is needed"),
+])  # fmt: skip
+def test_a_value_of_another_kind_is_told_with_the_form_that_is_needed_and_without_the_value(field, value, text):
+    event = described(ISSUED)
+    event["data"][field] = value
+    with pytest.raises(NotAnEvent) as told:
+        from_json(ISSUED, event)
+    assert str(told.value) == f"/data/{field}: {text}"
+
+
 @pytest.mark.parametrize(("change", "place"), [
     ({"data": []}, "/data"), ({"data": None}, "/data"), ({"type": "x.y"}, "/type"), ({"tenant": "other"}, "/tenant"),
     ({"id": 7}, "/id"), ({"source": None}, "/source"), ({"time": 1_772_704_800}, "/time"),

@@ -37,6 +37,14 @@ def test_help_helps(words):
     assert done.stdout
 
 
+@pytest.mark.parametrize(("words", "text"), [
+    (["demoo"], "did you mean 'tidings demo'?"), (["contracts", "chekc"], "did you mean 'tidings contracts check'?"),
+    (["check"], "'tidings rules check' or 'tidings contracts check'"), (["xyzzy"], "there are demo, run, doctor"),
+], ids=str)  # fmt: skip
+def test_a_verb_that_does_not_exist_is_told_with_the_one_that_was_meant(words, text):
+    assert text in run(*words).stderr
+
+
 @pytest.mark.parametrize("words", [[], ["demoo"], ["demo", "--for", "soon"], ["ingest"], ["contracts"]], ids=" ".join)
 def test_a_command_that_is_not_understood_ends_with_2(words):
     assert run(*words).returncode == 2
@@ -107,11 +115,22 @@ def test_contracts_are_listed_shown_and_checked():
     assert "billing.invoice.issued" in listed.stdout
     assert all({"type", "topic"} <= set(row) for row in json.loads(run("contracts", "list", "--json").stdout))
     assert "due_date" in run("contracts", "show", "billing.invoice.issued").stdout
+    assert "delinquent" in run("contracts", "show", "crm.customer.changed").stdout
+    assert 'money(120, "EUR")' in run("contracts", "show", "money").stdout
     wrong = run("contracts", "show", "billing.invoice.isued")
     assert (wrong.returncode, "did you mean 'billing.invoice.issued'" in wrong.stderr) == (1, True)
     checked = run("contracts", "check")
     assert checked.returncode == 0, checked.stdout
     assert "NOT CHECKED" not in checked.stdout
+
+
+@pytest.mark.parametrize("name", ["customer.profile.changed", "crm.customer.changed"])
+def test_the_example_of_a_contract_is_an_event_to_copy(tmp_path, name):
+    shown = json.loads(run("contracts", "show", name, "--json").stdout)
+    assert json.dumps(shown["example"], indent=1) in run("contracts", "show", name).stdout
+    file = payload(tmp_path, {"specversion": "1.0", **shown["example"]})
+    done = run("ingest", "--source", "cloudevents", file, "--now", SOON, "--json")
+    assert (done.returncode, lines(done)[0]["what"]) == (0, "taken"), done.stdout
 
 
 def test_rules_are_checked(tmp_path):

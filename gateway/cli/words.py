@@ -1,0 +1,112 @@
+"""What `--help` says of every verb beside its options: what it is for, and one call to copy."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from textwrap import fill
+from typing import Any, NoReturn
+
+SAID: Mapping[str, tuple[str, str]] = {
+    "tidings": (
+        "Event-driven proactive notifications: events in, rules decide, people hear of it.",
+        "tidings demo",
+    ),
+    "tidings demo": (
+        ("Run a small shop on a fast clock and show what its customers hear, and what is kept "
+         "from them and why. Nothing leaves this machine."),
+        "tidings demo --for 30s",
+    ),
+    "tidings run": (
+        "Run everything in one process: detect, decide, send, serve the pages of [http].",
+        "tidings run --config tidings.toml",
+    ),
+    "tidings doctor": (
+        "Say what a configuration lacks or has wrong, and how to mend it, before 'tidings run' does.",
+        "tidings doctor --config tidings.toml",
+    ),
+    "tidings ingest": (
+        ("Turn payloads of other systems into events, and show what the rules decide and what "
+         "people would read; with --config, hand them to 'tidings run' instead."),
+        "tidings ingest --source stripe payload.json",
+    ),
+    "tidings rules": ("Check rules, play their tests, and explain what they made of an event.", "tidings rules check"),
+    "tidings rules check": (
+        "Say everything that is wrong with a folder of rules and templates: place, cause, remedy.",
+        "tidings rules check myshop",
+    ),
+    "tidings rules test": (
+        "Play the tests that stand beside the rules, on a virtual clock: days pass in no time.",
+        "tidings rules test myshop -k overdue",
+    ),
+    "tidings rules explain": (
+        "Say what every rule makes of one event, term by term, and what became of its messages.",
+        "tidings rules explain event.json --rule invoice-overdue",
+    ),
+    "tidings templates": ("Show what templates say.", "tidings templates preview billing/invoice-overdue"),
+    "tidings templates preview": (
+        "Show the message of a template, with the values that the contracts give as examples.",
+        "tidings templates preview billing/invoice-overdue --locale de-DE",
+    ),
+    "tidings dead-letters": ("Look at the records that could not be read, and try them again.", "tidings dead-letters list"),
+    "tidings dead-letters list": (
+        "List every record that could not be read: its place, its reason, what it was.",
+        "tidings dead-letters list --reason bad_value",
+    ),
+    "tidings dead-letters show": (
+        "Show one record that could not be read, with its bytes.",
+        "tidings dead-letters show 'billing.invoice.paid.v1[0]@7'",
+    ),
+    "tidings dead-letters redrive": (
+        ("Say what would become of records that could not be read if they came again now; with "
+         "--confirm, append them to the log once more."),
+        "tidings dead-letters redrive 'billing.invoice.paid.v1[0]@7' --confirm",
+    ),
+    "tidings contracts": ("List, show and check the contracts of events.", "tidings contracts list"),
+    "tidings contracts list": ("List every event that rules may name, with its owner.", "tidings contracts list --json"),
+    "tidings contracts show": (
+        ("Show all fields of an event, with the records and symbols inside it, and one example; "
+         "or a type that fields have."),
+        "tidings contracts show billing.invoice.issued",
+    ),
+    "tidings contracts check": (
+        ("Check contracts before a release: their shape, what would break readers of released "
+         "versions, examples, generated models. 'python -m schemas.release' releases."),
+        "tidings contracts check",
+    ),
+}  # fmt: skip
+
+
+class Parser(ArgumentParser):
+    """A parser that says what its verb is for, and what was meant by a word that it does not know."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(formatter_class=RawDescriptionHelpFormatter, **words)
+        about, example = SAID.get(self.prog, (None, None))
+        self.description = about and fill(about, 78)
+        self.epilog = example and f"example: {example}"
+
+    def add_subparsers(self, **words: Any) -> Any:
+        """Add verbs under a heading that names them so."""
+        return super().add_subparsers(**{"title": "verbs", **words})
+
+    def error(self, message: str) -> NoReturn:
+        """End with 2; a verb that does not exist is told with the one that was probably meant."""
+        match = re.fullmatch(r"argument (?:VERB|ACTION): invalid choice: (.*) \(choose from (.*)\)", message)
+        if match is not None:
+            message = f"there is no verb {match[1]}; {self._meant(match[1].strip(chr(39)), match[2])}"
+        super().error(message)
+
+    def _meant(self, word: str, choices: str) -> str:
+        names: Sequence[str] = re.findall(r"'([^']*)'", choices)
+        near = [f"{self.prog} {name}" for name in get_close_matches(word, names, 1)]
+        if not near:
+            # Perhaps it is the second half of a verb: `tidings check`.
+            last = {full.rpartition(" ")[2] for full in SAID if full.startswith(f"{self.prog} ")}
+            close = get_close_matches(word, sorted(last), 1)
+            near = [full for full in SAID if close and full.endswith(f" {close[0]}")]
+        if not near:
+            return f"there are {', '.join(names)}"
+        return f"did you mean {' or '.join(repr(one) for one in near)}?"
