@@ -24,14 +24,14 @@ from streams.stores.counts import count_waiting
 from streams.stores.sqlite import SqliteReader
 from tidings import canonical
 from tidings.errors import Misconfigured
-from tidings.ports import Read, Scan, StoreUnavailable, Transaction
+from tidings.ports import Read, Row, Scan, StoreUnavailable, Transaction
 from tidings.rule import RuleSet
 
 LEAST_FREE = 512 * 1024 * 1024
 PATIENCE = 5.0
 """Seconds for counting what waits."""
 MOST_COUNTED = 1000
-"""Customers that are counted."""
+"""Recipients that are looked at, to count the customers among them."""
 HISTORY = {
     "past": "what newly connected topics hold already is told to nobody",
     "live": "what newly connected topics hold already is told as if it came now",
@@ -111,17 +111,15 @@ def _file(settings: Config, rules: RuleSet | None) -> Iterator[Found]:
             )
         return
 
-    def looked() -> Transaction[tuple[str, int]]:
+    def looked() -> Transaction[tuple[str, list[Row]]]:
         rows = yield Read("epochs", [("kind",)])
         people = yield Scan("recipients", limit=MOST_COUNTED)
-        return str(rows["kind",]["value"]) if rows else "run", sum(
-            "profile" in canonical.loads(p["profile"]) for p in people
-        )
+        return str(rows["kind",]["value"]) if rows else "run", people
 
     try:
         reader = SqliteReader(path)
         try:
-            kind, known = reader.read(looked)
+            kind, people = reader.read(looked)
         finally:
             reader.close()
     except Misconfigured as fault:
@@ -131,11 +129,13 @@ def _file(settings: Config, rules: RuleSet | None) -> Iterator[Found]:
         yield Found("file", "wrong", f"{path} is the demonstration's", "name another folder as 'data'")
         return
     yield Found("file", "ok", f"{path}, {path.stat().st_size // 1024} KiB")
-    if known:
-        yield Found("customers", "ok", f"{known}{' or more' if known == MOST_COUNTED else ''} known")
+    known = sum("profile" in canonical.loads(one["profile"]) for one in people)
+    more = len(people) == MOST_COUNTED
+    if known or more:
+        yield Found("customers", "ok", f"{known}{' or more' if more else ''} known")
     else:
         yield Found(
-            "customers", "note", "0 known; without a profile nobody gets anything",
+            "customers", "note", "0 known; without a profile no customer gets anything",
             "docs/running.md, 'Who your customers are', has a payload to copy",
         )  # fmt: skip
     if rules is not None:
