@@ -205,17 +205,18 @@ class Config:
         """Folder of the rules."""
         return self.path.parent / self.settings.rules
 
-    def secret(self, reference: str) -> str:
-        """Return the value of a reference.
+    def secret(self, reference: str, named_in: Path | None = None) -> str:
+        """Return the value of a reference, which stands in the configuration, or in `named_in`.
 
         Raises:
             Misconfigured: it cannot be read; the text names the reference, never a value.
         """
         kind, _, name = reference.partition(":")
+        named = f"{named_in or self.path} names it"
         if kind == "env":
             value = os.environ.get(name)
             if not value:
-                text = f"the environment variable {name} is not set; {self.path} names it"
+                text = f"the environment variable {name} is not set; {named}"
                 raise Misconfigured(text)
             return value
         file = self.path.parent / name
@@ -224,10 +225,10 @@ class Config:
                 raw = opened.read(MAX_SECRET + 1)
             value = raw.decode("utf-8").strip()
         except (OSError, ValueError) as fault:
-            text = f"{file} cannot be read ({type(fault).__name__}); {self.path} names it"
+            text = f"{file} cannot be read ({type(fault).__name__}); {named}"
             raise Misconfigured(text) from fault
         if not value or len(raw) > MAX_SECRET:
-            text = f"{file} is empty, or larger than {MAX_SECRET} bytes; {self.path} names it"
+            text = f"{file} is empty, or larger than {MAX_SECRET} bytes; {named}"
             raise Misconfigured(text)
         return value
 
@@ -245,13 +246,13 @@ class Config:
             raise Misconfigured(text)
         return key
 
-    def resolve(self, text: str) -> str:
+    def resolve(self, text: str, named_in: Path | None = None) -> str:
         """Return what a reference means, and anything else as it is; asked right before it is used.
 
         Raises:
             Misconfigured: as `secret`.
         """
-        return self.secret(text) if text.partition(":")[0] in REFERENCES else text
+        return self.secret(text, named_in) if text.partition(":")[0] in REFERENCES else text
 
 
 def read(path: Path) -> Config:

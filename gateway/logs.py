@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from gateway.metrics import is_alert
+from handlers.providers.reach import UNREACHED
 from streams.json_events import rfc3339
 from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
@@ -28,6 +30,15 @@ logger = logging.getLogger("tidings.run")
 OURS = "tidings"
 BAD_ENDS = (MessageState.FAILED, MessageState.UNRESOLVED)
 """Ends that somebody may have to do something about."""
+AGAIN = 2
+"""Attempts that were not sent, from which on it is a warning: the first may be chance."""
+KINDS = (
+    "configuration", "connect", "MAIL", "RCPT", "before the final dot", "after the final dot", "refused by policy",
+    "soft bounce, the mailbox is full", "start_by is over",
+)  # fmt: skip
+"""What details of outcomes begin with."""
+ANSWER = re.compile(r"[2-5][0-9]{2}(?![0-9])( [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.]))?")
+FAULT = re.compile(r"[A-Z][A-Za-z]{2,40}(Error|Disconnected|Timeout)(?=:|$)")
 
 
 class JsonLines(logging.Formatter):
@@ -89,13 +100,36 @@ def observe(seen: object, rules: RuleSet | None = None) -> None:
             for message in seen.result.messages.values():
                 _message(message, rules)
         case Sent():
-            _message(seen.message, rules, attempt=seen.outgoing.attempt, outcome=seen.outcome.stage)
+            _sent(seen, rules)
         case Message():
             _message(seen, rules)
 
 
-def _message(message: Message, rules: RuleSet | None, **more: Any) -> None:
-    level = logging.WARNING if message.state in BAD_ENDS else logging.INFO
+def _sent(seen: Sent, rules: RuleSet | None) -> None:
+    message, outcome, more = seen.message, seen.outcome, {}
+    level = logging.INFO
+    if outcome.stage != "accepted":
+        more["cause"] = cause_of(outcome.detail)
+    if outcome.stage == "not_sent" and message.state is MessageState.PENDING:
+        more["next_at"] = None if message.due_at is None else rfc3339(message.due_at)
+        level = logging.WARNING if seen.outgoing.attempt >= AGAIN else level
+    _message(message, rules, level, attempt=seen.outgoing.attempt, outcome=outcome.stage, **more)
+
+
+def cause_of(detail: str) -> str | None:
+    """Return what may be logged of an outcome's detail: our own word, a code, the name of a fault.
+
+    Never what somebody else wrote: servers repeat the address.
+    """
+    kind = next((one for one in KINDS if detail == one or detail.startswith(f"{one}: ")), "")
+    rest = detail.removeprefix(kind).removeprefix(": ").removeprefix("credentials refused: ")
+    found = ANSWER.match(rest) or FAULT.match(rest)
+    named = rest if rest in UNREACHED else "" if found is None else found[0]
+    return ": ".join(filter(None, (kind, named))) or None
+
+
+def _message(message: Message, rules: RuleSet | None, level: int = logging.INFO, **more: Any) -> None:
+    level = logging.WARNING if message.state in BAD_ENDS else level
     fields = {
         "message": message.message_id, "rule": message.rule, "channel": message.channel, "reason": message.reason,
     }  # fmt: skip

@@ -175,25 +175,35 @@ class _Gauges(Collector):
         yield _gauge("rules", "Rules of the set in use.", rows, "status")
         yield _gauge("rules_refused", "Whether an edited rule set is not in use.", [((), self.refused)])
         if state.waiting is not None:
-            yield from _waiting(state.waiting)
+            yield from _waiting(state.waiting, state.rules)
         if state.look is not None:
-            yield from _looked(state.look)
+            yield from _looked(state.look, state.rules)
 
 
-def _waiting(waiting: Waiting) -> Iterator[Metric]:
+def _waiting(waiting: Waiting, rules: RuleSet) -> Iterator[Metric]:
     rows = [((str(one),), waiting.messages.get(str(one), 0)) for one in sorted(OPEN)]
     yield _gauge("open_messages", "Messages that have not ended.", rows, "state")
     yield _gauge("undispatched_records", "What rules said and dispatch has not read.", [((), waiting.records)])
+    keys = {rule.id: waiting.keys.get(rule.id, 0) for rule in rules.stateful}
+    keys[OTHER] = sum(waiting.keys.values()) - sum(keys.values())
+    yield _gauge(
+        "waiting_keys", "Keys of a rule that wait for a time, as an absence does for its deadline.",
+        [((rule,), count) for rule, count in sorted(keys.items())], "rule",
+    )  # fmt: skip
 
 
-def _looked(look: Look) -> Iterator[Metric]:
+def _looked(look: Look, rules: RuleSet) -> Iterator[Metric]:
     rows = [((what,), _age(look.now, look.due.get(what))) for what in ("message", "recipient")]
     yield _gauge("oldest_due_seconds", "How long the first of what is due has been waiting.", rows, "what")
     lags = [(place, count) for place, count in sorted(look.lag.items())]
     yield _gauge("lag_records", "Records that a reader has not taken.", lags, "reader", "topic")
-    ages = [((rule,), _age(look.now, w)) for rule, w in sorted(look.watermarks.items())]
+    lateness = {rule.id: rule.operator.allowed_lateness for rule in rules.stateful}
+    ages = [
+        ((rule,), _age(look.now, w if w == NEVER else w + lateness.get(rule, 0)))
+        for rule, w in sorted(look.watermarks.items())
+    ]
     yield _gauge(
-        "watermark_age_seconds", "How far behind a rule's events are known to be complete: an absence waits so long.",
+        "watermark_age_seconds", "How far behind a rule's events are known to be complete, beyond its allowed_lateness.",
         ages, "rule",
     )  # fmt: skip
     kills = Tally(scope.partition(":")[0] for scope in look.kills)

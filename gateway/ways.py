@@ -5,17 +5,20 @@ Tickets, webhooks, workflows and chat need nothing here: their addresses stand i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from gateway.config import Config
 from handlers.channels.wire import NOBODY, PushGateway, Senders, SmsSender
 from handlers.providers.catcher import FileCatcher
 from handlers.providers.redirect import Redirected
 from handlers.providers.ways import Ways
+from handlers.rules.directory import TARGETS, TEAMS
 from streams.embedded import wall_clock
+from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.ports import Provider
-from tidings.rule import CHAT, MACHINES
+from tidings.rule import CHAT, MACHINES, RuleSet
 
 CAUGHT = "caught.jsonl"
 
@@ -53,6 +56,33 @@ def provider_of(settings: Config, clock: Callable[[], Micros] = wall_clock) -> W
     return Ways(catcher, {channel: way for channel, way in ways.items() if channel not in settings.settings.catch})
 
 
+def unreadable(settings: Config, rules: RuleSet) -> list[str]:
+    """Return the references beside the rules (rooms, targets) that cannot be read, each once; their messages wait."""
+    found = []
+    for reference in dict.fromkeys(_references(settings, rules)):
+        try:
+            settings.resolve(reference)
+        except Misconfigured:
+            found.append(reference)
+    return found
+
+
+def _references(settings: Config, rules: RuleSet) -> Iterator[str]:
+    """Yield what is asked for when messages leave; what is caught, or redirected in test mode, asks for nothing."""
+    if settings.settings.test is not None:
+        return
+    caught: set[str] = set(settings.settings.catch)
+    if settings.settings.smtp is None:
+        caught.add("email")
+    if settings.settings.twilio is None:
+        caught.add("sms")
+    for team in rules.teams.values():
+        yield from (address for channel, address in team.addresses.items() if channel not in caught)
+    for target in rules.targets.values():
+        if target.channel not in caught:
+            yield from (one for one in (target.url, target.secret) if one is not None)
+
+
 def _mail(settings: Config, clock: Callable[[], Micros]) -> Provider:
     from handlers.providers.smtp import SmtpProvider, SmtpSettings
 
@@ -78,10 +108,12 @@ def _posts(settings: Config, senders: Senders, clock: Callable[[], Micros]) -> d
     from handlers.providers.webhook import WebhookProvider
 
     loopback = settings.settings.allow_loopback_webhooks
-    webhook = WebhookProvider(senders, settings.resolve, clock, allow_loopback=loopback)
+    of_targets = partial(settings.resolve, named_in=settings.rules / TARGETS)
+    of_teams = partial(settings.resolve, named_in=settings.rules / TEAMS)
+    webhook = WebhookProvider(senders, of_targets, clock, allow_loopback=loopback)
     rooms = {"slack": SlackProvider, "teams": TeamsProvider}
     ways: dict[str, Provider] = dict.fromkeys(MACHINES, webhook)
-    ways |= {channel: rooms[channel](settings.resolve, clock, allow_loopback=loopback) for channel in CHAT}
+    ways |= {channel: rooms[channel](of_teams, clock, allow_loopback=loopback) for channel in CHAT}
     if settings.settings.push is not None:
         settings.resolve(settings.settings.push.url)
         settings.secret(settings.settings.push.secret)

@@ -8,6 +8,7 @@ import shutil
 import socket
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 from gateway import config
 from gateway.cli.doctor_ways import ways
@@ -15,16 +16,26 @@ from gateway.cli.folder import read_rules
 from gateway.cli.found import Found
 from gateway.cli.run import report_of
 from gateway.cli.told import Told
-from gateway.config import Config
+from gateway.config import Config, Http
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
+from streams.stores.counts import count_waiting
 from streams.stores.sqlite import SqliteReader
+from tidings import canonical
 from tidings.errors import Misconfigured
-from tidings.ports import Read, Transaction
+from tidings.ports import Read, Row, Scan, StoreUnavailable, Transaction
 from tidings.rule import RuleSet
 
 LEAST_FREE = 512 * 1024 * 1024
+PATIENCE = 5.0
+"""Seconds for counting what waits."""
+MOST_COUNTED = 1000
+"""Recipients that are looked at, to count the customers among them."""
+HISTORY = {
+    "past": "what newly connected topics hold already is told to nobody",
+    "live": "what newly connected topics hold already is told as if it came now",
+}
 
 
 def doctor(arguments: Namespace) -> int:
@@ -52,9 +63,15 @@ def examine(settings: Config) -> Iterator[Found]:
     """Yield everything that can be looked at from outside."""
     rules, found = _rules(settings)
     yield from found
-    yield from _file(settings)
+    yield Found("history", "ok", f"{settings.settings.history}: {HISTORY[settings.settings.history]}")
+    yield from _file(settings, rules)
     yield from _disk(settings)
-    yield from _engine(settings)
+    running = _running(settings)
+    if running:
+        yield Found("engine", "ok", "running")
+    else:
+        yield Found("engine", "note", "not running; start it with 'tidings run'")
+    yield _http(settings.settings.http, running=running)
     yield from ways(settings, rules)
 
 
@@ -69,7 +86,9 @@ def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
         text = "\n".join(str(one) for one in loaded.errors)
         return None, [Found("rules", "wrong", text, "mend them; the last good ones stay in use")]
     live = sum(rule.status == "live" for rule in loaded.rules.rules)
-    found = [Found("rules", "ok", f"{len(loaded.rules.rules)} rules, {live} of them live")]
+    found = [
+        Found("rules", "ok", f"{len(loaded.rules.rules)} rules, {live} of them live, set {loaded.rules.hash[:12]}")
+    ]
     if report_of(settings.data).is_file():
         why = json.loads(report_of(settings.data).read_text("utf-8"))["why"]
         text = "the edited rules are not in use:\n" + "\n".join(why)
@@ -77,7 +96,7 @@ def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
     return loaded.rules, found
 
 
-def _file(settings: Config) -> Iterator[Found]:
+def _file(settings: Config, rules: RuleSet | None) -> Iterator[Found]:
     path = settings.data / "tidings.db"
     if not path.is_file():
         above = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
@@ -92,23 +111,48 @@ def _file(settings: Config) -> Iterator[Found]:
             )
         return
 
-    def kind() -> Transaction[str]:
+    def looked() -> Transaction[tuple[str, list[Row]]]:
         rows = yield Read("epochs", [("kind",)])
-        return str(rows["kind",]["value"]) if rows else "run"
+        people = yield Scan("recipients", limit=MOST_COUNTED)
+        return str(rows["kind",]["value"]) if rows else "run", people
 
     try:
         reader = SqliteReader(path)
         try:
-            found = reader.read(kind)
+            kind, people = reader.read(looked)
         finally:
             reader.close()
     except Misconfigured as fault:
         yield Found("file", "wrong", str(fault), "name another folder as 'data', or move the file away")
         return
-    if found == "demo":
+    if kind == "demo":
         yield Found("file", "wrong", f"{path} is the demonstration's", "name another folder as 'data'")
+        return
+    yield Found("file", "ok", f"{path}, {path.stat().st_size // 1024} KiB")
+    known = sum("profile" in canonical.loads(one["profile"]) for one in people)
+    more = len(people) == MOST_COUNTED
+    if known or more:
+        yield Found("customers", "ok", f"{known}{' or more' if more else ''} known")
     else:
-        yield Found("file", "ok", f"{path}, {path.stat().st_size // 1024} KiB")
+        yield Found(
+            "customers", "note", "0 known; without a profile no customer gets anything",
+            "docs/running.md, 'Who your customers are', has a payload to copy",
+        )  # fmt: skip
+    if rules is not None:
+        yield from _left(path, rules)
+
+
+def _left(path: Path, rules: RuleSet) -> Iterator[Found]:
+    """Look for rules that are gone and have something waiting."""
+    try:
+        waiting = count_waiting(path, within=PATIENCE)
+    except StoreUnavailable as fault:
+        yield Found("waiting", "note", f"not counted: {fault}")
+        return
+    for rule, count in sorted(waiting.keys.items()):
+        if rule not in rules.by_id:
+            waits = "1 key rests" if count == 1 else f"{count} keys rest"
+            yield Found(f"rule {rule}", "note", f"it left; {waits}", "put the rule back, if this was not meant")
 
 
 def _disk(settings: Config) -> Iterator[Found]:
@@ -119,12 +163,28 @@ def _disk(settings: Config) -> Iterator[Found]:
     yield Found("disk", state, f"{free // 1024**2} MiB free", mend)
 
 
-def _engine(settings: Config) -> Iterator[Found]:
-    path = control.path_of(settings.data)
+def _running(settings: Config) -> bool:
+    """Return whether an engine answers on its socket."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
-            connection.connect(str(path))
-        yield Found("engine", "ok", "running")
+            connection.connect(str(control.path_of(settings.data)))
     except OSError:
-        yield Found("engine", "note", "not running; start it with 'tidings run'")
+        return False
+    return True
+
+
+def _http(http: Http | None, *, running: bool) -> Found:
+    """Listen where `run` would, and stop at once; while an engine runs, the place is its own."""
+    if http is None:
+        return Found("http", "note", "no [http]: health and metrics are served nowhere")
+    place = f"http://{http.host}:{http.port}"
+    if running:
+        return Found("http", "ok", f"{place}, served by the running engine")
+    from gateway.http.serve import listen
+
+    try:
+        listen(http.host, http.port).close()
+    except Misconfigured as fault:
+        return Found("http", "wrong", str(fault).removeprefix("[http] "))
+    return Found("http", "ok", f"{place} is free")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import aiosmtplib
 
@@ -14,9 +15,11 @@ from gateway.ways import CAUGHT, provider_of
 from handlers.channels import headers, sms, unsubscribe
 from handlers.channels.wire import Unfit
 from handlers.providers.guard import checked, refused
+from handlers.providers.reach import unreached
 from handlers.providers.smtp import SmtpProvider
 from handlers.providers.twilio import TwilioProvider
-from handlers.providers.webhook import key_of
+from handlers.providers.webhook import MAKES_ONE, key_of
+from handlers.rules.directory import TARGETS, TEAMS
 from tidings.errors import Misconfigured
 from tidings.rule import CHAT, RuleSet
 
@@ -57,6 +60,9 @@ async def _ways(settings: Config, rules: RuleSet | None) -> list[Found]:
         found.append(Found("push", "note", f"no [push]: push messages are caught in {caught}, nobody gets them"))
     else:
         found.append(await _place(settings, "push", push.url, push.secret))
+    if settings.settings.allow_loopback_webhooks:
+        says = "requests may go to this machine, also without TLS: for trials only"
+        found.append(Found("allow_loopback_webhooks", "note", says))
     if settings.settings.catch:
         found.append(Found("catch", "note", f"{', '.join(settings.settings.catch)}: caught in {caught}, as configured"))
     if rules is not None:
@@ -96,10 +102,8 @@ async def _greet(provider: SmtpProvider) -> Found:
     except aiosmtplib.SMTPAuthenticationError as fault:
         return Found("mail", "wrong", f"{place} refuses the credentials ({fault.code})", "check username and password")
     except (aiosmtplib.SMTPException, OSError, TimeoutError) as fault:
-        why = str(fault) or type(fault).__name__
-        return Found(
-            "mail", "wrong", f"{place} cannot be reached: {why}", "check host, port and 'tls' (none, starttls, tls)"
-        )
+        why = unreached(fault) or f"it cannot be reached: {fault or type(fault).__name__}"
+        return Found("mail", "wrong", f"{place}: {why}", "check host, port and 'tls' (none, starttls, tls)")
     finally:
         client.close()
     return Found("mail", "ok", f"{place}, tls {provider.settings.tls}")
@@ -117,16 +121,17 @@ async def _account(provider: TwilioProvider) -> Found:
 
 
 async def _rooms(settings: Config, rules: RuleSet) -> AsyncIterator[Found]:
+    file = settings.rules / TEAMS
     for team in rules.teams.values():
         for channel, address in team.addresses.items():
             if channel in settings.settings.catch:
                 continue
             what = f"team {team.name}, {channel}"
             if channel in CHAT:
-                yield await _place(settings, what, address, None)
+                yield await _place(settings, what, address, None, file)
                 continue
             try:
-                value = settings.resolve(address)
+                value = settings.resolve(address, file)
                 if channel == "email":
                     headers.address(value)
                 elif channel == "sms":
@@ -142,23 +147,30 @@ async def _targets(settings: Config, rules: RuleSet) -> AsyncIterator[Found]:
         if target.channel in settings.settings.catch:
             continue
         what = f"{target.channel} {target.name}"
-        found = await _place(settings, what, target.url, target.secret)
+        found = await _place(settings, what, target.url, target.secret, settings.rules / TARGETS)
         if found.state == "ok" and target.secret is None:
             found = Found(
-                what, "note", f"{found.says}; unsigned", "set 'secret', so that the receiver can tell who asks"
-            )
+                what, "note", f"{found.says}; unsigned",
+                f"set 'secret', so that the receiver can tell who asks; {MAKES_ONE}",
+            )  # fmt: skip
         yield found
 
 
-async def _place(settings: Config, what: str, reference: str, secret: str | None) -> Found:
-    """Resolve a URL and its host as a message would; connect to nothing. Only the host is ever shown."""
+async def _place(
+    settings: Config, what: str, reference: str, secret: str | None, named_in: Path | None = None
+) -> Found:
+    """Resolve a URL and its host as a message would; connect to nothing. Only the host is ever shown.
+
+    `named_in` is the file that holds the references, where it is not the configuration.
+    """
     loopback = settings.settings.allow_loopback_webhooks
+    made = "" if secret is None else f"; {MAKES_ONE}"
     try:
         if secret is not None:
-            key_of(settings.secret(secret))
-        url = checked(settings.resolve(reference), allow_loopback=loopback)
+            key_of(settings.secret(secret, named_in))
+        url = checked(settings.resolve(reference, named_in), allow_loopback=loopback)
     except Misconfigured as fault:
-        return Found(what, "wrong", str(fault), "set it, or name another reference")
+        return Found(what, "wrong", str(fault), f"set it, or name another reference{made}")
     except OSError as fault:
         return Found(what, "wrong", str(fault), "a public https URL is needed")
     host = str(url.host)

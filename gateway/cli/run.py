@@ -8,7 +8,7 @@ import json
 import logging
 import signal
 from argparse import Namespace
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,21 @@ from gateway.cli.folder import loaded
 from gateway.cli.told import Told
 from gateway.config import Config
 from gateway.metrics import Metrics
-from gateway.ways import provider_of
+from gateway.ways import provider_of, unreadable
 from handlers.channels.content import Contents
 from handlers.providers.ways import Ways
 from handlers.rules.load import BESIDE
 from schemas import contracts
 from streams import control
 from streams.embedded import Engine
+from streams.stores.counts import count_waiting
 from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.run")
 LOOK_EVERY = 1.0
 """Seconds between two looks at the rule files."""
+COUNT_WITHIN = 2.0
+"""Seconds for counting what the rules that left have waiting."""
 
 
 def run(arguments: Namespace) -> int:
@@ -69,6 +72,11 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
         if place is not None:
             fields["http"] = "http://{}:{}".format(*place)
         logger.info("running", extra={"fields": fields})
+        if missing := unreadable(settings, engine.rules):
+            said = {"count": len(missing), "names": missing, "mend": "set them; 'tidings doctor' says what names them"}
+            logger.warning("secrets are missing; messages that need them wait", extra={"fields": said})
+        report(settings, [])  # what was refused before this start is not what runs now
+        await _tell_left(engine)
         reload = asyncio.create_task(_reload(settings, engine, metrics))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -112,6 +120,9 @@ async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
             why = await _take(settings, engine)
         except (Told, OSError, StoreUnavailable) as fault:
             why = [str(fault)]
+        if metrics.refused and not why:
+            fields = {"rules": len(engine.rules.rules), "set": engine.rules.hash[:12]}
+            logger.info("rules in order again", extra={"fields": fields})
         metrics.refused = bool(why)
         report(settings, why)
 
@@ -124,10 +135,24 @@ async def _take(settings: Config, engine: Engine) -> list[str]:
         return [str(one) for one in found.errors]
     if found.rules.hash == engine.rules.hash:
         return []
+    before = engine.rules.by_id
     if why := await engine.replace_rules(files, texts, found.rules):
         return why
     logger.info("rules", extra={"fields": {"rules": len(found.rules.rules), "set": found.rules.hash[:12]}})
+    await _tell_left(engine, before)
     return []
+
+
+async def _tell_left(engine: Engine, among: Container[str] | None = None) -> None:
+    """Warn of rules that are in use no more and have something waiting: it rests, and nobody hears of it."""
+    try:
+        waiting = await asyncio.to_thread(count_waiting, engine.path, within=COUNT_WITHIN)
+    except StoreUnavailable:
+        return  # a warning less; the switch itself is done
+    for rule, count in sorted(waiting.keys.items()):
+        if rule not in engine.rules.by_id and (among is None or rule in among):
+            fields = {"rule": rule, "waiting": count, "mend": "put the rule back, if this was not meant"}
+            logger.warning("a rule left; what it waited for rests", extra={"fields": fields})
 
 
 def stamp(folder: Path) -> str:

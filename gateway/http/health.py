@@ -107,12 +107,20 @@ class Readiness:
 
     def _due(self, seen: Look) -> Check:
         if not seen.due:
-            return Check("deliveries", "ok", "nothing is due")
+            return Check("deliveries", "note" if seen.again else "ok", f"nothing is due{_again(seen)}")
         what, since = min(seen.due.items(), key=lambda one: one[1])
-        says = f"the first {what} that is due waits since {(seen.now - since) / SECOND:.1f} s"
+        says = f"the first {what} that is due waits since {(seen.now - since) / SECOND:.1f} s{_again(seen)}"
         if seen.waits > self.limits.waits:
             return Check("deliveries", "wrong", f"{says}; the limit is {self.limits.waits / SECOND:g} s")
         return Check("deliveries", "ok", says)
+
+
+def _again(seen: Look) -> str:
+    """Say how many were tried and not sent: a server that is away shows here, before anything is late."""
+    if not seen.again:
+        return ""
+    count = f"{len(seen.again)} wait" if len(seen.again) > 1 else "1 waits"
+    return f"; {count} for another attempt, the next in {(seen.again[0] - seen.now) / SECOND:.0f} s"
 
 
 def _sending(seen: Look) -> Check:

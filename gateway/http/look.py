@@ -20,6 +20,8 @@ from tidings.reasons import MessageState
 from tidings.rule import RuleSet
 
 T = TypeVar("T")
+AHEAD = 100
+"""Messages looked at for another attempt."""
 
 
 class Progress(Protocol):
@@ -65,6 +67,8 @@ class Look:
     """By what waits (`message`, `recipient`): since when the first of it is due. Nothing due: left out."""
     kills: tuple[str, ...]
     """Scopes that an operator has stopped."""
+    again: tuple[Micros, ...] = ()
+    """When the next messages that were tried and not sent are tried again, the first first: of `AHEAD` pending ones."""
 
     @property
     def untaken(self) -> int:
@@ -101,8 +105,10 @@ def look(rules: RuleSet) -> Body[Look]:
             due["message"] = found["due_at"]
         for found in (yield Find("recipients", "by_next", (), upto=now, limit=1)):
             due["recipient"] = found["next_at"]
+        ahead = yield Find("messages", "by_work", (str(MessageState.PENDING),), above=now, limit=AHEAD)
+        again = tuple(found["due_at"] for found in ahead if found["attempt"] > 0)
         kills = tuple(kill["scope"] for kill in (yield Scan("kills")) if kill["state"] == "killed")
-        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills)
+        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills, again)
 
     return body
 

@@ -135,7 +135,7 @@ async def serving(
     Raises:
         Misconfigured: the address is not to be had; the text says what to set.
     """
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         app, http=protocol, ws="none", lifespan="off", loop="none", log_config=None, log_level="error", access_log=False,
         proxy_headers=False, server_header=False, timeout_keep_alive=KEEP_ALIVE, limit_concurrency=CONNECTIONS, backlog=128,
@@ -157,7 +157,12 @@ async def serving(
             listener.close()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        Misconfigured: as `serving`.
+    """
     where = f"[http] {host}:{port}"
     try:
         family, kind, number, _, place = socket.getaddrinfo(

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar, cast
 import aiosmtplib
 
 from handlers.channels.wire import Senders, Unfit, Wire, compose
+from handlers.providers.reach import unreached
 from handlers.providers.registry import provides
 from handlers.providers.web import CONFIGURATION
 from tidings.event import MINUTE, SECOND, Micros
@@ -165,7 +166,8 @@ class _Stage:
     def lost(self, fault: Exception) -> Outcome:
         """Return what is known now that it broke off. Without the final dot the server must not deliver what it has."""
         stage = "ambiguous" if self.at == "after the final dot" else "not_sent"
-        return Outcome(stage, detail=f"{self.at}: {type(fault).__name__}: {fault}"[:500], first_byte_at=self.first)
+        why = unreached(fault) or f"{type(fault).__name__}: {fault}"
+        return Outcome(stage, detail=f"{self.at}: {why}"[:500], first_byte_at=self.first)
 
 
 async def _flushed(protocol: aiosmtplib.protocol.SMTPProtocol) -> None:

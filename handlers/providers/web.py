@@ -18,6 +18,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from handlers.providers.guard import Forbidden, Sockets, checked
+from handlers.providers.reach import unreached
 from tidings.event import DAY, SECOND, Micros
 from tidings.ports import Outcome
 
@@ -148,6 +149,8 @@ async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
 
 def _named(fault: Exception) -> str:
     """Say what went wrong without the URL, which may be a secret itself."""
+    if (why := unreached(fault)) is not None:
+        return why
     cause = getattr(fault, "os_error", fault)
     reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else ""
     return f"{type(fault).__name__}{': ' if reason else ''}{reason}"[:200]

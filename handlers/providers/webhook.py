@@ -26,6 +26,7 @@ from tidings.ports import Outcome, Outgoing
 SECRET = "whsec_"  # noqa: S105 - the prefix of every such secret
 SECRET_BYTES = range(24, 65)
 """Standard Webhooks, "Signature scheme"."""
+MAKES_ONE = "'echo whsec_$(openssl rand -base64 32)' makes a secret"
 
 
 def signature(secret: str, wire: Wire) -> str:

@@ -1,6 +1,6 @@
 """How much waits in an embedded file, counted beside its owner.
 
-Both counts walk a partial index that holds only what is open (see `tidings.tables`): a million messages that have
+The counts walk a partial index that holds only what is open (see `tidings.tables`): a million messages that have
 ended cost nothing (0.7 ms measured), a million that wait 70 ms, and no row is read. Not part of the store port,
 whose `Find` would have to hand over every row to count them.
 """
@@ -19,6 +19,7 @@ from tidings.ports import StoreUnavailable
 STEPS = 10_000
 """SQLite's instructions between two looks at the clock; about a tenth of a millisecond."""
 MESSAGES = "SELECT state, count(*) FROM messages INDEXED BY messages_by_work WHERE due_at IS NOT NULL GROUP BY state"
+KEYS = "SELECT class, count(*) FROM state INDEXED BY state_by_due WHERE due IS NOT NULL GROUP BY class"
 RECORDS = "SELECT count(*) FROM records INDEXED BY records_by_unread WHERE unread IS NOT NULL"
 
 
@@ -30,6 +31,8 @@ class Waiting:
     """By state; states in which nothing is are left out."""
     records: int
     """Detection records that dispatch has not read."""
+    keys: Mapping[str, int]
+    """By rule: keys that wait for a time, as an absence does for its deadline. Rules that left are there as well."""
 
 
 def count_waiting(path: Path, *, within: float) -> Waiting:
@@ -46,7 +49,9 @@ def count_waiting(path: Path, *, within: float) -> Waiting:
             file.set_progress_handler(lambda: time.monotonic() > end, STEPS)
             messages = dict(file.execute(MESSAGES).fetchall())
             (records,) = file.execute(RECORDS).fetchone()
+            classes = file.execute(KEYS).fetchall()
     except sqlite3.Error as fault:
         text = f"{path}: {fault}"
         raise StoreUnavailable(text) from fault
-    return Waiting(messages, records)
+    keys = {name.removeprefix("rule:"): count for name, count in classes if name.startswith("rule:")}
+    return Waiting(messages, records, keys)

@@ -11,11 +11,18 @@ from streams import embedded
 from streams.embedded_log import Append
 from streams.processors.deliver import kill
 from tests.http.asking import get, run, served, until
-from tests.live.engines import customer, failed, rest, rows
+from tests.live.engines import Shelf, customer, failed, rest, rows
 from tidings.event import HOUR
-from tidings.ports import Find, Now, Put, StoreUnavailable
+from tidings.ports import Find, Now, Outcome, Outgoing, Put, StoreUnavailable
 
 pytestmark = pytest.mark.live
+
+
+class Away(Shelf):
+    """Is not there."""
+
+    async def send(self, outgoing: Outgoing) -> Outcome:
+        return Outcome("not_sent", detail="connect: nobody listens there", retry_after=HOUR)
 
 
 async def is_status(shop, path, status):
@@ -220,6 +227,24 @@ def test_a_message_that_has_been_due_for_too_long_makes_it_unready(tmp_path):
             ready = await shop.get("/readyz")
             assert (ready.status, ready.check("deliveries")["state"]) == (503, "wrong")
             assert "the first message that is due waits since 36" in ready.check("deliveries")["says"]
+
+    run(body())
+
+
+def test_what_waits_for_another_attempt_is_noted_before_anything_is_late(tmp_path):
+    async def body():
+        async with served(tmp_path, provider=Away()) as shop:
+            await shop.engine.publish("customer.profile.changed", customer("c-1"))
+            await shop.engine.publish("billing.payment.failed", failed("p-1"))
+
+            async def waits() -> bool:
+                ready = await shop.get("/readyz")
+                assert ready.status == 200
+                return ready.check("deliveries")["state"] == "note"
+
+            await until(waits)
+            ready = await shop.get("/readyz")
+            assert "nothing is due; 1 waits for another attempt, the next in " in ready.check("deliveries")["says"]
 
     run(body())
 

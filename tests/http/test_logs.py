@@ -5,9 +5,12 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import logs
 from streams.embedded_log import Append
@@ -145,6 +148,46 @@ def message(state: MessageState, **body: Any) -> Message:
         "m-1", "default", "address:ada@example.org", "run", "firing", "r-1", "notice", 0, "email", state, 0, 10,
         "unresolved", {"logical_at": 0, "address": "ada@example.org", "data": {"name": "Ada"}, **body}, "refused",
     )  # fmt: skip
+
+
+CAUSES = {
+    "connect: nobody listens there": "connect: nobody listens there",
+    "RCPT: SMTPServerDisconnected: ada@example.org is gone": "RCPT: SMTPServerDisconnected",
+    "451 4.7.1 ada@example.org: greylisted": "451 4.7.1",
+    "421 ada": "421",
+    "soft bounce, the mailbox is full: 552 5.2.2 ada": "soft bounce, the mailbox is full: 552 5.2.2",
+    "configuration: credentials refused: 535 ada": "configuration: 535",
+    "configuration: the environment variable ADA is not set": "configuration",
+    "start_by is over": "start_by is over",
+    "4511 ada": None,
+    "ada@example.org: nobody listens there": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("detail", CAUSES)
+def test_the_cause_of_an_attempt_is_our_word_a_code_or_the_name_of_a_fault(detail):
+    assert logs.cause_of(detail) == CAUSES[detail]
+
+
+@given(st.sampled_from(["", "RCPT: ", "configuration: ", "refused by policy: "]), st.integers(400, 599), st.text())
+def test_of_what_a_server_says_only_the_code_is_a_cause(kind, code, text):
+    found = logs.cause_of(f"{kind}{code} {text}") or ""
+    rest = found.removeprefix(kind)
+    assert rest[:3] == str(code)
+    assert set(rest[3:]) <= set(" .0123456789")
+
+
+def test_what_was_not_sent_says_why_and_when_it_is_tried_again_and_warns_from_the_second_time_on(lines):
+    seen = replace(message(MessageState.PENDING), due_at=60_000_000, reason=None)
+    for attempt in (1, 2):
+        outgoing = Outgoing("m-1", attempt, "email", "ada@example.org", {"text": "Ada"}, 0, 0)
+        logs.observe(Sent(outgoing, Outcome("not_sent", detail="RCPT: 451 4.7.1 ada@example.org"), seen))
+    found = read(lines)
+    assert [line["level"] for line in found] == ["info", "warning"]
+    for line in found:
+        assert (line["cause"], line["next_at"]) == ("RCPT: 451 4.7.1", "1970-01-01T00:01:00Z")
+    assert "ada" not in lines.getvalue().lower()
 
 
 ALERTS = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from gateway.cli import doctor_ways
 from gateway.cli.found import Found
 from gateway.cli.main import main
 from gateway.config import Config
-from gateway.ways import provider_of
+from gateway.ways import provider_of, unreadable
 from handlers.providers.catcher import FileCatcher
 from handlers.providers.ways import Ways
 from streams.embedded import wall_clock
@@ -231,6 +232,47 @@ def test_doctor_looks_at_every_room_and_target_and_shows_no_secret(tmp_path, nam
     assert (found.state, says in found.says) == (state, True), found
     assert bool(found.mend) == (state != "ok")
     assert "secret-room" not in repr(found)
+
+
+def test_the_file_that_holds_a_reference_is_named(tmp_path):
+    given = rules({"ops": {"slack": "env:T_UNSET", "email": "env:T_UNSET"}}, target(secret="env:T_UNSET"))
+    found = examine(tmp_path, "allow_loopback_webhooks = true\n", given)
+    says = "the environment variable T_UNSET is not set; {} names it"
+    for what, file in (("team ops, slack", "teams"), ("team ops, email", "teams"), ("webhook crm", "targets")):
+        assert found[what].says == says.format(tmp_path / f"{file}.yaml"), found[what]
+    assert "whsec_$(openssl rand -base64 32)" in found["webhook crm"].mend
+    settings = read(tmp_path, "")
+    with pytest.raises(Misconfigured, match=r"tidings\.toml names it"):
+        settings.secret("env:T_UNSET")
+    # An attempt says it as well.
+    sent = asyncio.run(provider_of(settings).of("slack").send(outgoing("slack", "env:T_UNSET", CONTENT["slack"])))
+    assert str(tmp_path / "teams.yaml") in sent.detail
+
+
+def test_references_that_cannot_be_read_are_counted_where_something_would_ask_for_them(tmp_path):
+    given = rules(
+        {"ops": {"slack": "env:T_UNSET", "teams": "env:T_ROOM", "email": "env:T_MAIL"}}, target(secret="env:T_NONE")
+    )
+    assert unreadable(read(tmp_path, ""), given) == ["env:T_UNSET", "env:T_NONE"]
+    assert unreadable(read(tmp_path, 'catch = ["slack"]\n' + SMTP), given) == ["env:T_MAIL", "env:T_NONE"]
+    assert unreadable(read(tmp_path, '[test]\nredirect_to = "me@example.org"\n'), given) == []
+
+
+def test_doctor_says_what_is_for_trials_only(tmp_path):
+    assert examine(tmp_path, "allow_loopback_webhooks = true\n")["allow_loopback_webhooks"].state == "note"
+    assert "allow_loopback_webhooks" not in examine(tmp_path, "")
+
+
+def test_doctor_looks_whether_the_port_is_free(tmp_path, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (tmp_path / "tidings.toml").write_text(f"[http]\nport = {port}\n")
+        assert main(["doctor", "--config", str(tmp_path / "tidings.toml")]) == 1
+        assert f"wrong  http: 127.0.0.1:{port}: somebody else listens there" in capsys.readouterr().out
+    main(["doctor", "--config", str(tmp_path / "tidings.toml")])
+    assert f"ok     http: http://127.0.0.1:{port} is free" in capsys.readouterr().out
 
 
 def test_doctor_tells_a_short_key(tmp_path, monkeypatch):
