@@ -44,7 +44,7 @@ class Sizes:
     messages: int
 
 
-FULL = Sizes(40_000, 5, 1_000_000, 200_000, 600)
+FULL = Sizes(30_000, 5, 1_000_000, 200_000, 600)
 QUICK = Sizes(2_000, 1, 6_000, 3_000, 40)
 
 
