@@ -87,6 +87,13 @@ def _public(value: str) -> str:
     return value.rstrip("/")
 
 
+def _folder(value: Path) -> Path:
+    if "\0" in str(value):
+        text = "a NUL is in no path"
+        raise ValueError(text)
+    return value
+
+
 def _place(value: str) -> str:
     """Check a URL that may be a secret itself: a reference, or https."""
     if value.partition(":")[0] in REFERENCES:
@@ -103,6 +110,7 @@ SecretReference = Annotated[str, AfterValidator(_reference)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Url = Annotated[str, AfterValidator(_public)]
 Place = Annotated[str, AfterValidator(_place)]
+Folder = Annotated[Path, AfterValidator(_folder)]
 
 
 class _Section(BaseModel):
@@ -159,9 +167,9 @@ class Test(_Section):
 class Settings(_Section):
     """Everything that can be set."""
 
-    data: Path = Path("data")
+    data: Folder = Path("data")
     """Folder of the file, beside the configuration unless absolute."""
-    rules: Path = Path()
+    rules: Folder = Path()
     """Folder with rules/, templates/ and sources.yaml."""
     history: Literal["past", "live"] = "past"
     """What newly connected topics hold already: `past` tells nobody about it."""

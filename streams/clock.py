@@ -7,9 +7,10 @@ a crash the clock goes on from the newest instant that the file tells, wherever 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from streams.stores.sqlite import SqliteStore
+from streams.stores.sqlite import SqliteReader, SqliteStore
 from tidings.event import Micros
 from tidings.ports import Now, Put, Read, Scan, Transaction
 
@@ -71,3 +72,27 @@ async def resumed(path: Path, speed: int, start: Micros) -> FastClock:
     finally:
         await store.close()
     return FastClock(start if stood is None else stood, speed)
+
+
+def clock_of(path: Path) -> Callable[[], Micros]:
+    """Return the clock by which a file is looked at beside its owner: its own time if it keeps one, else the world's.
+
+    A time that the file keeps goes on from where it stands, at the pace of the world.
+
+    Raises:
+        Misconfigured: there is no such file, or it is not ours.
+    """
+
+    def kept() -> Transaction[bool]:
+        return bool((yield Read("epochs", [(ROW,)])))
+
+    reader = SqliteReader(path)
+    try:
+        stood = reader.read(newest) if reader.read(kept) else None
+    finally:
+        reader.close()
+    if stood is None:
+        return lambda: time.time_ns() // 1000
+    clock = FastClock(stood, 1)
+    clock.go()
+    return clock

@@ -32,7 +32,7 @@ from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.journal import read_entry
-from tidings.ports import Find, Insert, Read, Scan, Store, Transaction
+from tidings.ports import Find, Insert, Read, Scan, Store, StoreUnavailable, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import Channel, RuleSet
 
@@ -44,6 +44,8 @@ IDLE = 0.02
 """Seconds that a loop rests when it found nothing to do."""
 PARTING = 1.0
 """Seconds that a loop has for its last round."""
+AWAY = 1.0
+"""Seconds that it rests when the store did not take its round."""
 FAST_BARRIER = SECOND // 5
 """Real time between two barriers of the log where the clock runs fast: absences wait for them."""
 
@@ -138,7 +140,8 @@ class Engine:
         self.ending = False
         self.progress: dict[str, float] = {}
         try:
-            await self._claim()
+            if self.kind is not None:
+                await claim(self.store, self.path, self.kind)
             await self._connect()
             await self._activate()
         except BaseException:
@@ -150,24 +153,6 @@ class Engine:
         """Stop the loops and close the file."""
         await self.stop()
         await self.store.close()
-
-    async def _claim(self) -> None:
-        """Write down what the file is for, or refuse one that is for something else."""
-        if self.kind is None:
-            return
-
-        def body() -> Transaction[str]:
-            yield Insert("epochs", [{"name": "kind", "value": self.kind}])
-            rows = yield Read("epochs", [("kind",)])
-            return str(rows["kind",]["value"])
-
-        found = await self.store.run(body)
-        if found != self.kind:
-            word = {"demo": "the demonstration's", "run": "no demonstration's"}.get(found, found)
-            text = (
-                f"{self.path} is {word} file; its clock and its customers are not those of '{self.kind}': name another"
-            )
-            raise Misconfigured(text)
 
     async def replace_rules(self, files: Mapping[str, bytes], texts: Mapping[str, str], rules: RuleSet) -> list[str]:
         """Make other rules the active ones, in one step; return why not, if their state would lose its meaning.
@@ -275,9 +260,24 @@ class Engine:
             logger.exception("the observer failed on %s", type(seen).__name__)
 
     async def _forever(self, name: str, step: Callable[[], Awaitable[bool]]) -> None:
-        """Run a loop; `progress` says when it last finished a round (monotonic seconds)."""
+        """Run a loop; `progress` says when it last finished a round (monotonic seconds).
+
+        A store that is away (a full disk) ends none: nothing of the round was written, and it is tried again.
+        """
+        away = False
         while not self.ending:
-            busy = await step()
+            try:
+                busy = await step()
+            except StoreUnavailable as fault:
+                if not away:
+                    logger.error("%s: the store is away, tried again until it is back: %s", name, fault)  # noqa: TRY400
+                away = True
+                self.progress[name] = time.monotonic()
+                await asyncio.sleep(AWAY)
+                continue
+            if away:
+                logger.info("%s: the store is back", name)
+            away = False
             self.progress[name] = time.monotonic()
             if not busy:
                 await asyncio.sleep(IDLE)
@@ -309,6 +309,25 @@ class Engine:
     async def at_rest(self) -> bool:
         """Return whether every record was taken, every firing was heard, and no message is under way."""
         return await self.store.read(at_rest)
+
+
+async def claim(store: Store, path: Path, kind: str) -> None:
+    """Write down what a file is for: `run` or `demo`.
+
+    Raises:
+        Misconfigured: it is for something else.
+    """
+
+    def body() -> Transaction[str]:
+        yield Insert("epochs", [{"name": "kind", "value": kind}])
+        rows = yield Read("epochs", [("kind",)])
+        return str(rows["kind",]["value"])
+
+    found = await store.run(body)
+    if found != kind:
+        word = {"demo": "the demonstration's", "run": "no demonstration's"}.get(found, found)
+        text = f"{path} is {word} file; its clock and its customers are not those of '{kind}': name another"
+        raise Misconfigured(text)
 
 
 def _living() -> Transaction[set[str]]:

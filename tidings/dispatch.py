@@ -194,7 +194,8 @@ class _Pass:
     def take_back(self, record: Heard) -> None:
         """End the run: what is unsent is cancelled, and whoever may have been told gets the all-clear."""
         # The all-clear is that of the rule as it stands now; the run may have begun before it had one.
-        body = recall(record) if self.pinned(record.rule_set).by_id[record.rule].on_stop else None
+        rule = self._rule(record)
+        body = recall(record) if rule is not None and rule.on_stop else None
         for run in [run for run in self.runs.values() if run.firing_id == record.firing_id]:
             if run.is_open or run.state == "done":
                 self._keep(replace(run, state="stopped", reason=str(Reason.STOPPED), body=body or run.body))

@@ -106,11 +106,9 @@ def joined(theirs: Row | None, recipient: str, foreign: Row) -> Row | None:
     own = {} if theirs is None else canonical.loads(theirs["profile"])
     other = canonical.loads(foreign["profile"])
     changed = False
-    for section in ("consent", "preferences"):
+    for section, say in (("consent", _consent), ("preferences", _preference)):
         for name, entry in other.get(section, {}).items():
-            if _newer(entry["v"], own.get(section, {}).get(name)):
-                own[section] = {**own.get(section, {}), name: entry}
-                changed = True
+            changed = say(own.setdefault(section, {}), name, entry) or changed
     if not changed:
         return None
     return {
@@ -157,23 +155,15 @@ def changed_row(recipient: str, row: Row | None, event: Event) -> Row | None:
             return None
         body["profile"] = {"v": version, "d": {name: event.data.get(name) for name in PROFILE_FIELDS}}
     elif event.type in ("customer.consent.given", "customer.consent.withdrawn"):
-        consent = body.setdefault("consent", {})
-        name = event.data["consent_class"]
-        if not _newer(version, consent.get(name)):
+        said = {"v": version, "given": event.type == "customer.consent.given"}
+        if not _consent(body.setdefault("consent", {}), event.data["consent_class"], said):
             return None
-        consent[name] = {"v": version, "given": event.type == "customer.consent.given"}
     elif event.type == "customer.preference.changed":
-        preferences = body.setdefault("preferences", {})
         channel = event.data.get("channel")
         name = event.data["topic"] if channel is None else f"{event.data['topic']}/{channel}"
-        if not _newer(version, preferences.get(name)) or not _newer(version, preferences.get(event.data["topic"])):
+        said = {"v": version, "allowed": event.data["allowed"]}
+        if not _preference(body.setdefault("preferences", {}), name, said):
             return None
-        if channel is None:
-            # Who switches everything off means everything, also what they once allowed for one channel.
-            for one in [one for one in preferences if one.startswith(f"{name}/")]:
-                if _newer(version, preferences[one]):
-                    del preferences[one]
-        preferences[name] = {"v": version, "allowed": event.data["allowed"]}
     elif event.type == "customer.identity.linked":
         if not _newer(version, body.get("link")):
             return None
@@ -185,6 +175,28 @@ def changed_row(recipient: str, row: Row | None, event: Event) -> Row | None:
         "tenant": event.tenant, "recipient": recipient, "linked_to": linked, "profile": canonical.dumps(body),
         "next_at": None if row is None else row["next_at"], "rev": 1 if row is None else row["rev"] + 1,
     }  # fmt: skip
+
+
+def _consent(known: dict[str, Any], name: str, said: Mapping[str, Any]) -> bool:
+    """Put a word about a class of consent among those that are known; return whether it is news."""
+    if not _newer(said["v"], known.get(name)):
+        return False
+    known[name] = said
+    return True
+
+
+def _preference(known: dict[str, Any], name: str, said: Mapping[str, Any]) -> bool:
+    """Put a word about `topic` or `topic/channel` among those that are known; return whether it is news."""
+    topic, _, channel = name.partition("/")
+    if not _newer(said["v"], known.get(name)) or not _newer(said["v"], known.get(topic)):
+        return False
+    if not channel:
+        # Who switches everything off means everything, also what they once allowed for one channel.
+        for one in [one for one in known if one.startswith(f"{name}/")]:
+            if _newer(said["v"], known[one]):
+                del known[one]
+    known[name] = said
+    return True
 
 
 def _newer(version: Version, known: Mapping[str, Any] | None) -> bool:

@@ -21,8 +21,9 @@ from handlers.providers.ways import Ways
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
+from streams.clock import clock_of
 from streams.codec import Codec
-from streams.embedded import Engine, wall_clock
+from streams.embedded import Engine
 from streams.embedded_log import Append, read_record
 from streams.json_events import rfc3339
 from streams.processors.detect import EPOCH
@@ -135,7 +136,7 @@ def _named(letters: Sequence[Row], places: Sequence[str]) -> list[Row]:
         if place not in known:
             text = f"there is no dead letter {place!r}; 'tidings dead-letters list' names them"
             raise Told(text)
-    return [known[place] for place in places]
+    return [known[place] for place in dict.fromkeys(places)]
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def redrive(arguments: Namespace) -> int:
         chosen = (
             _named(letters, arguments.places) if arguments.places else [r for r in letters if r["redriven_at"] is None]
         )
-        again = [_again(row, arguments.mapping) for row in chosen]
+        now = clock_of(reader.path)()
+        again = [_again(row, arguments.mapping, now) for row in chosen]
         readable = [one for one in again if one.appends]
         for one in again:
             what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {len(one.appends)} event(s)"
@@ -175,7 +177,7 @@ def redrive(arguments: Namespace) -> int:
     return 0
 
 
-def _again(row: Row, mapping: Path | None) -> Again:
+def _again(row: Row, mapping: Path | None, now: int) -> Again:
     if row["value"] is None:
         return Again(row, fault="it has no bytes")
     codec = Codec(contracts())
@@ -185,7 +187,7 @@ def _again(row: Row, mapping: Path | None) -> Again:
             appends, _ = appends_of(codec, mapped(mapping), source, row["value"], row["appended_at"])
             return Again(row, tuple(appends))
         # What lay in the future when it came may have happened meanwhile.
-        record = replace(read_record(row), appended_at=max(row["appended_at"], wall_clock()))
+        record = replace(read_record(row), appended_at=max(row["appended_at"], now))
         batch = prepare([record], {(record.topic, record.partition): record.offset}, codec.decode)
     except BadContract as fault:
         return Again(row, fault=f"{fault.reason}: {fault.detail}")
@@ -215,10 +217,11 @@ def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[
 async def _propose(file: Path, again: Sequence[Again]) -> None:
     with contextlib.closing(SqliteReader(file)) as reader:
         rules, files, texts = active_rules(reader)
-    provider = FileCatcher(file.parent / "caught.jsonl", wall_clock)
+    clock = clock_of(file)
+    provider = FileCatcher(file.parent / "caught.jsonl", clock)
     lines: list[str] = []
-    watch = Watch(rules, wall_clock, out=lines.append)
-    engine = Engine(file, contracts(), files, texts, rules, Ways(provider).of, observe=watch, kind=None)
+    watch = Watch(rules, clock, out=lines.append)
+    engine = Engine(file, contracts(), files, texts, rules, Ways(provider).of, clock, observe=watch, kind=None)
     async with engine:
         await engine.start()
         # What was under way anyway is not the proposal's.
@@ -246,7 +249,7 @@ def _confirm(folder: Path, letters: Sequence[Redriven]) -> tuple[int, str]:
 
 
 async def _take(file: Path, letters: Sequence[Redriven]) -> int:
-    store = await SqliteStore.open(file, wall_clock)
+    store = await SqliteStore.open(file, clock_of(file))
     try:
         return await store.run(again_as_intake(letters))
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from argparse import Namespace
@@ -79,7 +80,16 @@ def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
 def _file(settings: Config) -> Iterator[Found]:
     path = settings.data / "tidings.db"
     if not path.is_file():
-        yield Found("file", "note", f"{path} is not there yet; 'tidings run' makes it")
+        above = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
+        if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+            yield Found("file", "note", f"{path} is not there yet; 'tidings run' makes it")
+        else:
+            yield Found(
+                "file",
+                "wrong",
+                f"{path} cannot be made: {above} is no folder that may be written",
+                "name another folder as 'data'",
+            )
         return
 
     def kind() -> Transaction[str]:

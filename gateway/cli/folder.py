@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,17 +37,26 @@ def read_rules(folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
             rules[name] = _bytes(folder / name)
     texts = {}
     for path in sorted((folder / "templates").rglob("*.txt")):
+        raw = _bytes(path)
         try:
-            texts[path.relative_to(folder / "templates").with_suffix("").as_posix()] = path.read_text("utf-8")
+            texts[path.relative_to(folder / "templates").with_suffix("").as_posix()] = raw.decode("utf-8")
         except UnicodeDecodeError as fault:
             raise Told(f"{path}: byte {fault.start} is not UTF-8") from fault
     return rules, texts
 
 
 def _bytes(path: Path) -> bytes:
-    if path.stat().st_size > MAX_FILE:
+    """Return the bytes of a file; a pipe is no file, and would never end."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Told(f"{path} is no file; move it away, or give it another name")
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
+    except OSError as fault:
+        raise Told(f"{path}: {fault.strerror}") from fault
+    if len(raw) > MAX_FILE:
         raise Told(f"{path} is larger than {MAX_FILE} bytes")
-    return path.read_bytes()
+    return raw
 
 
 def loaded(folder: Path) -> tuple[Loaded, dict[str, bytes], dict[str, str]]:

@@ -22,7 +22,7 @@ from handlers.providers.ways import Ways
 from schemas import contracts
 from streams import control
 from streams.codec import Codec
-from streams.embedded import Engine, count
+from streams.embedded import Engine, claim, count
 from streams.embedded_log import Append, append
 from streams.json_events import TIME, from_json, micros
 from streams.processors.detect import Refused, dead_letter
@@ -121,6 +121,7 @@ def _hand_over(arguments: Namespace, payloads: list[tuple[Path, bytes]], clock: 
 async def _append(file: Path, appends: list[Append]) -> None:
     store = await SqliteStore.open(file)
     try:
+        await claim(store, file, "run")
         await store.run(append(appends))
     finally:
         await store.close()

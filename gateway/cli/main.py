@@ -186,6 +186,12 @@ def _run(arguments: argparse.Namespace) -> int:
         # The reader of our output has gone; nothing is left to say, nor to flush at exit.
         sys.stdout = None
         return 1
+    except OSError as fault:
+        # A file that was named cannot be read or written. Without a name it is a fault of ours, with its traceback.
+        if fault.filename is None:
+            raise
+        print(f"tidings: {fault.filename}: {fault.strerror}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from gateway import config, logs
-from gateway.cli.folder import read_rules
+from gateway.cli.folder import loaded
 from gateway.cli.told import Told
 from gateway.config import Config
 from gateway.metrics import Metrics
 from gateway.ways import provider_of
 from handlers.channels.content import Contents
 from handlers.providers.ways import Ways
-from handlers.rules.load import BESIDE, load
+from handlers.rules.load import BESIDE
 from schemas import contracts
 from streams import control
 from streams.embedded import Engine, calm_collector
+from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.run")
 LOOK_EVERY = 1.0
@@ -34,8 +35,7 @@ LOOK_EVERY = 1.0
 def run(arguments: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when it ended in order."""
     settings = config.read(arguments.config)
-    files, texts = read_rules(settings.rules)
-    found = load(files, texts, contracts().by_type)
+    found, files, texts = loaded(settings.rules)
     if found.rules is None:
         raise Told("the rules have errors:\n" + "\n".join(str(one) for one in found.errors))
     logs.configure()
@@ -75,6 +75,8 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
         try:
             while not stop.is_set():
                 engine.check()
+                if reload.done():
+                    reload.result()
                 await asyncio.wait([stopping], timeout=0.2)
         finally:
             reload.cancel()
@@ -109,7 +111,7 @@ async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
                 continue
             known = now
             why = await _take(settings, engine)
-        except (Told, OSError) as fault:
+        except (Told, OSError, StoreUnavailable) as fault:
             why = [str(fault)]
         metrics.refused = bool(why)
         report(settings, why)
@@ -117,8 +119,8 @@ async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
 
 async def _take(settings: Config, engine: Engine) -> list[str]:
     """Read the rules, and make them the active ones; return why not."""
-    files, texts = read_rules(settings.rules)
-    found = load(files, texts, contracts().by_type)
+    # Beside the loops: a thousand rules take most of a second.
+    found, files, texts = await asyncio.to_thread(loaded, settings.rules)
     if found.rules is None:
         return [str(one) for one in found.errors]
     if found.rules.hash == engine.rules.hash:
@@ -148,8 +150,12 @@ def report_of(folder: Path) -> Path:
 def report(settings: Config, why: list[str]) -> None:
     """Say in the log, and in a file that `doctor` reads, why edited rules are not in use; or that they are."""
     path = report_of(settings.data)
-    if not why:
-        path.unlink(missing_ok=True)
-        return
-    path.write_text(json.dumps({"why": why}, indent=1) + "\n", "utf-8")
-    logger.error("rules refused; the last good ones stay", extra={"fields": {"why": why}})
+    if why:
+        logger.error("rules refused; the last good ones stay", extra={"fields": {"why": why}})
+    try:
+        if why:
+            path.write_text(json.dumps({"why": why}, indent=1) + "\n", "utf-8")
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as fault:
+        logger.error("%s cannot be written: %s", path.name, fault.strerror)  # noqa: TRY400 - the disk, not us

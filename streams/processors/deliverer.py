@@ -86,15 +86,16 @@ class Deliverer:
 
     async def dispatch(self) -> bool:
         """Run a pass over every recipient that has something to hear."""
-        whom = await self.store.read(find_work())
-        for who in whom:
+        busy = False
+        for who in await self.store.read(find_work()):
             passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules), urgent=True)
             if isinstance(passed, Outdated):
                 self._switch(passed)
                 return True
             if isinstance(passed, Passed):
+                busy = True
                 self.observe(passed)
-        return bool(whom)
+        return busy
 
     async def deliver(self) -> bool:
         """Claim, render, commit the intent, send, write the results."""

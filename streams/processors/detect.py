@@ -66,6 +66,7 @@ class Done:
 
     seq: int
     records: Sequence[Record]
+    """Those that it wrote. What an event said again, which came before, is in the journal only."""
     notes: Sequence[Note]
     touched: int = 0
     """Keys that the transaction ran."""
@@ -126,10 +127,10 @@ def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skippe
         seq = yield NextSeq("journal")
         decided = settle(rules, collected, states, w_before, w_after, world.floors)
         entry = Entry(seq, "batch", rules.hash, batch.spans, (), w_before, w_after, world.floors)
-        yield from _write(entry, decided)
+        written = yield from _write(entry, decided)
         yield Put("sources", [world.sources[place] for place in places])
         yield from _set_aside(batch, decided)
-        return Done(seq, decided.records, decided.notes, len(refs))
+        return Done(seq, written, decided.notes, len(refs))
 
     return body
 
@@ -154,8 +155,8 @@ def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body
         seq = yield NextSeq("journal")
         decided = settle(rules, Collected(), states, topics, topics, world.floors)
         entry = Entry(seq, "tick", rules.hash, (), tuple(sorted(refs)), topics, topics, world.floors)
-        yield from _write(entry, decided)
-        return Done(seq, decided.records, decided.notes, len(refs))
+        written = yield from _write(entry, decided)
+        return Done(seq, written, decided.notes, len(refs))
 
     return body
 
@@ -409,7 +410,8 @@ def _present(states: Mapping[bytes, KeyState], collected: Collected) -> Transact
         states[k].present = frozenset(orders)
 
 
-def _write(entry: Entry, decided: Decided) -> Transaction[None]:
+def _write(entry: Entry, decided: Decided) -> Transaction[list[Record]]:
+    """Write what was decided; return the records that were not there yet."""
     puts: list[Row] = []
     deletes: list[Key] = []
     for k, (ref, value, due) in decided.state.items():
@@ -435,9 +437,13 @@ def _write(entry: Entry, decided: Decided) -> Transaction[None]:
             ],
             blind=True,
         )  # fmt: skip
+    written: list[Record] = []
     if decided.records:
-        yield Insert("records", [record_row(record, entry.seq) for record in decided.records], blind=True)
+        # Which of them are new is told, so that a repeat is not counted as another firing.
+        fresh = yield Insert("records", [record_row(record, entry.seq) for record in decided.records])
+        written = [record for record, is_new in zip(decided.records, fresh, strict=True) if is_new]
     yield Insert("journal", [{"seq": entry.seq, "kind": entry.kind, "body": entry.to_bytes()}], blind=True)
+    return written
 
 
 def record_row(record: Record, seq: int) -> Row:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.processors.detect import EPOCH, READER, Outdated
+from streams.processors.people import READER as PEOPLE
 from tidings.correction import ALL_CLEAR, newer_runs
 from tidings.dispatch import Dispatched, Heard, Outside, Pinned, dispatch, read_heard
 from tidings.message import Message, Run, message_row, read_message, read_run, run_row
@@ -44,7 +45,11 @@ def find_work(*, limit: int = 200) -> Body[list[Who]]:
 
 
 def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outdated | None]:
-    """Return the body of one pass; None: somebody else is at it, or a link appeared meanwhile. Come again."""
+    """Return the body of one pass; None: come again.
+
+    Somebody else is at it, a link appeared meanwhile, or nobody knows them while words about people wait to be read:
+    who was made known before the event is no stranger, and a suppression would be for good.
+    """
 
     def body() -> Transaction[Passed | Outdated | None]:
         yield Share(CONTROLS)
@@ -57,6 +62,8 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
         if len(held) < len(places) or (held[who] or {}).get("linked_to") != (before or {}).get("linked_to"):
             return None
         person = resolve(rules, who, held)
+        if person.kind == "customer" and not person.known and (yield from _people_behind()):
+            return None
         unread = yield from unread_of(who)
         heard = [read_heard(row) for row in unread]
         runs: dict[str, Run] = {}
@@ -78,6 +85,17 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
         return Passed(who, heard, result)
 
     return body
+
+
+def _people_behind() -> Transaction[bool]:
+    """Return whether the log holds something about people that has not been projected yet."""
+    read = {
+        (row["topic"], row["partition"]): row["next_offset"]
+        for row in (yield Scan("sources"))
+        if row["reader"] == PEOPLE
+    }
+    heads = yield Read("log_heads", sorted(read))
+    return any(row["next_offset"] > read[place] for place, row in heads.items())
 
 
 def _by_id(rows: Sequence[Row]) -> dict[str, Run]:

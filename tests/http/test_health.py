@@ -7,10 +7,11 @@ import pytest
 
 from gateway.http.health import Limits, alive
 from gateway.http.look import Asked
+from streams import embedded
 from streams.embedded_log import Append
 from streams.processors.deliver import kill
 from tests.http.asking import get, run, served, until
-from tests.live.engines import customer, failed, rest
+from tests.live.engines import customer, failed, rest, rows
 from tidings.event import HOUR
 from tidings.ports import Find, Now, Put, StoreUnavailable
 
@@ -79,14 +80,42 @@ def test_a_loop_that_has_ended_is_told_at_once_and_without_its_text(tmp_path):
         async with served(tmp_path) as shop:
 
             async def broken():
-                raise StoreUnavailable("MARKER ada@example.org")
+                raise RuntimeError("MARKER ada@example.org")
 
             shop.engine.worker.tick = broken  # type: ignore[method-assign]
             await until(lambda: is_status(shop, "/healthz", 503))
             health = await shop.get("/healthz")
             shop.engine.tasks = [task for task in shop.engine.tasks if not task.done()]
-            assert "one has ended with StoreUnavailable" in health.check("loops")["says"]
+            assert "one has ended with RuntimeError" in health.check("loops")["says"]
             assert b"MARKER" not in health.body
+
+    run(body())
+
+
+def test_a_store_that_is_away_for_a_while_ends_no_loop_and_work_goes_on_when_it_is_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(embedded, "AWAY", 0.02)
+
+    async def body():
+        async with served(tmp_path) as shop:
+            tried = 0
+
+            async def refuse(*_, **__):
+                nonlocal tried
+                tried += 1
+                raise StoreUnavailable("disk full")
+
+            async def often():
+                return tried > 3 * len(shop.engine.tasks)
+
+            await shop.engine.publish("customer.profile.changed", customer("c-1"))
+            with monkeypatch.context() as away:
+                away.setattr(shop.engine.store, "run", refuse)
+                away.setattr(shop.engine.store, "read", refuse)
+                await until(often)
+                assert (await is_status(shop, "/healthz", 200), await is_status(shop, "/readyz", 503)) == (True, True)
+            await shop.engine.publish("billing.payment.failed", failed("p-1"))
+            await rest(shop.engine)
+            assert [row["state"] for row in await rows(shop.engine, "messages")] == ["accepted"]
 
     run(body())
 

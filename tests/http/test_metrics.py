@@ -69,8 +69,8 @@ def test_what_an_engine_did_is_told_in_the_words_of_the_reasons(tmp_path):
         async with served(tmp_path) as shop:
             running = shop.engine
             await running.publish("customer.profile.changed", customer("c-1"))
-            for name in ("p-1", "p-2"):
-                await running.publish("billing.payment.failed", failed(name))
+            for payload in (first := failed("p-1"), failed("p-2"), first):
+                await running.publish("billing.payment.failed", payload)
             await running.publish("billing.payment.failed", failed("p-3", who="stranger"))
             topic = running.contracts.by_type["billing.payment.failed"].topic
             people = running.contracts.by_type["customer.profile.changed"].topic
@@ -80,12 +80,13 @@ def test_what_an_engine_did_is_told_in_the_words_of_the_reasons(tmp_path):
             assert answer.status == 200
             assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
             found = samples(answer.body)
-        assert found["tidings_events_total", "billing.payment.failed"] == 3
+        assert found["tidings_events_total", "billing.payment.failed"] == 4
         # Two readers read it; it is one event, and one dead letter.
         assert found["tidings_events_total", "customer.profile.changed"] == 1
         dead = {key[1]: count for key, count in found.items() if key[0] == "tidings_dead_letters_total"}
         assert set(dead) <= set(Refusal)
         assert sum(dead.values()) == 2
+        # An event that comes again is read, and says nothing anew.
         assert found["tidings_detection_records_total", "fired", "payment-failed"] == 3
         told = {key[1:]: count for key, count in found.items() if key[0] == "tidings_messages_total"}
         # Labels by name: channel, reason, rule, state.

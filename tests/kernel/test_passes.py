@@ -331,6 +331,22 @@ def test_what_was_withdrawn_under_a_foreign_id_is_withdrawn_by_the_customer(orde
     assert read_person("t", "customer:c", row).agrees_to("transactional")
 
 
+@pytest.mark.parametrize("own", ["c", "stripe:1"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (2, 1, 0)])
+def test_a_no_to_a_whole_topic_is_newer_than_a_yes_for_one_channel_under_the_other_id(own, order):
+    h = house()
+    other = "c" if own == "stripe:1" else "stripe:1"
+    words = [
+        event("customer.preference.changed", NOW - HOUR, customer_id=own, topic="news", allowed=True, channel="email"),
+        event("customer.preference.changed", NOW - MINUTE, customer_id=other, topic="news", allowed=False),
+        linked(),
+    ]
+    for number in order:
+        h.hear_of(words[number])
+    (row,) = [row for row in h.store.rows("recipients") if row["recipient"] == "customer:c"]
+    assert not read_person("t", "customer:c", row).wants("news", "email")
+
+
 def test_what_was_held_under_a_foreign_id_goes_at_its_time_after_it_was_linked():
     known = quiet_set()
     h = house(known)
@@ -406,3 +422,16 @@ def test_a_set_that_does_not_load_any_more_fails_its_message_and_no_other():
     del h.sets[ONE.hash]
     h.run()
     assert sorted(h.messages()) == [("accepted", None), ("failed", "render")]
+
+
+def test_a_stop_whose_set_does_not_load_any_more_still_cancels_what_is_unsent():
+    known = quiet_set()
+    h = house(known)
+    h.say(fired(of=known))
+    h.run()
+    h.use(rules(then=steps("email"), name="new"))
+    h.run()
+    del h.sets[known.hash]
+    h.say(stopped(of=known))
+    h.run(MINUTE)
+    assert (h.messages(), h.messages("all_clear")) == ([("cancelled", "stopped")], [])

@@ -95,6 +95,13 @@ def test_what_cannot_be_used_is_told_in_one_sentence(tmp_path, words, text):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_file_that_cannot_be_written_is_told_in_one_sentence(tmp_path):
+    done = run("templates", "preview", "billing/invoice-overdue", "--html", tmp_path / "none" / "mail.html")
+    assert done.returncode == 1
+    assert "none/mail.html: No such file" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_contracts_are_listed_shown_and_checked():
     listed = run("contracts", "list")
     assert "billing.invoice.issued" in listed.stdout

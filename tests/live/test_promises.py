@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli.watch import summary
 from streams.embedded import Engine, count, wall_clock
-from streams.embedded_log import EmbeddedLog
+from streams.embedded_log import Append, EmbeddedLog
 from streams.json_events import rfc3339
 from tests.live import engines
 from tests.live.engines import Shelf, event, rest, rows
@@ -267,6 +267,21 @@ class Refusing(Shelf):
             self.taken.append(outgoing)
             return Outcome("not_sent", detail="come again")
         return await super().send(outgoing)
+
+
+def test_who_was_made_known_before_the_event_is_no_stranger_however_many_were_made_known_with_them(tmp_path):
+    async def body():
+        shelf, many = Shelf(), 2000
+        async with engines.engine(tmp_path / "t.db", shelf) as running:
+            await running.start()
+            known = [("customer.profile.changed", engines.customer(f"c-{number}")) for number in range(many)]
+            said = [*known, ("billing.payment.failed", engines.failed("p-1", who=f"c-{many - 1}"))]
+            topics = {kind: running.contracts.by_type[kind].topic for kind, _ in said}
+            await running.log.append([Append(topics[kind], *running.codec.encode(kind, one)) for kind, one in said])
+            await rest(running)
+            assert [(row["state"], row["reason"]) for row in await rows(running, "messages")] == [("accepted", None)]
+
+    asyncio.run(body())
 
 
 @pytest.mark.parametrize("no", ["consent", "topic", "channel"])

@@ -236,6 +236,18 @@ def test_a_demonstration_file_is_refused_and_told(tmp_path):
     done = run("run", "--config", config)
     assert (done.returncode, "the demonstration's file" in done.stderr) == (1, True), done.stderr
     assert run("doctor", "--config", config).returncode == 1
+    (payload,) = events(tmp_path, failed("pay-1"))
+    done = run("ingest", "--source", "cloudevents", "--config", config, payload)
+    assert (done.returncode, "the demonstration's file" in done.stderr) == (1, True), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("data", ["tidings.toml", "tidings.toml/below"])
+def test_a_folder_that_cannot_be_made_is_told(tmp_path, data):
+    config = configure(tmp_path, f'data = "{data}"\n')
+    done = run("doctor", "--config", config)
+    assert (done.returncode, "cannot be made" in done.stdout) == (1, True), done.stdout
+    done = run("run", "--config", config)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
 
 
 def test_in_test_mode_every_message_goes_to_one_address(tmp_path):
@@ -260,6 +272,7 @@ WRONG = {
     "[smtp]\nhost = 'x'\nsender = 's'\nport = 99999\n": ("tidings.toml:6: smtp.port", "65535"),
     "[smtp]\nhost = 'x'\n": ("smtp.sender", "required"),
     "[smtp\n": ("no TOML", ""),
+    'data = "a\\u0000b"\n': ("tidings.toml:3: data", "NUL"),
 }
 
 

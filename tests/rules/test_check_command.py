@@ -1,6 +1,7 @@
 """`tidings rules check`: what is wrong, and a closing line that counts."""
 
 import json
+import os
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from gateway.cli.folder import example, read_rules
 from gateway.cli.rules import check
+from gateway.cli.told import Told
 from tests.rules.sample import FOLDER, TEXTS
 
 
@@ -51,6 +53,20 @@ def test_mistakes_end_with_1_and_stand_above_the_count(folder: Path, capsys: pyt
     assert [(one["code"], one["severity"], one["file"]) for one in json.loads(said)] == [
         ("R207", "warning", "rules/orders.yaml"), ("R011", "error", "teams.yaml"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+@pytest.mark.parametrize("name", ["rules/x.yaml", "templates/x.txt"])
+def test_what_is_no_file_is_told_and_never_waited_for(kind: str, name: str, folder: Path) -> None:
+    path = folder / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(folder / "nowhere")
+    with pytest.raises(Told, match=path.name):
+        read_rules(folder)
 
 
 def test_the_example_has_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
