@@ -24,7 +24,7 @@ from handlers.providers.ways import Ways
 from handlers.rules.load import BESIDE
 from schemas import contracts
 from streams import control
-from streams.embedded import Engine
+from streams.embedded import Engine, calm_collector
 from streams.stores.counts import count_waiting
 from tidings.ports import StoreUnavailable
 
@@ -66,6 +66,7 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
         loop.add_signal_handler(name, stop.set)
     async with engine, control.serving(settings.data, engine.store), _served(settings, engine, metrics) as place:
         await engine.start()
+        calm_collector()
         fields: dict[str, Any] = {"rules": len(engine.rules.rules), "out": ways.name}
         if settings.settings.test is not None:
             fields["test"] = "every message goes to one address"

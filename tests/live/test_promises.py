@@ -409,8 +409,9 @@ def test_a_rule_that_goes_away_and_comes_back_with_another_meaning_does_not_take
             await running.publish(
                 "billing.invoice.issued", event("billing.invoice.issued", "i-1", due_date=due, **issued)
             )
-            while not any(row["class"] == "rule:waits" for row in await rows(running, "state")):
-                await asyncio.sleep(0.05)
+            async with asyncio.timeout(20):
+                while not any(row["class"] == "rule:waits" for row in await rows(running, "state")):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)  # the engine tells nobody when it has armed
             assert "'by' would change" in (await running.replace_rules(*read(away("customer_id"))))[0]
             assert await running.replace_rules(*read(away())) == []
             assert "'by' would change" in (await running.replace_rules(*read(away("customer_id"))))[0]
