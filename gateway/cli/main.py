@@ -96,13 +96,26 @@ def _engines(verbs: Any) -> None:
     ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
     ingest.add_argument("--source", required=True, help="cloudevents, debezium, shopify or stripe")
     ingest.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="which type becomes which event (else the example)"
+        "--rules", type=Path, metavar="FOLDER", help="folder of the rules and their sources.yaml (default: the example)"
     )
     ingest.add_argument(
-        "--config", type=Path, metavar="FILE", help="append for 'tidings run', instead of showing a decision"
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="which type becomes which event (default: sources.yaml of the rules)",
     )
-    ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
-    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (else it is thrown away)")
+    ingest.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="append for the 'tidings run' of this tidings.toml; shows no decision",
+    )
+    ingest.add_argument(
+        "--now",
+        metavar="TIME",
+        help="time of reference, as 2012-01-18T12:00:00Z; 'event': each event's own (default: the clock)",
+    )
+    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (default: it is thrown away)")
     ingest.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
