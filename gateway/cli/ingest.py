@@ -16,6 +16,7 @@ from gateway import config
 from gateway.cli.folder import example, loaded
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary, waiting
+from gateway.cli.whom import content_of, person_of
 from gateway.cli.wording import counted, moment, span
 from gateway.demo.customers import everybody, introduction
 from handlers.providers.catcher import FileCatcher
@@ -27,7 +28,6 @@ from streams.embedded import Engine, claim, count, wall_clock
 from streams.embedded_log import Append, append, read_record
 from streams.json_events import TIME, from_json, micros, rfc3339
 from streams.processors.detect import Refused, dead_letter
-from streams.processors.dispatch import resolve
 from streams.sources import intake
 from streams.sources.mapping import SourceMap
 from streams.sources.mapping import load as load_mapping
@@ -35,9 +35,8 @@ from streams.stores.sqlite import SqliteStore
 from tidings.errors import BadContract, Refusal
 from tidings.event import DAY, MINUTE, Micros
 from tidings.log import LogRecord
-from tidings.message import Message
-from tidings.person import Person
-from tidings.ports import Body, Insert, NextSeq, Read, Row, Scan, Transaction
+from tidings.ports import Find, Insert, NextSeq, Scan, Transaction
+from tidings.reasons import MessageState
 
 MAX_FILE = 1024 * 1024
 MAPPING = "sources.yaml"
@@ -194,7 +193,7 @@ async def _ingest(
             await engine.start()
         for path, raw in payloads:
             if follows:
-                clock.ahead_to(newest(arguments.source, raw) or 0)
+                await _pass(engine, watch, clock, newest(arguments.source, raw) or 0)
             refused += await _one(engine, watch, mapping, arguments, path, raw)
             if follows:
                 await _rest(engine, watch)
@@ -253,25 +252,26 @@ async def _rest(engine: Engine, watch: Watch) -> None:
         engine.check()
         await asyncio.sleep(0.05)
     for message in (watch.held or {}).values():
-        person = await engine.store.read(_person(engine, message))
-        try:
-            content = engine.render(engine.rules, message, person)
-        except ValueError:
-            content = {}
-        watch.hold(message, person, content)
+        person = await engine.store.read(person_of(engine.rules, message))
+        watch.hold(message, person, content_of(engine.render, engine.rules, message, person))
     watch.held = {}
 
 
-def _person(engine: Engine, message: Message) -> Body[Person]:
-    def body() -> Transaction[Person]:
-        who = (message.tenant, message.recipient)
-        rows: dict[tuple[str, ...], Row | None] = {who: None, **(yield Read("recipients", [who]))}
-        row = rows[who]
-        if row is not None and row["linked_to"] is not None:
-            rows.update((yield Read("recipients", [(message.tenant, row["linked_to"])])))
-        return resolve(engine.rules, who, rows)
+async def _pass(engine: Engine, watch: Watch, clock: Reference, until: Micros) -> None:
+    """Let time pass until an instant, with a stop wherever a message that is held may leave."""
 
-    return body
+    def held() -> Transaction[Micros | None]:
+        rows = yield Find("messages", "by_work", (str(MessageState.HELD),), limit=1)
+        return rows[0]["due_at"] if rows else None
+
+    while (due := await engine.store.read(held)) is not None and clock() < due < until:
+        clock.ahead_to(due)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and await engine.store.read(held) == due:
+            engine.check()
+            await asyncio.sleep(0.02)
+        await _rest(engine, watch)
+    clock.ahead_to(until)
 
 
 def newest(source: str, raw: bytes) -> Micros | None:

@@ -73,11 +73,12 @@ def test_an_old_payload_without_a_time_of_reference_is_old_news(tmp_path):
 
 
 def test_with_the_time_of_the_events_payloads_of_different_years_are_all_news(tmp_path):
-    old = {**PAYLOAD, "id": "evt_0", "created": 1_326_880_800}
-    files = payload(tmp_path), payload(tmp_path, old, "old.json")
+    night = {**PAYLOAD, "id": "evt_0", "created": 1_326_853_478}
+    files = payload(tmp_path), payload(tmp_path, night, "night.json")
     done = run("ingest", "--source", "stripe", *files, "--now", "event", "--json")
     assert done.returncode == 0, done.stderr
-    assert [one["at"][:4] for one in lines(done) if one["what"] == "told"] == ["2012", "2026"]
+    told = [(one["what"], one["at"][:13]) for one in lines(done) if one["what"] in ("held", "told")]
+    assert told == [("held", "2012-01-18T02"), ("told", "2012-01-18T08"), ("told", "2026-03-05T10")]
 
 
 def test_a_message_that_is_held_says_until_when_there_and_what_it_will_say(tmp_path):
