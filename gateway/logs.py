@@ -21,6 +21,7 @@ from streams.json_events import rfc3339
 from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
+from tidings import canonical
 from tidings.errors import Refusal
 from tidings.message import Message
 from tidings.reasons import MessageState
@@ -95,7 +96,9 @@ def observe(seen: object, rules: RuleSet | None = None) -> None:
                 _log(level, "dead letter", place=place, reason=refused.reason)
         case Done():
             for one in seen.records:
-                _log(logging.INFO, one.kind, rule=one.rule, firing=one.firing_id, tenant=one.tenant)
+                # The event with which it began, by our reference: 'rules explain' takes it, and the firing's id.
+                event = canonical.loads(one.body).get("episode", {}).get("event")
+                _log(logging.INFO, one.kind, rule=one.rule, firing=one.firing_id, event=event, tenant=one.tenant)
         case Passed():
             for message in seen.result.messages.values():
                 _message(message, rules)

@@ -128,7 +128,7 @@ class Engine:
     batch_limit: int = 500
     name: str = "embedded"
     kind: str | None = "run"
-    """What the file is for: `run`, or `demo`; the one is never opened as the other. None: whatever it is."""
+    """What the file is for: `run`, `demo` or `ingest`; the one is never opened as the other. None: whatever it is."""
 
     async def __aenter__(self) -> Self:
         """Open the file, connect the topics, make the rules active."""
@@ -312,7 +312,7 @@ class Engine:
 
 
 async def claim(store: Store, path: Path, kind: str) -> None:
-    """Write down what a file is for: `run` or `demo`.
+    """Write down what a file is for: `run`, `demo` or `ingest`.
 
     Raises:
         Misconfigured: it is for something else.
@@ -325,7 +325,8 @@ async def claim(store: Store, path: Path, kind: str) -> None:
 
     found = await store.run(body)
     if found != kind:
-        word = {"demo": "the demonstration's", "run": "no demonstration's"}.get(found, found)
+        words = {"demo": "the demonstration's", "run": "no demonstration's", "ingest": "a trial's (ingest --data)"}
+        word = words.get(found, found)
         text = f"{path} is {word} file; its clock and its customers are not those of '{kind}': name another"
         raise Misconfigured(text)
 
@@ -382,6 +383,7 @@ def totals() -> Transaction[dict[str, Any]]:
         "steps_due": 0,
         "events": 0,
         "armed": 0,
+        "buffered": 0,
         "untaken": 0,
         "decided": 0,
     }
@@ -412,6 +414,7 @@ def totals() -> Transaction[dict[str, Any]]:
     for row in (yield Scan("state")):
         if row["class"].startswith("rule:") and row["value"] is not None:
             counts["armed"] += "armed" in (canonical.loads(row["value"])["state"] or {})
+    counts["buffered"] = len({(row["source"], row["ref"]) for row in (yield Scan("buffer"))})
     return counts
 
 

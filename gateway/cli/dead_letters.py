@@ -8,14 +8,19 @@ import json
 import tempfile
 import time
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from gateway.cli.ingest import mapped
+from gateway.cli.place import folder_of, settings_of
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
+from gateway.cli.wording import counted
 from handlers.providers.catcher import FileCatcher
 from handlers.providers.ways import Ways
 from handlers.rules.load import load
@@ -31,6 +36,7 @@ from streams.processors.intake import prepare
 from streams.redrive import Redriven
 from streams.redrive import redrive as again_as_intake
 from streams.sources.intake import appends_of
+from streams.sources.mapping import SourceMap
 from streams.stores.sqlite import SqliteReader, SqliteStore
 from tidings import canonical
 from tidings.errors import BadContract
@@ -40,6 +46,10 @@ from tidings.rule import RuleSet
 INGESTED = "ingest:"
 """Topics of payloads that never became records begin with this; the source's name follows."""
 PATIENCE = 20.0
+DETAIL = 160
+"""Characters of a detail in a list; `show` gives all of it."""
+MAX_LINES, MAX_TEXT = 40, 4000
+"""Of a value that is text."""
 
 
 @contextlib.contextmanager
@@ -77,46 +87,82 @@ def letters_of(reader: SqliteReader) -> list[Row]:
 
 def listing(arguments: Namespace) -> int:
     """`tidings dead-letters list`."""
-    with reading(arguments.data) as reader:
-        letters = [row for row in letters_of(reader) if arguments.reason in (None, row["reason"])]
+    with reading(folder_of(arguments)) as reader:
+        every = letters_of(reader)
+    letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
         print(json.dumps([_plain(row) for row in letters], indent=1))
         return 0
     for row in letters:
         again = "  (redriven)" if row["redriven_at"] is not None else ""
-        print(f"{rfc3339(row['appended_at'])[:19]}Z  {place_of(row)}  {row['reason']}: {row['detail'][:120]}{again}")
-    counts: dict[str, int] = {}
-    for row in letters:
-        counts[row["reason"]] = counts.get(row["reason"], 0) + 1
-    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.items()))
-    print(f"{len(letters)} dead letters" + (f": {reasons}" if reasons else "; everything could be read"))
+        detail = shorten(row["detail"], DETAIL, placeholder=" …")
+        print(f"{rfc3339(row['appended_at'])[:19]}Z  {place_of(row)}  {row['reason']}: {detail}{again}")
+    print(_sum(letters, every, arguments.reason))
     return 0
+
+
+def _sum(letters: Sequence[Row], every: Sequence[Row], reason: str | None) -> str:
+    counts = Counter(row["reason"] for row in every)
+    if reason is not None and every and not letters:
+        near = get_close_matches(reason, counts, 1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; the reasons are {', '.join(sorted(counts))}"
+        return f"none of {counted(len(every), 'dead letter')} has the reason '{reason}'{hint}"
+    if not letters:
+        return "0 dead letters; everything could be read"
+    reasons = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()) if reason in (None, name))
+    return f"{counted(len(letters), 'dead letter')}: {reasons}"
 
 
 def show(arguments: Namespace) -> int:
     """`tidings dead-letters show PLACE`."""
-    with reading(arguments.data) as reader:
+    with reading(folder_of(arguments)) as reader:
         (row,) = _named(letters_of(reader), [arguments.place])
     if arguments.json:
         print(json.dumps(_plain(row), indent=1))
         return 0
     value = row["value"] or b""
     print(f"{place_of(row)}\n  reason    {row['reason']}: {row['detail']}\n  appended  {rfc3339(row['appended_at'])}")
-    print(
-        f"  read by   {row['reader']}\n  schema    {row['schema_id'] if row['schema_id'] is not None else 'not known'}"
-    )
-    print(f"  key       {_shown(row['key'])}\n  value     {len(value)} bytes")
-    for start in range(0, min(len(value), 256), 16):
-        part = value[start : start + 16]
-        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)  # noqa: PLR2004 - printable ASCII
-        print(f"    {start:04x}  {part.hex(' '):47}  {letters}")
-    if len(value) > 256:  # noqa: PLR2004 - what is shown
-        print(f"    … {len(value) - 256} more; --json gives all of them")
+    if row["redriven_at"] is not None:
+        print(f"  redriven  {rfc3339(row['redriven_at'])}")
+    if row["topic"].startswith(INGESTED):
+        # A payload that never became a record has no key and no schema: its key is the name of its file.
+        print(f"  file      {_shown(row['key'])}")
+    else:
+        schema = row["schema_id"] if row["schema_id"] is not None else "not known"
+        print(f"  read by   {row['reader']}\n  schema    {schema}\n  key       {_shown(row['key'])}")
+    print(f"  value     {counted(len(value), 'byte')}")
+    lines = _text(value) or _dump(value)
+    print("\n".join(f"    {line}" for line in lines))
     return 0
 
 
+def _text(value: bytes) -> list[str]:
+    """Return the lines of a value that is text, as many as a person reads; none where it is something else."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return []
+    if not all(one.isprintable() or one in "\n\r\t" for one in text):
+        return []
+    lines = text[:MAX_TEXT].expandtabs(2).splitlines()
+    more = len(lines) > MAX_LINES or len(text) > MAX_TEXT
+    return [*lines[:MAX_LINES], *(["… more; --json gives all of it"] if more else [])]
+
+
+def _dump(value: bytes) -> list[str]:
+    """Return a value as hexadecimal digits and letters."""
+    lines = []
+    for start in range(0, min(len(value), 256), 16):
+        part = value[start : start + 16]
+        letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)  # noqa: PLR2004 - printable ASCII
+        lines.append(f"{start:04x}  {part.hex(' '):47}  {letters}")
+    if len(value) > 256:  # noqa: PLR2004 - what is shown
+        lines.append(f"… {len(value) - 256} more; --json gives all of them")
+    return lines
+
+
 def _shown(raw: bytes | None) -> str:
-    return "missing" if raw is None else repr(raw[:80])[1:]
+    return "missing" if raw is None else raw[:80].decode("utf-8", "backslashreplace").encode("unicode_escape").decode()
 
 
 def _plain(row: Row) -> dict[str, Any]:
@@ -150,41 +196,47 @@ class Again:
 
 def redrive(arguments: Namespace) -> int:
     """`tidings dead-letters redrive`: propose by default; with `--confirm` it is new intake."""
-    with reading(arguments.data) as reader:
+    folder, settings = folder_of(arguments), settings_of(arguments)
+    with reading(folder) as reader:
         letters = letters_of(reader)
-        chosen = (
-            _named(letters, arguments.places) if arguments.places else [r for r in letters if r["redriven_at"] is None]
-        )
+        chosen = _named(letters, arguments.places) if arguments.places else letters
+        for row in chosen if arguments.places else ():
+            if row["redriven_at"] is not None:
+                print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
+        chosen = [row for row in chosen if row["redriven_at"] is None]
         now = clock_of(reader.path)()
-        again = [_again(row, arguments.mapping, now) for row in chosen]
+        foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
+        mapping = mapped(arguments.mapping, None if settings is None else settings.rules) if foreign else None
+        again = [_again(row, mapping, now) for row in chosen]
         readable = [one for one in again if one.appends]
         for one in again:
-            what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {len(one.appends)} event(s)"
+            events = counted(len(one.appends), "event")
+            what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {events}"
             print(f"{place_of(one.row)}  {what}")
         if not readable:
             print("nothing to redrive")
             return 0 if not again else 1
         if not arguments.confirm:
             print("\nIf you confirm, this is what happens (tried on a copy; nobody was told):\n")
-            with tempfile.TemporaryDirectory(prefix="tidings-") as folder:
-                copied = Path(folder) / "tidings.db"
+            with tempfile.TemporaryDirectory(prefix="tidings-") as temporary:
+                copied = Path(temporary) / "tidings.db"
                 reader.copy(copied)
                 asyncio.run(_propose(copied, readable))
             print("\nNothing was sent. Add --confirm to do it.")
             return 0
-    count, who = _confirm(arguments.data, [Redriven(key_of(one.row), one.appends) for one in readable])
+    count, who = _confirm(folder, [Redriven(key_of(one.row), one.appends) for one in readable])
     print(f"{count} redriven; {who}")
     return 0
 
 
-def _again(row: Row, mapping: Path | None, now: int) -> Again:
+def _again(row: Row, mapping: SourceMap | None, now: int) -> Again:
     if row["value"] is None:
         return Again(row, fault="it has no bytes")
     codec = Codec(contracts())
     try:
-        if row["topic"].startswith(INGESTED):
+        if row["topic"].startswith(INGESTED) and mapping is not None:
             source = row["topic"].removeprefix(INGESTED)
-            appends, _ = appends_of(codec, mapped(mapping), source, row["value"], row["appended_at"])
+            appends, _ = appends_of(codec, mapping, source, row["value"], row["appended_at"])
             return Again(row, tuple(appends))
         # What lay in the future when it came may have happened meanwhile.
         record = replace(read_record(row), appended_at=max(row["appended_at"], now))

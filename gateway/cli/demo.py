@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from gateway.cli.folder import example, loaded
+from gateway.cli.place import CONFIG, DEMO
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary
 from gateway.demo.play import Play
@@ -162,7 +163,7 @@ def wants_table(arguments: Namespace) -> bool:
 
 def _next(event: str | None, caught: Path, data: Path) -> list[str]:
     """Return what one may try now."""
-    tidings, at = _command(), "" if data == Path("demo") else f" --data {data}"
+    tidings, at = _command(), "" if data == DEMO and not CONFIG.is_file() else f" --data {data}"
     return [
         f"Everything that would have left is in {caught}. Run it again, and the shop goes on at the same hour.",
         "",

@@ -6,27 +6,34 @@ import json
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from gateway.cli import found_event
 from gateway.cli.folder import example, loaded
-from gateway.cli.found_event import FoundEvent
+from gateway.cli.found_event import Became, FoundEvent
+from gateway.cli.place import folder_of
 from gateway.cli.told import Told
+from gateway.cli.wording import counted, moment
 from handlers.operators.event import EventOperator, has_changed
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
 from streams.json_events import rfc3339
+from tidings import canonical
+from tidings.correction import NOTICE
 from tidings.event import Event
-from tidings.message import Message
-from tidings.reasons import Reason
+from tidings.reasons import MessageState, Reason
 from tidings.record import recipient_of, severity_of
 from tidings.rule import Expression, Matcher, Rule, RuleSet
+
+MAX_WORDS = 100
+"""Characters of a message that are shown."""
 
 
 def explain(arguments: Namespace) -> int:
     """Run the verb; EVENT is an id in the file of `--data`, or a JSON file with one event."""
     path = Path(arguments.event)
-    found = found_event.of_file(path) if path.is_file() else found_event.of_log(arguments.data, arguments.event)
+    found = found_event.of_file(path) if path.is_file() else found_event.of_log(folder_of(arguments), arguments.event)
     active = _rules(arguments.rules) if arguments.rules is not None or found.rules is None else found.rules
     rules = [rule for rule in active.rules if arguments.rule in (None, rule.id)]
     if not rules:
@@ -45,16 +52,19 @@ def explain(arguments: Namespace) -> int:
         for line in one["terms"]:
             print(f"  {'  ' * line['depth']}{line['term']}  is {line['value']}{line['because']}")
         for message in one["messages"]:
-            print(f"  → {message['channel']}: {message['state']}{message['because']}")
+            print(f"  → {message['channel']} to {message['to']}: {message['state']}{message['because']}")
+            for line in message["details"]:
+                print(f"      {line}")
     others = len(told) - len(looked)
-    print(f"\n{others} rules do not look at {event.type}." if others else "")
+    if others:
+        print(f"\n{counted(others, 'rule does', 'rules do')} not look at {event.type}.")
     return 0
 
 
 def _rules(folder: Path | None) -> RuleSet:
     found, _, _ = loaded(folder or example())
     if found.rules is None:
-        raise Told("the rules have errors; 'tidings rules check' tells them")
+        raise Told(f"the rules have errors; 'tidings rules check {folder or example()}' tells them")
     return found.rules
 
 
@@ -73,15 +83,40 @@ def verdict(rule: Rule, found: FoundEvent) -> dict[str, Any]:
     return {**said, "messages": [_message(message) for message in messages]}
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(became: Became) -> dict[str, Any]:
+    message = became.message
     reason = message.reason
     sentence = Reason(reason).sentence if reason in set(Reason) else ""
-    because = f"({reason}): {sentence}" if reason else ""
-    kind = "" if message.role == "notice" else " (all-clear)"
+    because = f" ({reason}): {sentence}" if reason else ""
+    kind = "" if message.role == NOTICE else " (all-clear)"
     return {
-        "message": message.message_id, "channel": f"{message.channel}{kind}", "state": str(message.state),
-        "reason": reason, "because": because,
+        "message": message.message_id, "channel": f"{message.channel}{kind}", "to": message.recipient,
+        "state": str(message.state), "reason": reason, "because": because, "details": list(_details(became)),
     }  # fmt: skip
+
+
+def _details(became: Became) -> Iterator[str]:
+    """Yield what it says, when by the recipient's clock, and what was asked right before it left."""
+    message, zone, attempt = became.message, became.person.timezone, became.attempt
+    words = next((became.content[name] for name in ("subject", "title", "text") if became.content.get(name)), "")
+    if words:
+        yield f'"{shorten(str(words), MAX_WORDS, placeholder=" …")}"'
+    if message.state is MessageState.HELD and message.due_at is not None:
+        yield f"held until {moment(message.due_at, zone)}"
+    if attempt is None:
+        return
+    ended = attempt["ended_at"] if attempt["ended_at"] is not None else attempt["intent_at"]
+    yield f"attempt {attempt['no']} by {attempt['provider']}: {attempt['outcome'] or 'outcome not known'}, {moment(ended, zone)}"
+    asked = canonical.loads(attempt["asked"])
+    gates = []
+    if became.person.kind == "customer" and asked["consent"]:
+        given = "not withdrawn" if message.body["consent"] == "transactional" else "given"
+        gates.append(f"consent '{message.body['consent']}' {given}")
+        gates += [f"topic '{message.body['topic']}' not switched off"] if message.body.get("topic") else []
+    if "quiet" in asked:
+        gates.append(f"no quiet hours at {moment(asked['quiet']['at'], asked['quiet']['zone'])}")
+    if gates:
+        yield f"asked right before: {', '.join(gates)}"
 
 
 def _said(rule: Rule, outcome: str, says: str, terms: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,19 +11,23 @@ from typing import Any
 from gateway.cli.dead_letters import active_rules, reading
 from gateway.cli.folder import read
 from gateway.cli.told import Told
+from gateway.cli.whom import content_of, person_of
+from handlers.channels.content import Contents
+from handlers.rules.load import load_sources
 from schemas import contracts
 from streams.codec import Codec
 from streams.embedded_log import read_record
 from streams.json_events import NotAnEvent, from_json, parse_json
 from streams.stores.sqlite import SqliteReader
-from tidings import ids, images
+from tidings import canonical, ids, images
 from tidings.contract import value_at
 from tidings.errors import BadContract
 from tidings.event import Event
 from tidings.images import Image
 from tidings.log import LogRecord
 from tidings.message import Message, read_message
-from tidings.ports import Find, Scan, Transaction
+from tidings.person import Person
+from tidings.ports import Body, Find, Read, Row, Scan, Transaction
 from tidings.rule import Rule, RuleSet
 
 
@@ -48,20 +53,48 @@ class FoundEvent:
             data[one.alias] = None if known is None else known["d"]
         return replace(self.event, data=data)
 
-    def told(self, rule: Rule, key: tuple[Any, ...]) -> list[Message]:
-        """Return the messages of the firing that this event began, if it did and the file has them."""
+    def told(self, rule: Rule, key: tuple[Any, ...]) -> list[Became]:
+        """Return what became of the messages of the firing that this event began, if it did and the file has them."""
         if self.file is None:
             return []
         firing = ids.firing_id(self.event.tenant, rule.id, key, (self.event.source, self.event.ref))
 
-        def body() -> Transaction[list[Message]]:
+        def body() -> Transaction[list[Became]]:
             found = []
             for run in (yield Find("runs", "by_firing", (firing,))):
-                found += [read_message(row) for row in (yield Find("messages", "by_run", (run["run_id"],)))]
+                for row in (yield Find("messages", "by_run", (run["run_id"],))):
+                    found.append((yield from _became(read_message(row))))  # noqa: PERF401 - a comprehension cannot yield
             return found
 
         with reading(self.file) as reader:
             return reader.read(body)
+
+
+@dataclass(frozen=True)
+class Became:
+    """A message, for whom it is, what it says, and its last attempt."""
+
+    message: Message
+    person: Person
+    content: Mapping[str, Any]
+    attempt: Row | None
+
+
+def _became(message: Message) -> Transaction[Became]:
+    """Read the rest of a message, with the rule set that decided it."""
+    pinned = str(message.body["rule_set"])
+    sets = yield Read("rule_sets", [(pinned,)])
+    attempts = yield Read("attempts", [(message.message_id, message.attempt)])
+    rules = None
+    if row := sets.get((pinned,)):
+        with contextlib.suppress(ValueError):  # an old set that this version does not read: what it said is not shown
+            rules = load_sources(bytes(row["body"]), contracts().by_type)
+    if rules is None:
+        person = Person(message.tenant, message.recipient, known=False)
+        return Became(message, person, {}, attempts.get((message.message_id, message.attempt)))
+    person = yield from person_of(rules, message)()
+    content = content_of(Contents(), rules, message, person)
+    return Became(message, person, content, attempts.get((message.message_id, message.attempt)))
 
 
 def of_file(path: Path) -> FoundEvent:
@@ -83,11 +116,27 @@ def of_file(path: Path) -> FoundEvent:
 
 
 def of_log(folder: Path, name: str) -> FoundEvent:
-    """Return an event of the log by its id or our reference, with `before` as complete as it was then."""
+    """Return an event of the log, with `before` as complete as it was then.
+
+    By its id or our reference, or by the id of a firing that it began, or of a message about that.
+    """
     with reading(folder) as reader:
         rules, _, _ = active_rules(reader)
         records = reader.read(_records)
-        return _among(reader, records, name, folder, rules)
+        return _among(reader, records, reader.read(_began(name)) or name, folder, rules)
+
+
+def _began(name: str) -> Body[str | None]:
+    """Return the body that reads our reference of the event with which the firing of an id, or of a message's, began."""
+
+    def body() -> Transaction[str | None]:
+        messages = yield Read("messages", [(name,)])
+        firing = next((row["firing_id"] for row in messages.values()), name)
+        for row in (yield Find("records", "by_firing", (firing,), limit=1)):
+            return str(canonical.loads(row["body"])["episode"]["event"])
+        return None
+
+    return body
 
 
 def _records() -> Transaction[list[LogRecord]]:
@@ -109,5 +158,5 @@ def _among(
             event, known[place] = images.complete(event, known.get(place))
         if name in (event.id, event.ref):
             return FoundEvent(event, known, rules, folder)
-    text = f"there is no event {name!r} in {reader.path}, and no such file"
+    text = f"there is no event {name!r} in {reader.path}, no firing or message with this id, and no such file"
     raise Told(text)

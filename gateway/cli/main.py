@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.place import add_place
 from gateway.cli.words import Parser
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -107,13 +108,26 @@ def _engines(verbs: Any) -> None:
     ingest.add_argument("files", nargs="+", type=Path, metavar="FILE", help="payloads, one a file")
     ingest.add_argument("--source", required=True, help="cloudevents, debezium, shopify or stripe")
     ingest.add_argument(
-        "--mapping", type=Path, metavar="FILE", help="which type becomes which event (else the example)"
+        "--rules", type=Path, metavar="FOLDER", help="folder of the rules and their sources.yaml (default: the example)"
     )
     ingest.add_argument(
-        "--config", type=Path, metavar="FILE", help="append for 'tidings run', instead of showing a decision"
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="which type becomes which event (default: sources.yaml of the rules)",
     )
-    ingest.add_argument("--now", metavar="TIME", help="time of reference, as 2012-01-18T02:25:00Z (else the clock)")
-    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (else it is thrown away)")
+    ingest.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="append for the 'tidings run' of this tidings.toml; shows no decision",
+    )
+    ingest.add_argument(
+        "--now",
+        metavar="TIME",
+        help="time of reference, as 2012-01-18T12:00:00Z; 'event': each event's own (default: the clock)",
+    )
+    ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (default: it is thrown away)")
     ingest.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
@@ -134,15 +148,19 @@ def _rules(verbs: Any) -> None:
 
     explain = rules.add_parser("explain", help="say what every rule makes of one event, term by term")
     explain.set_defaults(run="gateway.cli.explain:explain")
-    explain.add_argument("event", metavar="EVENT", help="id of an event in the file, or a JSON file with one event")
+    explain.add_argument(
+        "event",
+        metavar="EVENT",
+        help="id of an event, a firing or a message in the file, as log and lines show it; or a JSON file with one event",
+    )
     explain.add_argument("--rule", metavar="ID", help="only this rule")
     explain.add_argument(
         "--rules",
         type=Path,
         metavar="FOLDER",
-        help="folder of the rules (else those active in the file, or the example)",
+        help="folder of the rules (default: those active in the file, or the example)",
     )
-    explain.add_argument("--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)")
+    add_place(explain)
     explain.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -158,12 +176,15 @@ def _dead_letters(verbs: Any) -> None:
     again = actions.add_parser("redrive", help="say what would happen if they came again; --confirm does it")
     again.set_defaults(run="gateway.cli.dead_letters:redrive")
     again.add_argument("places", nargs="*", metavar="PLACE", help="which (else all that were not redriven yet)")
-    again.add_argument("--mapping", type=Path, metavar="FILE", help="for payloads of other systems (else the example)")
+    again.add_argument(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="for payloads of other systems (default: sources.yaml of the configured rules, else of the example)",
+    )
     again.add_argument("--confirm", action="store_true", help="append them to the log")
     for action in (listing, show, again):
-        action.add_argument(
-            "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is (demo)"
-        )
+        add_place(action)
     for action in (listing, show):
         action.add_argument("--json", action="store_true", help="as JSON, with all bytes")
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.cli.wording import LAST, counted, moment, span
 from handlers.operators.event import EventOperator
+from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
 from streams.json_events import rfc3339
 from streams.processors.deliverer import Sent
@@ -16,6 +18,7 @@ from streams.processors.dispatch import Passed
 from tidings import canonical
 from tidings.event import Event
 from tidings.message import Message
+from tidings.person import Person
 from tidings.reasons import MessageState, Reason
 from tidings.rule import Rule, RuleSet
 from tidings.unknown import UNKNOWN
@@ -38,6 +41,17 @@ def why_not(rule: Rule, event: Event) -> str | None:
     if operator.changed and not operator.fires(event, rule.params):
         return f"{' and '.join(operator.changed)} did not change"
     return None
+
+
+def deadline_of(rule: Rule, event: Event) -> int | None:
+    """Return until when an event lets a rule wait for what should follow it, or None where it arms nothing."""
+    operator = rule.operator
+    if not isinstance(operator, MissingOperator) or operator.after.type != event.type or rule.reads:
+        return None
+    if operator.key(event) is None or not operator.after.matches(event, rule.params):
+        return None
+    until = operator.deadline.value(event.data, event, rule.params)
+    return until if isinstance(until, int) and 0 <= until < LAST else None
 
 
 def decisive(trace: Trace) -> str:
@@ -64,6 +78,10 @@ class Watch:
     quiet: bool = True
     """Leave out what only makes customers known."""
     told: list[Sent] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    """Our references of the events so far: what comes again counts once."""
+    held: dict[str, Message] | None = None
+    """Where it is a mapping, held messages wait in it for `hold`, which knows the person."""
 
     def __call__(self, seen: object) -> None:
         """Tell one thing."""
@@ -93,15 +111,31 @@ class Watch:
                 continue
             who = event.data.get("customer_id") or event.data.get("sku") or ""
             key = event.subject or next(iter(event.data.values()), "")
-            text = f"{event.type}  {key}  {who if who != key else ''}".rstrip()
-            self.say("event", text, type=event.type, ref=event.ref, id=event.id, customer=event.data.get("customer_id"))
+            names = [str(one) for one in dict.fromkeys((key, who)) if one]
+            text = "  ".join([event.type, *names, *([] if event.id in names else [f"id {event.id}"])])
+            facts = {"type": event.type, "ref": event.ref, "id": event.id, "customer": event.data.get("customer_id")}
+            if event.ref in self.seen:
+                self.say("again", f"{text}  (came before; it is counted once)", **facts)
+                continue
+            self.seen.add(event.ref)
+            self.say("event", text, **facts)
             for rule in self.rules.active:
+                if (until := deadline_of(rule, event)) is not None:
+                    self._armed(rule, event, until)
                 if (reason := why_not(rule, event)) is not None:
                     self.say("silent", f"{rule.id}: {reason}", rule=rule.id, event=event.ref, because=reason)
         for refused in batch.refused:
             record = refused.record
             place = f"{record.topic}[{record.partition}]@{record.offset}"
             self.say("refused", f"{place}: {refused.reason}: {refused.detail}", place=place, reason=refused.reason)
+
+    def _armed(self, rule: Rule, event: Event, until: int) -> None:
+        operator = rule.operator
+        assert isinstance(operator, MissingOperator), "only such a rule waits"
+        key = [str(part) for part in operator.key(event) or ()]
+        awaited = " or ".join(dict.fromkeys(one.type for one in operator.expect))
+        text = f"{rule.id}  {', '.join(key)}  waits for {awaited} until {moment(until)}"
+        self.say("armed", text, rule=rule.id, event=event.ref, key=key, until=rfc3339(until))
 
     def _done(self, done: Done) -> None:
         for record in done.records:
@@ -121,16 +155,33 @@ class Watch:
     def _message(self, message: Message) -> None:
         if message.state in (MessageState.ACCEPTED, MessageState.PENDING):
             return
+        if message.state is MessageState.HELD and self.held is not None:
+            self.held[message.message_id] = message
+            return
         reason = message.reason or ""
         sentence = Reason(reason).sentence if reason in set(Reason) else ""
         what = (
             "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
         )
-        text = f"{message.rule}  {message.recipient}  {message.state}({reason}): {sentence}"
-        self.say(
-            what, text, rule=message.rule, recipient=message.recipient, message=message.message_id,
-            state=str(message.state), reason=reason, because=sentence,
-        )  # fmt: skip
+        if reason == Reason.STALE and (happened := message.body.get("logical_at")) is not None:
+            sentence += f" It happened {moment(happened)}, {span(self.clock() - happened)} before now."
+        text = f"{message.rule}  {message.channel}  {message.recipient}  {message.state}({reason}): {sentence}"
+        self.say(what, text, **facts_of(message), because=sentence)
+
+    def hold(self, message: Message, person: Person, content: Mapping[str, Any]) -> None:
+        """Tell that a message waits: until when by the recipient's clock, and what it will say."""
+        reason = message.reason or ""
+        until = "" if message.due_at is None else f"until {moment(message.due_at, person.timezone)}"
+        text = f"{message.rule}  {message.channel}  {message.recipient}  {until}  {message.state}({reason})"
+        due = None if message.due_at is None else rfc3339(message.due_at)
+        self.say("held", text, **facts_of(message), until=due, timezone=person.timezone, **content)
+        self._shown(shown(content))
+
+    def _shown(self, lines: list[str]) -> None:
+        if not self.as_json:
+            margin = len(self.stamp(self.clock())) + 13
+            for line in lines:
+                self.out(f"{'':{margin}}| {line}".rstrip())
 
     def _sent(self, sent: Sent) -> None:
         message, content = sent.message, sent.outgoing.content
@@ -139,12 +190,18 @@ class Watch:
             return
         self.told.append(sent)
         self.say(
-            "told", f"{message.rule}  {message.recipient}", rule=message.rule, recipient=message.recipient,
+            "told", f"{message.rule}  {message.channel}  {message.recipient}", rule=message.rule, recipient=message.recipient,
             message=message.message_id, channel=message.channel, to=sent.outgoing.address, **content,
         )  # fmt: skip
-        if not self.as_json:
-            for line in (f"To: {sent.outgoing.address}", *shown(content)):
-                self.out(f"{'':21}| {line}".rstrip())
+        self._shown([f"To: {sent.outgoing.address}", *shown(content)])
+
+
+def facts_of(message: Message) -> dict[str, Any]:
+    """Return what scripts learn of a message."""
+    return {
+        "rule": message.rule, "recipient": message.recipient, "message": message.message_id, "channel": message.channel,
+        "state": str(message.state), "reason": message.reason or "",
+    }  # fmt: skip
 
 
 def shown(content: Mapping[str, Any]) -> list[str]:
@@ -174,22 +231,32 @@ def summary(counts: dict[str, Any]) -> tuple[list[str], dict[str, Any], bool]:
     stopped = counts["records"].get("stopped", 0)
     lines = [
         f"events    {counts['events']} published = {decided} decided + {counts['dead_letters']} in the dead letters{left}",
-        f"firings   {fired} fired, {stopped} of them taken back; {counts['armed']} absences still wait for their deadline",
+        f"firings   {fired} fired, {stopped} of them taken back; {waiting(counts)}",
         f"messages  {counts['steps_due']} due = {_terms(by_state)}",
         f"because   {_reasons(counts['reasons']) or 'nothing was held back'}",
     ]
     if any(corrections.values()):
         because = _reasons(counts["correction_reasons"])
-        lines.append(f"clears    {sum(corrections.values())} all-clears = {_terms(corrections)}")
+        lines.append(f"clears    {counted(sum(corrections.values()), 'all-clear')} = {_terms(corrections)}")
         lines += [f"because   {because}"] if because else []
     lines.append("The sum holds." if holds else "THE SUM DOES NOT HOLD: please report this, with the file.")
     data = {
         "events": counts["events"], "decided": decided, "dead_letters": counts["dead_letters"], "not_taken": untaken,
-        "fired": fired, "stopped": stopped, "armed": counts["armed"], "steps_due": counts["steps_due"],
+        "fired": fired, "stopped": stopped, "armed": counts["armed"],
+        "buffered": counts["buffered"], "steps_due": counts["steps_due"],
         "messages": by_state, "reasons": counts["reasons"], "corrections": corrections,
         "correction_reasons": counts["correction_reasons"], "holds": holds,
     }  # fmt: skip
     return lines, data, holds
+
+
+def waiting(counts: dict[str, Any]) -> str:
+    """Return what waits: absences for their deadline, events for such as happened before them and come late."""
+    armed, buffered = counts["armed"], counts["buffered"]
+    text = f"{counted(armed, 'absence waits', 'absences wait')} for {'its' if armed == 1 else 'their'} deadline"
+    if buffered:
+        text += f", {counted(buffered, 'event waits', 'events wait')} for others that may come late"
+    return text
 
 
 def _by_state(counted: dict[str, int]) -> dict[str, int]:
@@ -199,7 +266,7 @@ def _by_state(counted: dict[str, int]) -> dict[str, int]:
 
 
 def _terms(by_state: dict[str, int]) -> str:
-    return " + ".join(f"{number} {state}" for state, number in by_state.items())
+    return " + ".join(f"{number} {state}" for state, number in by_state.items() if number) or "0"
 
 
 def _reasons(counted: dict[str, int]) -> str:

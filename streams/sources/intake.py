@@ -27,12 +27,24 @@ def appends_of(
         BadContract: it becomes none, with its reason.
     """
     known = codec.contracts.by_type
+    payloads: list[tuple[str, dict[str, Any]]] = []
+    for record in records_of(source, raw, now):
+        for kind, event in mapping.to_events(source, record):
+            try:
+                payloads.append((kind, from_json(known[kind], event, tenant=codec.tenant)))
+            except NotAnEvent as fault:
+                raise refuse(mapping.explained(source, record, kind, fault)) from fault
+    appends = [Append(known[kind].topic, *codec.encode(kind, payload)) for kind, payload in payloads]
+    return appends, [kind for kind, _ in payloads]
+
+
+def records_of(source: str, raw: bytes, now: Micros) -> list[Foreign]:
+    """Return what a payload says in its own words, before anything is mapped.
+
+    Raises:
+        BadContract: it cannot be read.
+    """
     try:
-        records = READERS[source](parse_json(raw), now)
-        events = [event for record in records for event in mapping.to_events(source, record)]
-        payloads = [(kind, from_json(known[kind], event, tenant=codec.tenant)) for kind, event in events]
+        return READERS[source](parse_json(raw), now)
     except NotAnEvent as fault:
         raise refuse(str(fault)) from fault
-    return [Append(known[kind].topic, *codec.encode(kind, payload)) for kind, payload in payloads], [
-        k for k, _ in events
-    ]

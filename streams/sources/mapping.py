@@ -13,7 +13,7 @@ from typing import Any
 
 from handlers.rules.diagnostics import Diagnostic
 from handlers.rules.yaml import Broken, Node, Reader
-from streams.json_events import rfc3339
+from streams.json_events import Mistake, NotAnEvent, rfc3339
 from streams.sources.expressions import Expression, Path, Wrong, compiled, value_at
 from streams.sources.foreign import Foreign, refuse
 from tidings.contract import NO_DEFAULT, Contract, Field
@@ -26,6 +26,14 @@ MADE = ("before", "after", "before_coverage", "after_coverage", "changed_fields"
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a field comes from, and which line says so."""
+
+    paths: frozenset[Path]
+    line: int
+
+
+@dataclass(frozen=True)
 class Target:
     """One event that a record becomes."""
 
@@ -33,6 +41,8 @@ class Target:
     fields: Mapping[str, Expression]
     row: Mapping[str, tuple[Expression, frozenset[Path]]] = field(default_factory=dict)
     on: frozenset[str] = frozenset(OPS)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Of `fields`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,28 @@ class SourceMap:
 
     targets: Mapping[str, Mapping[str, tuple[Target, ...]]]
     contracts: Mapping[str, Contract]
+    file: str = "sources.yaml"
+    """How the file is called where something is wrong."""
+
+    def explained(self, source: str, record: Foreign, kind: str, fault: NotAnEvent) -> str:
+        """Return the mistakes of an event that a record became, with the lines of the mapping that they come from."""
+        found = next((t for t in self._of(source, record) or () if t.contract.type == kind), None)
+        origins = {} if found is None else found.origins
+        return "; ".join(self._with_origin(mistake, origins, record) for mistake in fault.mistakes)
+
+    def _with_origin(self, mistake: Mistake, origins: Mapping[str, Origin], record: Foreign) -> str:
+        name = "".join(mistake.pointer.split("/")[2:3]) if mistake.pointer.startswith("/data/") else ""
+        origin = origins.get(name)
+        if origin is None or not origin.paths:
+            return str(mistake)
+        lacking = {path for path in origin.paths if value_at(record.row, path) is None}
+        paths = " and ".join(f"'{'.'.join(path)}'" for path in sorted(lacking or origin.paths))
+        lacks = ", which the payload lacks" if lacking else ""
+        return f"{mistake} ({self.file}:{origin.line} takes it from {paths}{lacks})"
+
+    def _of(self, source: str, record: Foreign) -> tuple[Target, ...] | None:
+        known = self.targets.get(source, {})
+        return next((known[name] for name in record.names if name in known), None)
 
     def to_events(self, source: str, record: Foreign) -> list[tuple[str, dict[str, Any]]]:
         """Return (event type, plain JSON event) of a record.
@@ -48,19 +80,18 @@ class SourceMap:
         Raises:
             BadContract: nothing of ours corresponds to it (`unmapped`).
         """
-        known = self.targets.get(source, {})
-        found = next((known[name] for name in record.names if name in known), None)
+        found = self._of(source, record)
         if found is None and record.op == "fact" and record.names[0] in self.contracts:
             # It speaks our language already.
             contract = self.contracts[record.names[0]]
             return [(contract.type, _event(record, dict(record.row), record.id))]
         if found is None:
-            names = ", ".join(sorted(known)) or "nothing yet"
-            text = f"{source}'s {record.names[0]!r} corresponds to no contract (mapped: {names})"
+            names = ", ".join(sorted(self.targets.get(source, {}))) or "nothing yet"
+            text = f"{record.names[0]!r} is not in {self.file}; it maps under '{source}': {names}"
             raise refuse(text, Refusal.UNMAPPED)
         targets = [target for target in found if record.op in target.on]
         if not targets:
-            text = f"{source}'s {record.names[0]!r} is not mapped for op {record.op!r}"
+            text = f"{self.file} does not map {record.names[0]!r} for op {record.op!r}"
             raise refuse(text, Refusal.UNMAPPED)
         several = len(found) > 1
         return [
@@ -130,7 +161,9 @@ def load(
     loader = _Loader(reader, contracts)
     targets = loader.file(root)
     found = reader.diagnostics
-    return (None if found else SourceMap(targets, contracts)), sorted(found, key=lambda one: (one.line, one.column))
+    return (None if found else SourceMap(targets, contracts, file)), sorted(
+        found, key=lambda one: (one.line, one.column)
+    )
 
 
 class _Loader:
@@ -141,11 +174,12 @@ class _Loader:
     def wrong(self, node: Node, code: str, text: str, hint: str | None = None) -> None:
         self.reader.diagnostics.append(self.reader.at(node.line, node.column, code, text, hint))
 
-    def known(self, key: Node, options: Any, what: str, code: str) -> bool:
+    def known(self, key: Node, options: Any, what: str, code: str, owner: str = "") -> bool:
         if key.text in options:
             return True
         near = get_close_matches(key.text, list(options), 1)
-        self.wrong(key, code, f"there is no {what} '{key.text}'", near[0] if near else None)
+        text = f"{owner} has no {what} '{key.text}'" if owner else f"there is no {what} '{key.text}'"
+        self.wrong(key, code, text, near[0] if near else None)
         return False
 
     def file(self, root: Node) -> dict[str, dict[str, tuple[Target, ...]]]:
@@ -160,9 +194,11 @@ class _Loader:
             if node.kind != "map":
                 self.wrong(node, "S001", "a mapping of names (types, tables) to lists of events is needed here")
                 continue
-            found[key.text] = {name.text.lower(): self.targets(value) for name, value in node.entries}
-            if key.text != "debezium":
-                found[key.text] = {name.text: self.targets(value) for name, value in node.entries}
+            # Databases differ in how they write the names of tables; Debezium's records are matched in small letters.
+            small = key.text == "debezium"
+            found[key.text] = {
+                name.text.lower() if small else name.text: self.targets(value) for name, value in node.entries
+            }
         return found
 
     def targets(self, node: Node) -> tuple[Target, ...]:
@@ -185,25 +221,26 @@ class _Loader:
             return None
         contract = self.contracts[name.text]
         row = self.row(node.get("row"), contract, node)
-        fields = self.set(node.get("set"), contract, node, made=MADE if row else ())
-        return Target(contract, fields, row, self.on(node.get("on")))
+        fields, origins = self.set(node.get("set"), contract, node, made=MADE if row else ())
+        return Target(contract, fields, row, self.on(node.get("on")), origins)
 
     def set(
         self, node: Node | None, contract: Contract, owner: Node, *, made: tuple[str, ...]
-    ) -> dict[str, Expression]:
-        found = {}
+    ) -> tuple[dict[str, Expression], dict[str, Origin]]:
+        found, origins = {}, {}
         for key, value in node.entries if node is not None else ():
-            if self.known(key, contract.fields, f"field in {contract.type}", "S006"):
+            if self.known(key, contract.fields, "field", "S006", contract.type):
                 if key.text in made:
                     self.wrong(key, "S007", f"'{key.text}' is made from 'row'; do not set it")
                 elif (expression := self.expression(value)) is not None:
                     found[key.text] = expression[0]
+                    origins[key.text] = Origin(expression[1], value.line)
         for name, field_ in contract.fields.items():
             if field_.default is NO_DEFAULT and name not in found and name not in made:
                 given = node is not None and node.get(name) is not None
                 if not given:
                     self.wrong(node or owner, "S008", f"{contract.type} needs '{name}', which nothing sets")
-        return found
+        return found, origins
 
     def row(self, node: Node | None, contract: Contract, owner: Node) -> dict[str, tuple[Expression, frozenset[Path]]]:
         if not contract.is_change:
@@ -218,7 +255,7 @@ class _Loader:
         columns: Mapping[str, Field] = contract.fields["after"].type.fields
         found = {}
         for key, value in node.entries:
-            if self.known(key, columns, f"column in {contract.type}", "S006"):
+            if self.known(key, columns, "column", "S006", contract.type):
                 expression = self.expression(value)
                 if expression is not None:
                     found[key.text] = expression

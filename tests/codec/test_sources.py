@@ -1,15 +1,18 @@
 """Payloads of other systems, and what is none."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas import contracts
+from streams.codec import Codec
 from streams.json_events import NotAnEvent, from_json
 from streams.sources import cloudevents, debezium, shopify, stripe
 from streams.sources.foreign import Foreign, instant
+from streams.sources.intake import appends_of
 from streams.sources.mapping import load
 from tidings.errors import BadContract, Refusal
 
@@ -283,3 +286,36 @@ def test_a_record_may_have_several_names_and_the_most_specific_counts():
     found, diagnostics = load(text.encode(), KNOWN)
     assert found is not None, diagnostics
     assert found.to_events("debezium", record)[0][1]["data"]["order_id"] == "b"
+
+
+@pytest.mark.parametrize("source", ["cloudevents", "debezium", "shopify", "stripe"])
+def test_each_mistake_is_told_once_whatever_the_source(source):
+    text = f"version: 1\n{source}:\n  a:\n    - event: billing.payment.succeeded\n      set: {{ customerid: id }}\n"
+    _, diagnostics = load(text.encode(), KNOWN)
+    told = [str(one) for one in diagnostics]
+    assert len(told) == len(set(told))
+    assert "billing.payment.succeeded has no field 'customerid'" in [one.text for one in diagnostics]
+
+
+def refused(source: str, payload: Any) -> BadContract:
+    assert MAPPING is not None
+    with pytest.raises(BadContract) as told:
+        appends_of(Codec(contracts()), MAPPING, source, json.dumps(payload).encode(), NOW)
+    return told.value
+
+
+def test_a_value_that_is_missing_is_told_with_its_path_in_the_payload_and_the_line_that_takes_it_from_there():
+    payload = copy.deepcopy(FAILED)
+    del payload["data"]["object"]["amount_due"]
+    detail = refused("stripe", payload).detail
+    line = next(n for n, text in enumerate(FILE.read_text().splitlines(), 1) if "{ minor: amount_due" in text)
+    assert (
+        f"/data/amount: must not be null (sources.yaml:{line} takes it from 'amount_due', which the payload lacks)"
+        in detail
+    )
+
+
+def test_a_type_that_nothing_maps_is_told_with_the_file_that_would():
+    told = refused("stripe", {**FAILED, "type": "charge.refunded"})
+    assert told.reason == Refusal.UNMAPPED
+    assert "'charge.refunded' is not in sources.yaml" in told.detail

@@ -137,6 +137,7 @@ def test_nothing_that_belongs_to_a_person_gets_into_the_log(tmp_path, lines):
     assert {line["level"] for line in found if line["what"] == "dead letter"} == {"warning", "error"}
     assert {line["level"] for line in found if line["what"] == "failed"} == {"warning"}
     assert {line["level"] for line in found if line["what"] in ("fired", "accepted")} == {"info"}
+    assert all(line["event"].count("-") == 4 for line in found if line["what"] == "fired"), found
 
 
 def buggy_render(*asked: object) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The command as a person types it: answers, exit codes, and never a traceback."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_a_payload_becomes_an_event_a_decision_and_a_message(tmp_path):
     assert done.returncode == 0, done.stderr
     told = lines(done)
     words = [one["what"] for one in told]
-    assert [word for word in words if word != "silent"] == ["taken", "event", "fired", "told", "summary"]
+    assert [word for word in words if word != "silent"] == ["uses", "taken", "event", "fired", "told", "summary"]
     assert told[-1]["messages"]["accepted"] == 1
     person = run("ingest", "--source", "stripe", payload(tmp_path), "--now", SOON)
     assert "Subject: Your payment of €19.99 did not go through" in person.stdout
@@ -75,6 +76,74 @@ def test_an_old_payload_without_a_time_of_reference_is_old_news(tmp_path):
     old = {**PAYLOAD, "created": 1_326_853_478}
     done = run("ingest", "--source", "stripe", payload(tmp_path, old))
     assert "suppressed(stale)" in done.stdout
+    assert "It happened 2012-01-18 02:24 UTC" in done.stdout
+    assert "try --now event, or --now 2012-01-18T12:00:00Z" in done.stdout
+
+
+def test_with_the_time_of_the_events_payloads_of_different_years_are_all_news(tmp_path):
+    night = {**PAYLOAD, "id": "evt_0", "created": 1_326_853_478}
+    files = payload(tmp_path), payload(tmp_path, night, "night.json")
+    done = run("ingest", "--source", "stripe", *files, "--now", "event", "--json")
+    assert done.returncode == 0, done.stderr
+    told = [(one["what"], one["at"][:13]) for one in lines(done) if one["what"] in ("held", "told")]
+    assert told == [("held", "2012-01-18T02"), ("told", "2012-01-18T08"), ("told", "2026-03-05T10")]
+
+
+def test_a_message_that_is_held_says_until_when_there_and_what_it_will_say(tmp_path):
+    night = {**PAYLOAD, "created": 1_326_853_478}
+    done = run("ingest", "--source", "stripe", payload(tmp_path, night), "--now", "2012-01-18T02:25:00Z")
+    assert "until 2012-01-18 08:00 in London" in done.stdout
+    assert "Subject: Your payment of €19.99 did not go through" in done.stdout
+
+
+def test_an_event_that_comes_again_is_told_to_count_once(tmp_path):
+    file = payload(tmp_path)
+    done = run("ingest", "--source", "stripe", file, file, "--now", SOON, "--json")
+    words = [one["what"] for one in lines(done)]
+    assert [words.count(word) for word in ("event", "again", "fired", "told")] == [1, 1, 1, 1]
+    kept = ("ingest", "--source", "stripe", file, "--now", SOON, "--data", tmp_path / "kept", "--json")
+    assert "again" not in [one["what"] for one in lines(run(*kept))]
+    assert "again" in [one["what"] for one in lines(run(*kept))]
+
+
+def issued(folder: Path) -> Path:
+    data = {"invoice_id": "i-1", "customer_id": "c-ada", "amount_due": {"amount_minor": 100, "currency": "EUR"},
+            "due_date": "2026-03-10T00:00:00Z"}  # fmt: skip
+    body = {"specversion": "1.0", "type": "billing.invoice.issued", "id": "e-1", "source": "erp",
+            "time": "2026-03-05T10:00:00Z", "data": data}  # fmt: skip
+    return payload(folder, body, "issued.json")
+
+
+def test_what_arms_a_rule_says_until_when_it_waits(tmp_path):
+    done = run("ingest", "--source", "cloudevents", issued(tmp_path), "--now", SOON)
+    assert "armed      invoice-overdue  i-1  waits for billing.invoice.paid until 2026-03-" in done.stdout
+    assert "No message was due" in done.stdout
+    assert "1 event waits for others that may come late" in done.stdout
+
+
+def test_own_rules_are_used_and_named_and_need_no_mapping_for_events_of_ours(tmp_path):
+    shutil.copytree(ROOT / "examples" / "shop", tmp_path / "own")
+    (tmp_path / "own" / "sources.yaml").unlink()
+    words = ("ingest", "--rules", tmp_path / "own", "--now", SOON, "--source")
+    done = run(*words, "cloudevents", issued(tmp_path))
+    assert (done.returncode, f"rules of {tmp_path / 'own'}" in done.stdout) == (0, True), done.stderr
+    assert "unmapped" in run(*words, "stripe", payload(tmp_path)).stdout
+    broken = tmp_path / "own" / "rules" / "billing.yaml"
+    broken.write_text("version: 1\nrules: 3\n")
+    done = run(*words, "cloudevents", issued(tmp_path))
+    assert (done.returncode, f"tidings rules check {tmp_path / 'own'}" in done.stderr) == (1, True)
+
+
+def test_a_demonstrations_file_is_not_used_for_trials(tmp_path):
+    assert run("demo", "--for", "1s", "--data", tmp_path / "demo", "--json").returncode == 0
+    done = run("ingest", "--source", "stripe", payload(tmp_path), "--now", SOON, "--data", tmp_path / "demo")
+    assert (done.returncode, "the demonstration's file" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("words", [["--now", SOON], ["--json"], ["--data", "x"], ["--rules", "x"]], ids=" ".join)
+def test_what_does_not_go_with_a_configuration_is_refused(tmp_path, words):
+    done = run("ingest", "--source", "stripe", payload(tmp_path), "--config", tmp_path / "tidings.toml", *words)
+    assert (done.returncode, f"{words[0]} does not go with --config" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(("body", "reason"), [

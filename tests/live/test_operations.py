@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.dead_letters import reading
 from gateway.cli.main import main
 from schemas import contracts
 from schemas.examples import described
+from tidings.ports import Scan
 
 pytestmark = pytest.mark.live
 
@@ -56,12 +58,53 @@ def letters(capsys, folder: Path) -> list[dict[str, Any]]:
 def test_dead_letters_are_listed_and_shown_with_their_bytes(shop, capsys):
     code, out, _ = run(capsys, "dead-letters", "list", "--data", shop)
     assert code == 0
-    assert "1 dead letters: 1 unmapped" in out
+    assert "1 dead letter: 1 unmapped" in out
     (letter,) = letters(capsys, shop)
     code, out, _ = run(capsys, "dead-letters", "show", letter["place"], "--data", shop)
     assert code == 0
     assert "charge.dispute.created" in out
+    assert "file      dispute.json" in out
+    assert "schema" not in out
     assert bytes.fromhex(letter["value_hex"]) == (shop / "dispute.json").read_bytes()
+
+
+def test_a_reason_that_no_dead_letter_has_is_not_told_as_all_being_well(shop, capsys):
+    code, out, _ = run(capsys, "dead-letters", "list", "--data", shop, "--reason", "unmaped")
+    assert (code, out.strip()) == (0, "none of 1 dead letter has the reason 'unmaped'; did you mean 'unmapped'?")
+    assert "the reasons are unmapped" in run(capsys, "dead-letters", "list", "--data", shop, "--reason", "xyz")[1]
+
+
+def test_the_file_of_a_configuration_is_read_where_there_is_one_and_said(shop, capsys, monkeypatch, tmp_path):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, err = run(capsys, "dead-letters", "list")
+    assert (code, "reading demo/tidings.db (no tidings.toml here)" in err) == (1, True)
+    Path("tidings.toml").write_text(f'data = "{shop}"\n')
+    code, out, err = run(capsys, "dead-letters", "list")
+    assert (code, "1 dead letter" in out) == (0, True)
+    assert f"reading {shop / 'tidings.db'} (as tidings.toml says)" in err
+    code, out, _ = run(capsys, "rules", "explain", "evt_8")
+    assert (code, "payment-failed: FIRES" in out) == (0, True)
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "rules", "explain", "evt_8", "--config", tmp_path / "here" / "tidings.toml")[0] == 0
+
+
+def firings():
+    return [row["firing_id"] for row in (yield Scan("records"))]
+
+
+def test_a_firing_and_a_message_lead_to_their_event_and_it_to_what_was_told(shop, capsys):
+    code, out, _ = run(capsys, "rules", "explain", "evt_8", "--data", shop, "--json")
+    (message,) = [one for rule in json.loads(out)["rules"] for one in rule["messages"]]
+    assert (message["to"], message["state"]) == ("customer:c-ada", "accepted")
+    assert message["details"][0] == '"Your payment of €19.99 did not go through"'
+    assert "2026-03-05 10:00 in London" in message["details"][1]
+    assert "consent 'transactional' not withdrawn" in message["details"][2]
+    with reading(shop) as reader:
+        (firing,) = reader.read(firings)
+    for name in (message["message"], firing):
+        code, out, _ = run(capsys, "rules", "explain", name, "--data", shop)
+        assert (code, out.split()[1]) == (0, "evt_8")
 
 
 def test_a_redrive_proposes_and_sends_only_when_it_is_confirmed(shop, capsys):
@@ -80,6 +123,9 @@ def test_a_redrive_proposes_and_sends_only_when_it_is_confirmed(shop, capsys):
     assert letters(capsys, shop)[0]["redriven_at"] is not None
     # Once more finds nothing; naming it again appends nothing either.
     assert "nothing to redrive" in run(capsys, "dead-letters", "redrive", *words, "--confirm")[1]
+    place = letters(capsys, shop)[0]["place"]
+    code, out, _ = run(capsys, "dead-letters", "redrive", place, *words, "--confirm")
+    assert (code, f"{place}  already redriven at " in out, "can be read" in out) == (0, True, False)
     code, out, _ = run(capsys, "rules", "explain", "evt_9", "--data", shop)
     assert (code, "payment-failed: FIRES" in out) == (0, True)
 
