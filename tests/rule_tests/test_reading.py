@@ -152,7 +152,7 @@ def test_rules_that_do_not_load_are_said_with_the_first_of_their_mistakes():
     text = written("card-expired", "- { at: +1h }", given=BERLIN)
     (only,) = told(text, files)
     assert only.startswith(
-        "1:1: T100: the rules have 2 errors, 'tidings rules check' tells them; first rules/orders.yaml:"
+        "1:1: T100: the rules have 2 errors (to see them: tidings rules check FOLDER); first rules/orders.yaml:"
     )
     # A file that does not need them goes on without them.
     assert read(text.replace("tests:", "rules: [billing.yaml]\ntests:"), files).diagnostics == ()
