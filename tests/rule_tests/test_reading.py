@@ -103,6 +103,14 @@ def test_data_that_do_not_fit_the_contract(data, expected):
         ("- { receipt: opened }", "9:9: R007: 'to' is missing"),
         ("- { expect: some }", "9:19: R006: 'nothing' or a list of outcomes is needed here"),
         ("- { expect: [{ severity: high }] }", "9:20: R007: 'outcome' is missing"),
+        (
+            "- { expect: [{ outcome: fired, subject: x }] }",
+            "9:47: R006: 'subject' belongs to the outcomes sent and ticket",
+        ),
+        (
+            "- { expect: [{ outcome: sent, body: x }] }",
+            "9:37: R005: there is no key 'body' here; there are outcome, severity,",
+        ),
         ("- { expect: [{ outcome: failed }] }", "9:31: R006: 'failed' is no outcome"),
         ("- {}", "9:9: R007: an entry has 'event', 'receipt', 'expect' or at least 'at'"),
     ],
