@@ -57,9 +57,9 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     telling = _Telling(arguments, found.rules, clock, again=again)
     engine = Engine(
         file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed,
-        observe=telling.observe, kind="demo",
+        observe=telling.tell, kind="demo",
     )  # fmt: skip
-    stop = asyncio.Event()
+    stop = telling.stop
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
@@ -73,6 +73,8 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
         clock.freeze()
         await engine.store.run(clocks.keep)
         counts = await count(engine.store)
+    if telling.unread is not None:
+        raise telling.unread
     lines, data, holds = summary(counts)
     if arguments.json:
         print(json.dumps({"what": "summary", **data}))
@@ -121,12 +123,26 @@ class _Telling:
     def __init__(self, arguments: Namespace, rules: RuleSet, clock: Callable[[], Micros], *, again: bool) -> None:
         self.arguments = arguments
         self.again = again
+        self.stop = asyncio.Event()
+        """Set once the demonstration is to end."""
+        self.unread: BrokenPipeError | None = None
+        """Set once nobody reads what is told (`| head`)."""
         self.live = wants_table(arguments)
         if self.live:
             self.scene = Scene(rules, clock)
             self.observe: Callable[[object], None] = self.scene
         else:
             self.observe = Watch(rules, clock, as_json=arguments.json, stamp=lambda at: f"{local(at, HOME):%a %H:%M}")
+
+    def tell(self, seen: object) -> None:
+        """Tell one thing; where nobody reads any more, the shop closes."""
+        if self.unread is not None:
+            return
+        try:
+            self.observe(seen)
+        except BrokenPipeError as fault:
+            self.unread = fault
+            self.stop.set()
 
     @contextlib.asynccontextmanager
     async def showing(self, engine: Engine, play: Play, file: Path) -> AsyncIterator[None]:

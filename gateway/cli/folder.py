@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from importlib.resources import files
 from pathlib import Path
@@ -72,3 +73,8 @@ def loaded(folder: Path) -> tuple[Loaded, dict[str, bytes], dict[str, str]]:
     """Load the rules below a folder."""
     rules, texts = read_rules(folder)
     return load(rules, texts, contracts().by_type), rules, texts
+
+
+def to_mend(folder: Path) -> str:
+    """Return the sentence for a folder whose rules have errors, with the command that tells them."""
+    return f"the rules have errors; to see them: tidings rules check {shlex.quote(str(folder))}"

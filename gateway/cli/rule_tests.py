@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def test(arguments: Namespace) -> int:
         return 2
     # What the engine logs of a test is told by the test itself.
     logging.getLogger("tidings").addHandler(logging.NullHandler())
-    files = RuleFiles(rules, texts, contracts())
+    files = RuleFiles(rules, texts, contracts(), shlex.quote(str(folder)))
     diagnostics: list[Diagnostic] = []
     tests: list[Test] = []
     for name, raw in found.items():

@@ -11,13 +11,14 @@ from handlers.rules.load import Loaded
 
 def check(arguments: Namespace) -> int:
     """`tidings rules check`."""
-    found, files, texts = loaded(arguments.folder or example())
+    folder = arguments.folder or example()
+    found, files, texts = loaded(folder)
     if arguments.json:
         print(json.dumps([one.to_json() for one in found.diagnostics], indent=1))
     else:
         for one in found.diagnostics:
             print(one)
-        print(closing_line(found, len(files), len(texts)))
+        print(f"{folder}: " + closing_line(found, len(files), len(texts)))
     return 1 if found.errors else 0
 
 

@@ -35,6 +35,8 @@ class Loaded:
     rule_count: int = 0
     """Rules that stand in the files, those with mistakes as well."""
     team_count: int = 0
+    sound: tuple[Rule, ...] = ()
+    """Rules of the files without an error: they can be looked at while others are mended."""
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -76,12 +78,13 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
     count = sum(len(node.items) for _, root in sheets.values() if (node := root.get("rules")) is not None)
     teams = len(directory.teams)
     if any(one.severity == "error" for one in found):
-        return Loaded(None, tuple(found), count, teams)
+        broken = {one.file for one in found if one.severity == "error"}
+        return Loaded(None, tuple(found), count, teams, tuple(rule for rule in rules if rule.file not in broken))
     rule_set = RuleSet(
         digest(files, templates, contracts), tuple(rules), contracts, dict(templates), directory.teams,
         directory.targets, directory.topics,
     )  # fmt: skip
-    return Loaded(rule_set, tuple(found), count, teams)
+    return Loaded(rule_set, tuple(found), count, teams, rule_set.rules)
 
 
 def _parse(templates: Mapping[str, str], found: list[Diagnostic]) -> dict[str, texts.Template]:

@@ -15,6 +15,8 @@ MAX_SUGGESTED = 200
 """Mistakes of a file for which the nearest word is sought; a search costs more than everything else of a mistake."""
 MAX_WORD = 100
 MAX_OPTIONS = 5_000
+NEAR = 0.7
+"""How alike a key and its suggestion are: `throttle` was not meant to be `title`."""
 
 
 class Shape:
@@ -38,11 +40,11 @@ class Shape:
         """Add a diagnostic at what may be a secret: its line is not shown."""
         self.reader.diagnostics.append(replace(self.reader.at(node.line, node.column, "R011", text), snippet=""))
 
-    def near(self, word: str, options: Iterable[str]) -> str | None:
+    def near(self, word: str, options: Iterable[str], cutoff: float = 0.6) -> str | None:
         """Return the option that was meant, if one is near."""
         if len(word) > MAX_WORD or len(self.reader.diagnostics) > MAX_SUGGESTED:
             return None
-        return next(iter(get_close_matches(word, list(options)[:MAX_OPTIONS], 1)), None)
+        return next(iter(get_close_matches(word, list(options)[:MAX_OPTIONS], 1, cutoff)), None)
 
     def keys(self, node: Node, kind: str) -> bool:
         """Check the keys of a mapping: unknown ones get a suggestion, later ones are refused by name."""
@@ -54,9 +56,9 @@ class Shape:
             if key.text in later:
                 self.later(key)
             elif key.text not in BUILT[kind]:
-                self.wrong(
-                    key, "R005", f"there is no key '{key.text}' here", self.near(key.text, (*BUILT[kind], *later))
-                )
+                near = self.near(key.text, (*BUILT[kind], *later), NEAR)
+                which = "" if near else f"; there are {', '.join(BUILT[kind])}"
+                self.wrong(key, "R005", f"there is no key '{key.text}' here{which}", near)
         return True
 
     def later(self, node: Node) -> None:
@@ -97,8 +99,9 @@ class Shape:
         if node.text in later:
             self.later(node)
         elif node.kind != "scalar" or node.text not in options:
-            words = f"one of {', '.join(options)}" if len(options) > 1 else f"'{options[0]}'"
-            self.wrong(node, "R006", f"{words} is needed here", self.near(node.text, options))
+            many = f"one of {', '.join(options)} is needed here"
+            text = many if len(options) > 1 else f"only '{options[0]}' is built so far"
+            self.wrong(node, "R006", text, self.near(node.text, options))
         return node.text if node.text in options else default
 
     def duration(self, node: Node | None, default: int | None) -> int | None:

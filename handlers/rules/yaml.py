@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from handlers.rules.diagnostics import Diagnostic
+from handlers.rules.indents import misplaced
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 50
@@ -92,6 +93,8 @@ class Reader:
         except yaml.MarkedYAMLError as fault:
             mark = fault.problem_mark or fault.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            if (beside := misplaced(self.lines, line - 1)) is not None:
+                raise Broken(self.at(line, beside[0], "R001", f"this is no YAML: {beside[1]}")) from fault
             raise Broken(self.at(line, column, "R001", f"this is no YAML: {fault.problem or fault.context}")) from fault
         except yaml.YAMLError as fault:
             raise Broken(self.at(1, 1, "R001", f"this is no YAML: {str(fault).splitlines()[0]}")) from fault

@@ -14,10 +14,10 @@ from handlers.templates.faults import (
     breaks_line,
 )
 from handlers.templates.filters import FILTERS
-from handlers.templates.languages import choose, spoken
+from handlers.templates.languages import choose, language_of, spoken
 from handlers.templates.template import CHANNELS, Channel, Template, parse
 
 __all__ = [
     "CHANNELS", "FILTERS", "MAX_ITEMS", "MAX_RENDERED", "MAX_TEXT", "BadTemplate", "Blank", "Channel", "Problem", "Template",
-    "breaks_line", "choose", "parse", "spoken",
+    "breaks_line", "choose", "language_of", "parse", "spoken",
 ]  # fmt: skip

@@ -6,7 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from babel import Locale, UnknownLocaleError
+
 TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}")
+
+
+def language_of(locale: str) -> str | None:
+    """Return the English name of a locale's language, or None where there is no such locale."""
+    if TAG.fullmatch(locale) is None:
+        return None
+    try:
+        return Locale.parse(locale.replace("-", "_")).get_language_name("en")
+    except (UnknownLocaleError, ValueError):
+        return None
 
 
 def choose(templates: Mapping[str, Any], name: str, locale: str | None) -> str:

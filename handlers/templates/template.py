@@ -170,7 +170,7 @@ class Template:
     ) -> dict[str, Any]:  # fmt: skip
         """Return the content of a message for a channel.
 
-        Email `subject text html`, SMS `text segments encoding`, push and ticket `title body`, Slack `text`, Teams
+        Email `subject text html` and `preheader` where there is one, SMS `text segments encoding`, push and ticket `title body`, Slack `text`, Teams
         `title text`. An unknown locale is English, an unknown zone the fallback or UTC.
 
         Raises:
@@ -246,7 +246,9 @@ def _email(template: Template, state: Run) -> dict[str, Any]:
     preheader = template.head("Preheader", state)
     text = template.write("text", state, empty=True)
     body = template.write("html", state, empty=True)
-    return {"subject": subject, "text": f"{text}\n", "html": layout.page(body, subject, preheader, state.voice.locale)}
+    page = layout.page(body, subject, preheader, state.voice.locale)
+    before = {"preheader": preheader} if preheader else {}
+    return {"subject": subject, **before, "text": f"{text}\n", "html": page}
 
 
 def _sms(template: Template, state: Run) -> dict[str, Any]:

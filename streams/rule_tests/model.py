@@ -46,6 +46,8 @@ class Expected:
     until: Micros | None = None
     reason: str | None = None
     name: str | None = None
+    says: Mapping[str, str] = field(default_factory=dict)
+    """By `subject`, `title` and `text`: a part of what the message says."""
 
 
 @dataclass(frozen=True, slots=True)

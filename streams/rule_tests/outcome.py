@@ -34,6 +34,10 @@ class Seen:
     reasons: tuple[str, ...] = ()
     """The reason in words, the word of the closed list, its sentence: a test may give any of them."""
     name: str | None = None
+    variant: str | None = None
+    """The language's own file of the template, where it was used: `billing/invoice-overdue.de`."""
+    says: Mapping[str, str] = field(default_factory=dict)
+    """What it said: `subject` or `title`, and `text`."""
 
     @property
     def visible(self) -> bool:
@@ -43,16 +47,17 @@ class Seen:
     def __str__(self) -> str:
         data = None if self.data is None else {name: show(v, self.types.get(name)) for name, v in self.data.items()}
         reason = self.reasons[0] if self.reasons else None
-        return _phrase(self, self.to[0] if self.to else None, data, reason)
+        return _phrase(self, self.to[0] if self.to else None, self.variant or self.template, data, reason)
 
 
 def say(expected: Expected) -> str:
     """Return an expected outcome in the words in which what happened is told."""
     data = None if expected.data is None else {name: show(value, None) for name, value in expected.data.items()}
-    return _phrase(expected, expected.to, data, expected.reason)
+    said = _phrase(expected, expected.to, expected.template, data, expected.reason)
+    return ", ".join([said, *(f'{name} with "{text}"' for name, text in expected.says.items())])
 
 
-def _phrase(one: Any, to: str | None, data: Mapping[str, str] | None, reason: str | None) -> str:
+def _phrase(one: Any, to: str | None, template: str | None, data: Mapping[str, str] | None, reason: str | None) -> str:
     parts = [one.outcome]
     if one.channel is not None:
         parts.append(f"by {one.channel}")
@@ -61,8 +66,8 @@ def _phrase(one: Any, to: str | None, data: Mapping[str, str] | None, reason: st
     if to is not None:
         parts.append(f"to {to}")
     more = []
-    if one.template is not None:
-        more.append(f"template {one.template}")
+    if template is not None:
+        more.append(f"template {template}")
     if one.severity is not None:
         more.append(f"severity {one.severity}")
     if reason is not None:
@@ -123,10 +128,12 @@ def differences(expected: Expected, seen: Seen) -> list[str]:
     found = []
     if expected.outcome != seen.outcome:
         found.append("outcome")
-    for name in ("severity", "channel", "template", "until", "name"):
+    for name in ("severity", "channel", "until", "name"):
         wanted = getattr(expected, name)
         if wanted is not None and wanted != getattr(seen, name):
             found.append(name)
+    if expected.template is not None and expected.template not in (seen.template, seen.variant):
+        found.append("template")
     if expected.to is not None and expected.to not in seen.to:
         found.append("to")
     if expected.reason is not None and _words(expected.reason) not in map(_words, seen.reasons):
@@ -135,7 +142,13 @@ def differences(expected: Expected, seen: Seen) -> list[str]:
         data = seen.data or {}
         if name not in data or not equal(value, data[name], seen.types.get(name)):
             found.append(f"data.{name}")
+    found += [name for name, part in expected.says.items() if one_line(part) not in one_line(seen.says.get(name, ""))]
     return found
+
+
+def one_line(text: str) -> str:
+    """Return a text without its line breaks."""
+    return " ".join(text.split())
 
 
 def _words(text: str) -> str:

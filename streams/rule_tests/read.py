@@ -31,6 +31,8 @@ class RuleFiles:
     files: Mapping[str, bytes]
     templates: Mapping[str, str]
     contracts: Contracts
+    folder: str = "FOLDER"
+    """Where they lie, as `tidings rules check` takes it."""
     codec: Codec = field(init=False)
     loaded: dict[frozenset[str], Loaded] = field(default_factory=dict)
 
@@ -126,7 +128,8 @@ class _File:
         if loaded.rules is None:
             first, count = loaded.errors[0], len(loaded.errors)
             where = f"{first.file}:{first.line}:{first.column}: {first.code}: {first.text}"
-            text = f"the rules have {count} error{'s' * (count != 1)}, 'tidings rules check' tells them; first {where}"
+            command = f"tidings rules check {self.files.folder}"
+            text = f"the rules have {count} error{'s' * (count != 1)} (to see them: {command}); first {where}"
             sheet.wrong(node or root, "T100", text)
         return loaded.rules
 

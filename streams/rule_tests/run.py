@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 
 from streams.json_events import rfc3339
 from streams.rule_tests.model import Entry, Place, Test
-from streams.rule_tests.outcome import Comparison, Seen, compare, say
+from streams.rule_tests.outcome import Comparison, Seen, compare, one_line, say
 from streams.rule_tests.world import TooLong, World
 from tidings.event import SECOND, Micros
 
 MAX_SHOWN = 20
 """Outcomes that a failure lists."""
+MAX_SAID = 600
+"""Characters of a text that a failure shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,15 @@ def _details(found: Comparison) -> list[str]:
         seen, names = nearest
         used.append(seen)
         lines += [f"happened: {seen}", f"          not the same: {', '.join(names)}"]
+        lines += [f"          its {name}: {_shown(seen, name)}" for name in names if name in expected.says]
     lines += [f"not expected: {one}" for one in found.unexpected if one not in used]
     return lines
+
+
+def _shown(seen: Seen, name: str) -> str:
+    """Return what a message said in one place, in one line."""
+    text = one_line(seen.says.get(name, ""))
+    return "none" if not text else text if len(text) <= MAX_SAID else f"{text[:MAX_SAID]}…"
 
 
 def _left_over(world: World, place: Place, since: int) -> Failure | None:

@@ -54,7 +54,9 @@ class Sheet:
             if key.text in later:
                 self.wrong(key, "R010", f"'{key.text}' is part of the language, but not built yet")
             elif key.text not in known:
-                self.unknown(key, f"there is no key '{key.text}' here", (*known, *later))
+                near = self.near(key.text, (*known, *later))
+                which = "" if near else f"; there are {', '.join(known)}"
+                self.wrong(key, "R005", f"there is no key '{key.text}' here{which}", near)
         return True
 
     def items(self, node: Node | None, what: str) -> tuple[Node, ...]:

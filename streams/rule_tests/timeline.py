@@ -16,7 +16,23 @@ from tidings.rule import SEVERITIES, Channel
 ENTRY = ("at", "event", "id", "source", "data", "arrives", "receipt", "to", "channel", "expect")
 OF_EVENT = ("id", "source", "data", "arrives")
 OF_RECEIPT = ("to", "channel")
-EXPECTED = ("outcome", "severity", "channel", "to", "template", "data", "until", "reason", "name")
+EXPECTED = (
+    "outcome",
+    "severity",
+    "channel",
+    "to",
+    "template",
+    "data",
+    "until",
+    "reason",
+    "name",
+    "subject",
+    "title",
+    "text",
+)
+SAID = ("subject", "title", "text")
+SAYING = ("sent", "ticket")
+"""Outcomes of messages that were written."""
 OUTCOMES = (*VISIBLE, *NAMED)
 CHANNELS = get_args(Channel)
 MAX_ENTRIES = 2_000
@@ -153,6 +169,10 @@ class Timeline:
             data = None
         self._recipient(node.get("to"))
         texts = {name: sheet.text(node.get(name), name) for name in ("to", "reason", "name")}
+        said = {name: text for name in SAID if (text := sheet.text(node.get(name), name)) is not None}
+        if said and outcome is not None and outcome not in SAYING:
+            name = next(iter(said))
+            sheet.wrong(node.get(name) or node, "R006", f"'{name}' belongs to the outcomes {' and '.join(SAYING)}")
         severity = sheet.choice(node.get("severity"), "severity", SEVERITIES)
         channel = sheet.choice(node.get("channel"), "channel", CHANNELS)
         until = sheet.instant(node.get("until"), self.clock)
@@ -160,7 +180,7 @@ class Timeline:
             return None
         return Expected(
             place_of(node), outcome, severity, channel, texts["to"], template,
-            None if data is None else value_of(data), until, texts["reason"], texts["name"],
+            None if data is None else value_of(data), until, texts["reason"], texts["name"], said,
         )  # fmt: skip
 
     def _template(self, node: Node | None) -> str | None:

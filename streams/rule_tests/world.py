@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from handlers import templates
 from handlers.channels.content import Contents, step_of
 from streams.processors import detect, people, receipts
 from streams.processors.deliverer import Deliverer
@@ -71,6 +72,8 @@ class World:
         self.told: dict[str, tuple[Any, ...]] = {}
         self.causes: dict[str, str] = {}
         self.faults: dict[str, str] = {}
+        self.written: dict[str, tuple[str | None, dict[str, str]]] = {}
+        """By message: the variant of its template, and what it says."""
         self.store = MemoryStore(clock=lambda: self.clock)
         self.store.on_commit = self._committed
         self.topics = sorted({*self.rule.topics, *(self._topic(kind) for kind in test.types)})
@@ -255,11 +258,13 @@ class World:
         if message.state is MessageState.ACCEPTED and outcome == str(MessageState.ACCEPTED):
             outcome = message.channel if message.channel in MACHINES else "sent"
         person = self._person(message)
+        variant, says = self.written.get(message.message_id, (None, {}))
         return Seen(
             self.clock, FAILED if message.state is MessageState.UNRESOLVED else outcome, message.body["severity"],
             message.channel, tuple(dict.fromkeys((message.recipient, person.recipient))),
             message.body["template"] or None, message.body["data"], step_of(self.rules, message).types,
             message.due_at if message.state is MessageState.HELD else None, reasons, message.body.get("target"),
+            variant, says,
         )  # fmt: skip
 
     def _person(self, message: Message) -> Person:
@@ -284,10 +289,18 @@ class World:
 
     def _render(self, rules: RuleSet, message: Message, person: Person) -> Mapping[str, Any]:
         try:
-            return self.contents(rules, message, person)
+            content = self.contents(rules, message, person)
         except ValueError as fault:
             self.faults[message.message_id] = str(fault)
             raise
+        template = step_of(rules, message).template
+        variant = templates.choose(rules.templates, template, person.locale) if template else None
+        says = {
+            "text": content.get("text") or content.get("body"),
+            **{name: content.get(name) for name in ("subject", "title")},
+        }
+        self.written[message.message_id] = variant, {name: text for name, text in says.items() if text}
+        return content
 
 
 def _batch(event: Event, offset: int) -> Batch:

@@ -246,6 +246,28 @@ def test_who_wants_no_table_gets_lines(tmp_path, words, more):
     assert "The sum holds." in out
 
 
+@pytest.mark.parametrize("form", ["--json", "--plain"])
+def test_it_ends_without_a_word_when_nobody_reads_it_any_more(tmp_path, form):
+    process = subprocess.Popen(
+        [*COMMAND, "demo", form, "--data", str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        assert process.wait(timeout=60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "fast", "86401", "1e3"])
 def test_a_speed_that_is_none_is_refused(speed):
     done = run("demo", f"--speed={speed}")

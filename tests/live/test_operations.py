@@ -1,12 +1,14 @@
 """What an operations team does: look at what could not be read, try it again, ask why."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli.dead_letters import reading
+from gateway.cli.folder import example
 from gateway.cli.main import main
 from schemas import contracts
 from schemas.examples import described
@@ -212,3 +214,33 @@ def test_a_template_is_looked_at_as_somebody_elsewhere_would_read_it(tmp_path, c
     assert page.read_text().lstrip().lower().startswith("<!doctype html>")
     code, _, err = run(capsys, "templates", "preview", "billing/invoice-overdue", "--zone", "Mars/Base")
     assert (code, "is no IANA zone" in err) == (1, True)
+
+
+def test_a_preview_shows_all_that_a_mailbox_shows(capsys):
+    _, out, _ = run(capsys, "templates", "preview", "billing/invoice-overdue.de")
+    assert "  | Preheader: " in out
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["billing/invoice-overdue", "--locale", "ja-JP"], "billing/invoice-overdue for ja-JP (no Japanese variant, so the plain one)"),
+    (["billing/invoice-overdue", "--locale", "xx-YY"], "--locale 'xx-YY' is no locale; write one as de-DE"),
+    (["billing/invoice-overdue", "--locale", "de-DE; x"], "is no locale"),
+    (["billing/invoice-overdue.de", "--locale", "en-GB"], "who reads en-GB gets 'billing/invoice-overdue', not"),
+    (["internal/stock-low", "--html", "x.html"], "--html is for e-mail; 'internal/stock-low' is used by slack only"),
+])  # fmt: skip
+def test_what_a_preview_cannot_follow_is_said(capsys, words, said):
+    _, out, err = run(capsys, "templates", "preview", *words)
+    assert said in out + err
+
+
+def test_a_mistake_elsewhere_leaves_a_text_to_be_looked_at(tmp_path, capsys):
+    folder = tmp_path / "my shop"
+    shutil.copytree(example(), folder)
+    rules = folder / "rules" / "care.yaml"
+    rules.write_text(rules.read_text().replace("severity: high", "severity: hihg"))
+    code, out, err = run(capsys, "templates", "preview", "billing/invoice-overdue", "--rules", folder)
+    assert (code, "  | Subject: " in out) == (1, True)
+    assert f"to see them: tidings rules check '{folder}'" in err
+    code, out, err = run(capsys, "templates", "preview", "internal/complaint", "--rules", folder)
+    assert (code, out) == (1, "")
+    assert "to see them" in err

@@ -352,3 +352,38 @@ def test_a_bare_address_and_a_push_are_reached_too():
     )
     line = f'{FAILED}\n- expect: [{{ outcome: fired }}, {{ outcome: sent, channel: push, to: "customer:c-1" }}]'
     passes("card-expired", line, given=BERLIN, files=push)
+
+
+# -- what a message says
+
+GERMAN = "customers: { c-1: { locale: de-AT } }"
+TEXTS = {
+    "billing/card-expired.de": "Subject: Ihre Karte ist abgelaufen\n\nGuten Tag,\n\nüber **{{ amount }}** konnten\nwir nichts buchen.\n",
+}  # fmt: skip
+
+
+def german(said: str) -> tuple[str, str]:
+    return "card-expired", f"{FAILED}\n- expect: [{{ outcome: fired }}, {{ outcome: sent, {said} }}]"
+
+
+@pytest.mark.parametrize("said", [
+    "template: billing/card-expired.de", "template: billing/card-expired", "subject: Ihre Karte", "text: konnten wir nichts",
+    "subject: Ihre Karte ist abgelaufen, text: über € 80",
+])  # fmt: skip
+def test_a_part_of_what_the_reader_is_told_is_enough(said):
+    passes(*german(said), given=GERMAN, files=edited("rules/billing.yaml", texts=TEXTS))
+
+
+@pytest.mark.parametrize(("said", "why"), [
+    ("subject: Your card", "its subject: Ihre Karte ist abgelaufen"), ("text: refused", "its text: Guten Tag, über € 80,00 konnten wir"),
+    ("title: x", "its title: none"), ("template: billing/settled", "not the same: template"),
+])  # fmt: skip
+def test_another_text_fails_and_is_shown(said, why):
+    out = fails(*german(said), given=GERMAN, files=edited("rules/billing.yaml", texts=TEXTS))
+    assert why in out
+    assert "template billing/card-expired.de" in out
+
+
+def test_the_variant_of_another_language_is_not_the_one_that_was_read():
+    files = edited("rules/billing.yaml", texts=TEXTS)
+    assert "not the same: template" in fails(*german("template: billing/card-expired.de"), given=BERLIN, files=files)

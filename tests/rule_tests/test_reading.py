@@ -103,6 +103,14 @@ def test_data_that_do_not_fit_the_contract(data, expected):
         ("- { receipt: opened }", "9:9: R007: 'to' is missing"),
         ("- { expect: some }", "9:19: R006: 'nothing' or a list of outcomes is needed here"),
         ("- { expect: [{ severity: high }] }", "9:20: R007: 'outcome' is missing"),
+        (
+            "- { expect: [{ outcome: fired, subject: x }] }",
+            "9:47: R006: 'subject' belongs to the outcomes sent and ticket",
+        ),
+        (
+            "- { expect: [{ outcome: sent, body: x }] }",
+            "9:37: R005: there is no key 'body' here; there are outcome, severity,",
+        ),
         ("- { expect: [{ outcome: failed }] }", "9:31: R006: 'failed' is no outcome"),
         ("- {}", "9:9: R007: an entry has 'event', 'receipt', 'expect' or at least 'at'"),
     ],
@@ -152,7 +160,7 @@ def test_rules_that_do_not_load_are_said_with_the_first_of_their_mistakes():
     text = written("card-expired", "- { at: +1h }", given=BERLIN)
     (only,) = told(text, files)
     assert only.startswith(
-        "1:1: T100: the rules have 2 errors, 'tidings rules check' tells them; first rules/orders.yaml:"
+        "1:1: T100: the rules have 2 errors (to see them: tidings rules check FOLDER); first rules/orders.yaml:"
     )
     # A file that does not need them goes on without them.
     assert read(text.replace("tests:", "rules: [billing.yaml]\ntests:"), files).diagnostics == ()

@@ -31,7 +31,7 @@ def run(folder: Path | None, capsys: pytest.CaptureFixture[str], *, as_json: boo
 
 
 def test_a_good_folder_is_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, capsys) == (0, "8 files: 9 rules, 2 teams, 14 templates; no errors, no warnings\n")
+    assert run(folder, capsys) == (0, f"{folder}: 8 files: 9 rules, 2 teams, 14 templates; no errors, no warnings\n")
 
 
 def test_mistakes_end_with_1_and_stand_above_the_count(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_mistakes_end_with_1_and_stand_above_the_count(folder: Path, capsys: pyt
         "      - id: delivery-delayed",
         "        ^",
         "teams.yaml:6:12: R011: a secret stands here by reference only: env:NAME or file:/path",
-        "8 files: 9 rules, 2 teams, 14 templates; 1 error, 1 warning",
+        f"{folder}: 8 files: 9 rules, 2 teams, 14 templates; 1 error, 1 warning",
     ]
     code, said = run(folder, capsys, as_json=True)
     assert code == 1

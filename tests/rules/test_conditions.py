@@ -259,6 +259,11 @@ MISTAKES: dict[str, Told] = {
     # kinds
     "count == 'x'": [("R101", 0, 12, None)],
     "amount > 50": [("R101", 0, 11, 'money(50, "EUR")')],
+    "amount > 0": [("R101", 0, 10, 'money(0, "EUR")')],
+    "12.5 < amount": [("R101", 0, 13, 'money(12.5, "EUR")')],
+    "amount > 12.345": [("R101", 0, 15, None)],
+    "amount == '20.00 GBP'": [("R101", 0, 21, 'money(20, "GBP")')],
+    "amount == 'much'": [("R101", 0, 16, None)],
     "at > '2026-03-05T08:40:00Z'": [("R101", 0, 27, None)],
     "at > 1h": [("R101", 0, 7, None)],
     "count + 'x' > 1": [("R101", 0, 11, None)],

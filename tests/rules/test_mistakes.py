@@ -2,6 +2,7 @@
 
 import pytest
 
+from handlers.rules.yaml import Broken, Reader
 from tests.rules.sample import TEXTS, edited, files, loaded
 
 CRM, BILLING, MORE, ORDERS = "rules/crm.yaml", "rules/billing.yaml", "rules/more.yaml", "rules/orders.yaml"
@@ -257,3 +258,43 @@ def test_every_file_of_a_folder_is_told_its_mistake_at_once() -> None:
     broken = {name: raw + b"qwertz: 1\n" for name, raw in files().items()}
     found = loaded(broken)
     assert [(one.code, one.file) for one in found.errors] == [("R005", name) for name in sorted(broken)]
+
+
+SHIFTED = """version: 1
+rules:
+  - id: a
+    description: |
+        then: this is text
+    to: customer
+    then:
+      - send: email
+        template: t
+      - send: sms
+        template: t
+"""
+
+
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ("    then:\n      -", "   then:\n      -", "7:4: R001: this is no YAML: 'then' stands in column 4, its neighbours in column 5"),
+    ("    then:\n      -", "     then:\n      -", "7:6: R001: this is no YAML: 'then' stands in column 6, its neighbours in column 5"),
+    ("      - send: sms", "     - send: sms", "10:6: R001: this is no YAML: '-' stands in column 6, its neighbours in column 7"),
+    ("        template: t\n      - send: sms", "         template: t\n      - send: sms", "9:10: R001: this is no YAML: 'template' stands in column 10, its neighbours in column 9"),
+    ("to: customer", "to: a: b", "6:10: R001: this is no YAML: mapping values are not allowed in this context"),
+])  # fmt: skip
+def test_a_line_beside_its_neighbours_is_told_by_its_column(old, new, told):
+    assert SHIFTED.count(old) == 1
+    reader = Reader("rules/a.yaml", SHIFTED.replace(old, new).encode())
+    with pytest.raises(Broken) as broken:
+        reader.read()
+    assert str(broken.value.diagnostic).startswith(f"rules/a.yaml:{told}")
+
+
+@pytest.mark.parametrize(("file", "old", "new", "told", "hint"), [
+    (BILLING, "    owner:", "    throttle: 1h\n    owner:", "there is no key 'throttle' here; there are id, title,", None),
+    (BILLING, "    owner:", "    titel: x\n    owner:", "there is no key 'titel' here", "title"),
+    (SHARED, "on_quiet: hold", "on_quiet: drop", "only 'hold' is built so far", None),
+])  # fmt: skip
+def test_what_is_near_to_nothing_gets_the_list_of_what_there_is(file, old, new, told, hint):
+    text = files()[file].decode()
+    found = loaded({**files(), file: text.replace(old, new, 1).encode()}).errors
+    assert any(one.text.startswith(told) and one.hint == hint for one in found), [str(one) for one in found]

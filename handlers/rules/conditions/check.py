@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any
 
+from handlers.rules.conditions import amounts
 from handlers.rules.conditions.problems import Problem
 from handlers.rules.conditions.syntax import Node, parse_duration, parse_instant
 from tidings.contract import Field, Type
@@ -255,7 +256,8 @@ class Checker:
         if "any" in kinds:
             return
         if len(kinds) > 1:
-            hint = 'money(50, "EUR")' if kinds == {"money", "number"} else None
+            hints = [amounts.meant(one.node) for one in (left, right) if "money" in kinds]
+            hint = next((one for one in hints if one is not None), None)
             self.problem(node, f"{WORDS[left.kind]} cannot be compared with {WORDS[right.kind]}", hint=hint)
             return
         if left.kind in ("record", "list") or (left.kind == "bool" and node.op not in ("==", "!=", "in")):
