@@ -139,6 +139,7 @@ class Engine:
         self.tasks: list[asyncio.Task[None]] = []
         self.ending = False
         self.progress: dict[str, float] = {}
+        self.unread: BrokenPipeError | None = None
         try:
             if self.kind is not None:
                 await claim(self.store, self.path, self.kind)
@@ -256,6 +257,9 @@ class Engine:
         """Tell the observer; one that fails must not stop what it watches."""
         try:
             self.observe(seen)
+        except BrokenPipeError as fault:
+            # Whoever read what it tells has gone; `check` says so to whoever runs us.
+            self.unread = self.unread or fault
         except Exception:
             logger.exception("the observer failed on %s", type(seen).__name__)
 
@@ -295,7 +299,9 @@ class Engine:
         self.tasks = []
 
     def check(self) -> None:
-        """Raise what ended a loop, if anything did."""
+        """Raise what ended a loop, if anything did; or that nobody reads any more what the observer tells."""
+        if self.unread is not None:
+            raise self.unread
         for task in self.tasks:
             if task.done() and not task.cancelled() and (fault := task.exception()) is not None:
                 raise fault

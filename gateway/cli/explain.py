@@ -10,7 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 from gateway.cli import found_event
-from gateway.cli.folder import example, loaded
+from gateway.cli.folder import example, loaded, to_mend
 from gateway.cli.found_event import Became, FoundEvent
 from gateway.cli.place import folder_of
 from gateway.cli.told import Told
@@ -64,7 +64,7 @@ def explain(arguments: Namespace) -> int:
 def _rules(folder: Path | None) -> RuleSet:
     found, _, _ = loaded(folder or example())
     if found.rules is None:
-        raise Told(f"the rules have errors; 'tidings rules check {folder or example()}' tells them")
+        raise Told(to_mend(folder or example()))
     return found.rules
 
 
