@@ -280,7 +280,8 @@ async def _one(engine: Engine, watch: Watch, mapping: SourceMap, arguments: Name
     at, now = newest(arguments.source, raw), engine.clock()
     if at is not None and (at > now + SKEW or (arguments.now is None and now - at > DAY)):
         far = f"{span(now - at)} before now" if at < now else f"{span(at - now)} after now"
-        watch.say("note", f"it happened {moment(at)}, {far}; try --now event, or --now {rfc3339(at)[:10]}T12:00:00Z")
+        text = f"it happened {moment(at)}, {far}; try --now event, or --now {rfc3339(at)[:10]}T12:00:00Z"
+        watch.say("note", text, file=path.name, happened=rfc3339(at))
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from streams.processors.detect import Batch, Refused
 from tidings.errors import BadContract, Refusal
-from tidings.event import MINUTE, SECOND, Event, Micros
+from tidings.event import DAY, MINUTE, SECOND, Event, Micros
 from tidings.journal import Span
 from tidings.log import Decoder, LogRecord, Partition
 
@@ -35,7 +35,8 @@ def prepare(records: Sequence[LogRecord], starts: Mapping[Partition, int], decod
             if ahead <= MAX_CLOCK_SKEW:
                 events.append(event)
                 continue
-            text = f"occurred_at lies {ahead / SECOND:.1f} s after the append time"
+            far = f"{ahead / DAY:.1f} days" if ahead >= DAY else f"{ahead / SECOND:.1f} s"
+            text = f"occurred_at lies {far} after the append time"
             refused.append(Refused(record, str(Refusal.TIME_IN_FUTURE), text))
         left_out.setdefault(place, []).append(record.offset)
     spans = tuple(
