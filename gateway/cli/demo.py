@@ -79,11 +79,8 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     if arguments.json:
         print(json.dumps({"what": "summary", **data}))
     else:
-        print(
-            "\n".join(
-                ["", *(_folded(lines) if telling.live else lines), "", *_next(play.told, catcher.path, arguments.data)]
-            )
-        )
+        ended = _folded(lines, " " * 10) if telling.live else lines
+        print("\n".join(["", *ended, "", *_next(play.told, catcher.path, arguments.data)]))
     return 0 if holds else 1
 
 
@@ -156,18 +153,19 @@ class _Telling:
 
         self.scene.people = play.shop.people
         ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
-        async with showing(self.scene, engine, self.arguments.speed, ends):
+        async with showing(self.scene, engine, self.arguments.speed, ends, again=self.again):
             yield
 
     def _introduce(self, file: Path, rules: int) -> None:
         ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
         begins = "continues in" if self.again else "begins a new"
         day = f"a day takes {86_400 / self.arguments.speed:.3g} s"
-        print(f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {file}; {day}; {ends}.")
-        print(
-            "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what they get\n"
-            "held, not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read\n"
-        )
+        what = f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {file}; {day}; {ends}."
+        words = [
+            "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what they get",
+            "held, not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read",
+        ]
+        print("\n".join([*_folded([what, *words]), ""]))
 
 
 def wants_table(arguments: Namespace) -> bool:
@@ -178,20 +176,17 @@ def wants_table(arguments: Namespace) -> bool:
 
 
 def _next(event: str | None, caught: Path, data: Path) -> list[str]:
-    """Return what one may try now."""
+    """Return what one may try now. Commands stay whole, so that they can be copied."""
     tidings, at = _command(), "" if data == DEMO and not CONFIG.is_file() else f" --data {data}"
-    return [
-        f"Everything that would have left is in {caught}. Run it again, and the shop goes on at the same hour.",
-        "",
-        "Where to go next:",
-        f"  {tidings} rules explain {event or 'EVENT'}{at}",
-        "      what every rule made of one event, term by term, with values",
-        f"  {tidings} templates preview billing/invoice-overdue",
-        "      a message, with the example values of its contract",
-        f"  {tidings} dead-letters list{at}",
-        "      the records that nobody could read, and why",
-        f"  The rules, as a tutorial: {example() / 'README.md'}",
-    ]
+    left = f"Everything that would have left is in {caught}. Run it again, and the shop goes on at the same hour."
+    ways = (
+        (f"rules explain {event or 'EVENT'}{at}", "what every rule made of one event, term by term, with values"),
+        ("templates preview billing/invoice-overdue", "a message, with the example values of its contract"),
+        (f"dead-letters list{at}", "the records that nobody could read, and why"),
+    )
+    tried = [line for words, says in ways for line in (f"  {tidings} {words}", *_folded([f"      {says}"], " " * 6))]
+    tutorial = _folded([f"  The rules, as a tutorial: {example() / 'README.md'}"], "  ")
+    return [*_folded([left]), "", "Where to go next:", *tried, *tutorial]
 
 
 def _command() -> str:
@@ -200,7 +195,10 @@ def _command() -> str:
     return str(called) if called.name == "tidings" and shutil.which("tidings") != str(called) else "tidings"
 
 
-def _folded(lines: list[str]) -> list[str]:
-    """Return the sum folded to the terminal, each line under its own word."""
+def _folded(lines: list[str], indent: str = "") -> list[str]:
+    """Return lines folded between words to the terminal, if that is where they go."""
+    if not sys.stdout.isatty():
+        return lines
     width = shutil.get_terminal_size().columns
-    return [part for line in lines for part in textwrap.wrap(line, width, subsequent_indent=" " * 10) or [""]]
+    fold = textwrap.TextWrapper(width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [part for line in lines for part in fold.wrap(line) or [""]]

@@ -16,6 +16,7 @@ from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
 from tidings import canonical
+from tidings.correction import NOTICE
 from tidings.event import Event
 from tidings.message import Message
 from tidings.person import Person
@@ -159,7 +160,8 @@ class Watch:
             self.held[message.message_id] = message
             return
         reason = message.reason or ""
-        sentence = Reason(reason).sentence if reason in set(Reason) else ""
+        sentence = "" if message.role == NOTICE else "All-clear. "
+        sentence += Reason(reason).sentence if reason in set(Reason) else ""
         what = (
             "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
         )

@@ -38,6 +38,8 @@ class Board:
     sums: Mapping[str, Any] = field(default_factory=dict)
     """As `gateway.cli.watch.summary` tells them."""
     ending: str = "Ctrl-C ends it"
+    again: bool = False
+    """The shop was open before: what only this start has seen says so."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Paint header, rows, what waits, and the sum."""
@@ -93,7 +95,8 @@ class Board:
         waiting.append(f"{ahead.absences} absence{' waits' if ahead.absences == 1 else 's wait'}", f"bold {INK}")
         if ahead.next_absence is not None:
             at, rule, key = ahead.next_absence
-            waiting.append(f", the next for {span(at - now)} yet: {rule} {key.strip('[]').replace(chr(34), '')}", FAINT)
+            due = "now" if at - now < MINUTE else f"in {span(at - now)}"
+            waiting.append(f"; the next is due {due}: {rule} {key.strip('[]').replace(chr(34), '')}", FAINT)
         if ahead.held:
             waiting.append(f"   {ahead.held} held", f"bold {MOON}")
             if ahead.next_held is not None and width >= WIDE:
@@ -110,7 +113,8 @@ class Board:
             mark, (f"{sums['events']} events", f"bold {INK}"), (f" = {sums['decided']} decided + {letters}", FAINT),
             (f" + {sums['not_taken']} on their way" if sums["not_taken"] else "", FAINT),
         )  # fmt: skip
-        events.append(f"   {self.scene.looked} times a rule kept quiet", FAINT)
+        quiet = "kept quiet since this start" if self.again else "times a rule kept quiet"
+        events.append(f"   {self.scene.looked} {quiet}", FAINT)
         terms = [f"{sums['messages'][state]} {state}" for state in ENDS if sums["messages"][state]] or ["0"]
         pieces = [(f" + {term}" if number else term, FAINT) for number, term in enumerate(terms)]
         if clears := sum(sums["corrections"].values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 from streams.json_events import rfc3339
 from tidings.event import Micros
+from tidings.person import read_person
+from tidings.ports import Scan, Transaction
 from tidings.quiet_hours import QuietHours, Window
 
 NIGHT = QuietHours((Window(21 * 60, 8 * 60),), "UTC")
@@ -45,6 +47,18 @@ def everybody(folder: Path) -> list[Customer]:
     """Return the customers of a shop's folder."""
     found = json.loads((folder / "customers.json").read_text("utf-8"))
     return [Customer(one["customer_id"], one["name"], one["timezone"], one) for one in found]
+
+
+def registered(known: Collection[str]) -> Transaction[list[Customer]]:
+    """Read who has registered in the runs before, besides those that are known."""
+    found = []
+    for row in (yield Scan("recipients")):
+        profile = read_person(row["tenant"], row["recipient"], row).profile
+        name, zone = profile.get("name"), profile.get("timezone")
+        who = row["recipient"].partition(":")[2]
+        if row["recipient"].startswith("customer:") and who not in known and name and zone:
+            found.append(Customer(who, name, zone, {"customer_id": who, **profile}))
+    return found
 
 
 def customers(folder: Path, at: Micros) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.demo.customers import customers, everybody, snapshot
+from gateway.demo.customers import customers, everybody, registered, snapshot
 from gateway.demo.shop import FIRST_NUMBER, Fact, Happening, Shop
 from gateway.demo.stories import SLOW, STORIES
 from streams.embedded import Engine
@@ -50,6 +50,7 @@ class Play:
 
         people = everybody(folder)
         known = await engine.store.read(number)
+        people += await engine.store.read(lambda: registered({one.id for one in people}))
         play = cls(engine, Shop(people, STORIES, SLOW, seed, FIRST_NUMBER if known is None else known))
         if known is None:
             now = engine.clock()

@@ -219,7 +219,8 @@ class Scene:
     def _because(self, message: Message, zone: str | None) -> str:
         if message.state is MessageState.HELD and message.reason is Reason.QUIET_HOURS and zone and message.due_at:
             now, until = local(self.clock(), zone), local(message.due_at, zone)
-            return f"{now:%H:%M} in {place(zone)}; waits until {until:%H:%M}"
+            clear = "" if message.role == NOTICE else "the all-clear; "
+            return f"{clear}{now:%H:%M} in {place(zone)}; waits until {until:%H:%M}"
         if message.reason is Reason.TOPIC_OFF:
             return f"has switched '{message.body.get('topic')}' off"
         if message.reason is None:

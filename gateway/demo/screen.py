@@ -26,10 +26,10 @@ SHARE = 15
 
 
 @contextlib.asynccontextmanager
-async def showing(scene: Scene, engine: Engine, speed: int, ending: str) -> AsyncIterator[None]:
+async def showing(scene: Scene, engine: Engine, speed: int, ending: str, *, again: bool) -> AsyncIterator[None]:
     """Paint the scene while something goes on."""
     console = Console()
-    board = Board(scene, speed, await engine.store.read(_opened), ending=ending)
+    board = Board(scene, speed, await engine.store.read(_opened), ending=ending, again=again)
     with Live(board, console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         tasks = [asyncio.create_task(_paint(live)), asyncio.create_task(_look(board, engine))]
         try:

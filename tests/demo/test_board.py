@@ -3,6 +3,7 @@
 import io
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -66,8 +67,20 @@ def test_at_eighty_columns_the_reason_has_a_line_of_its_own():
 def test_where_there_is_room_it_stands_beside():
     rows = painted(board(2), 140, 40)
     assert sum(row.count("Your invoice inv-1001 is overdue") == 2 for row in rows) == 2
-    assert "the next for 5 h 00 yet: invoice-overdue inv-1001" in "".join(rows)
+    assert "3 absences wait; the next is due in 5 h 00: invoice-overdue inv-1001" in "".join(rows)
     assert "2 held, the next until" in "".join(rows)
+
+
+@pytest.mark.parametrize("late", [-30 * SECOND, 0, DAY])
+def test_what_is_due_is_due_now(late):
+    ahead = Ahead(1, (NOW - late, "invoice-overdue", '["inv-1001"]'))
+    assert "1 absence waits; the next is due now: invoice-overdue" in "".join(painted(board(ahead=ahead), 140, 40))
+
+
+def test_what_only_this_start_has_seen_says_so():
+    first, again = (painted(board(again=one), 140, 40) for one in (False, True))
+    assert "since this start" not in "".join(first)
+    assert "0 kept quiet since this start" in "".join(again)
 
 
 def test_the_newest_lines_are_shown():

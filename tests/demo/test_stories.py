@@ -1,17 +1,20 @@
 """The small shop: whatever it draws, at any hour, is events that the contracts take."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from gateway.cli.folder import example
-from gateway.demo.customers import customers, everybody, snapshot
+from gateway.demo.customers import customers, everybody, registered, snapshot
 from gateway.demo.shop import Fact, Shop
 from gateway.demo.stories import SLOW, STORIES
 from schemas import contracts
 from streams.codec import Codec
 from streams.json_events import from_json
+from tidings import canonical
 from tidings.event import DAY, HOUR, SECOND
+from tidings.ports import Scan
 
 NOON = 1_780_000_000 * SECOND // DAY * DAY + 12 * HOUR
 
@@ -74,3 +77,19 @@ def test_at_every_hour_somebody_is_up_and_somebody_is_asleep(hour):
     one, now = shop(), NOON + hour * HOUR
     assert not one.awake(now).sleeps(now)
     assert one.asleep(now).sleeps(now)
+
+
+def test_who_registered_in_a_run_before_keeps_their_name():
+    def row(who: str, profile: dict[str, str | None] | None) -> dict[str, Any]:
+        body = {} if profile is None else {"profile": {"v": [NOON, "x"], "d": profile}}
+        return {"tenant": "default", "recipient": who, "linked_to": None, "profile": canonical.dumps(body), "rev": 1}
+
+    iris = {"name": "Iris Wagner", "locale": "de-DE", "timezone": "Europe/Berlin", "email": None}
+    reading = registered({"c-ada"})
+    assert next(reading) == Scan("recipients")
+    with pytest.raises(StopIteration) as end:
+        reading.send([
+            row("customer:c-ada", iris), row("customer:c-1024", iris), row("customer:stripe:cus_1", None),
+            row("team:care", iris), row("customer:c-9", {**iris, "timezone": None}),
+        ])  # fmt: skip
+    assert [(one.id, one.name, one.timezone) for one in end.value.value] == [("c-1024", "Iris Wagner", "Europe/Berlin")]
