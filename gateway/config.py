@@ -19,6 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from handlers.channels import headers, unsubscribe
 from handlers.channels.wire import Unfit
 from handlers.providers.guard import Forbidden, checked
+from streams.kafka import connection as kafka
+from streams.stores import place as stores
 from tidings.errors import Misconfigured
 from tidings.rule import Channel
 
@@ -29,6 +31,8 @@ ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
 KEY = re.compile(r"SK[0-9a-f]{32}")
 NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
 """Who may send a text message: a number, a short code, a messaging service, a name."""
+BROKER = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}")
+PREFIX = re.compile(r"[a-z0-9._-]{0,40}")
 
 
 def _reference(value: str) -> str:
@@ -87,6 +91,20 @@ def _public(value: str) -> str:
     return value.rstrip("/")
 
 
+def _broker(value: str) -> str:
+    if BROKER.fullmatch(value) is None:
+        text = "a broker is 'host:port', as 'kafka-1.example.org:9092' or '[::1]:9092'"
+        raise ValueError(text)
+    return value
+
+
+def _prefix(value: str) -> str:
+    if PREFIX.fullmatch(value) is None:
+        text = "a prefix is up to 40 of a-z 0-9 . _ -"
+        raise ValueError(text)
+    return value
+
+
 def _folder(value: Path) -> Path:
     if "\0" in str(value):
         text = "a NUL is in no path"
@@ -110,6 +128,7 @@ SecretReference = Annotated[str, AfterValidator(_reference)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Url = Annotated[str, AfterValidator(_public)]
 Place = Annotated[str, AfterValidator(_place)]
+Broker = Annotated[str, AfterValidator(_broker)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 
 
@@ -151,6 +170,44 @@ class Push(_Section):
     """`whsec_…`: requests are signed with it (Standard Webhooks)."""
 
 
+class Kafka(_Section):
+    """The brokers; with them and [postgres] an installation runs on a cluster."""
+
+    bootstrap: Annotated[tuple[Broker, ...], Field(min_length=1)]
+    tls: bool = False
+    ca: Folder | None = None
+    certificate: Folder | None = None
+    key: Folder | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    username: str | None = None
+    password: SecretReference | None = None
+    prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    """Of every topic and group that is ours to name, so that installations can share a cluster."""
+    partitions: int = Field(default=12, ge=1, le=1000)
+    """Of topics that `tidings topics apply` makes."""
+    replicas: int = Field(default=1, ge=1, le=9)
+
+
+class Postgres(_Section):
+    """The database of a cluster. Each process may name a role of its own."""
+
+    host: str
+    port: int = Field(default=5432, ge=1, le=65535)
+    database: str = "tidings"
+    user: str = "tidings"
+    password: SecretReference | None = None
+    tls: bool = False
+    ca: Folder | None = None
+
+
+class Registry(_Section):
+    """A schema registry over HTTP; without it the shipped schemas are used."""
+
+    url: Place
+    username: str | None = None
+    password: SecretReference | None = None
+
+
 class Http(_Section):
     """Where health and metrics are served; nowhere without this section."""
 
@@ -184,6 +241,9 @@ class Settings(_Section):
     smtp: Smtp | None = None
     twilio: Twilio | None = None
     push: Push | None = None
+    kafka: Kafka | None = None
+    postgres: Postgres | None = None
+    registry: Registry | None = None
     http: Http | None = None
     test: Test | None = None
 
@@ -231,6 +291,56 @@ class Config:
             text = f"{file} is empty, or larger than {MAX_SECRET} bytes; {named}"
             raise Misconfigured(text)
         return value
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether Kafka and PostgreSQL are named, instead of one file."""
+        return self.settings.kafka is not None
+
+    def kafka(self) -> kafka.Connection:
+        """Return how the brokers are reached.
+
+        Raises:
+            Misconfigured: there is no [kafka], or its password cannot be read.
+        """
+        found = self.settings.kafka
+        if found is None:
+            text = f"{self.path} has no [kafka]; this verb is for a cluster: see docs/cluster.md"
+            raise Misconfigured(text)
+        return kafka.Connection(
+            bootstrap=found.bootstrap,
+            tls=found.tls,
+            ca=self._beside(found.ca),
+            certificate=self._beside(found.certificate),
+            key=self._beside(found.key),
+            mechanism=found.mechanism,
+            username=found.username,
+            password=None if found.password is None else self.secret(found.password),
+            prefix=found.prefix,
+        )
+
+    def postgres(self) -> stores.Place:
+        """Return where the database is.
+
+        Raises:
+            Misconfigured: there is no [postgres], or its password cannot be read.
+        """
+        found = self.settings.postgres
+        if found is None:
+            text = f"{self.path} has no [postgres]; this verb is for a cluster: see docs/cluster.md"
+            raise Misconfigured(text)
+        return stores.Place(
+            host=found.host,
+            port=found.port,
+            database=found.database,
+            user=found.user,
+            password=None if found.password is None else self.secret(found.password),
+            tls=found.tls,
+            ca=self._beside(found.ca),
+        )
+
+    def _beside(self, path: Path | None) -> Path | None:
+        return None if path is None else self.path.parent / path
 
     def link_key(self) -> bytes | None:
         """Return what signs the links in mails, or None where none is configured.
@@ -296,6 +406,27 @@ def _together(found: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
     if isinstance(smtp, dict) and ("username" in smtp) != ("password" in smtp):
         given, lacks = ("username", "password") if "username" in smtp else ("password", "username")
         yield ["smtp", given], f"'{lacks}' is not set beside it"
+    yield from _cluster(found)
+
+
+def _cluster(found: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
+    for one, other in (("kafka", "postgres"), ("postgres", "kafka")):
+        if one in found and other not in found:
+            yield [one], f"a cluster has both: name [{other}] as well, or neither"
+    if "registry" in found and "kafka" not in found:
+        yield ["registry"], "a schema registry belongs to Kafka: name [kafka] and [postgres] as well"
+    brokers = found.get("kafka")
+    if not isinstance(brokers, dict):
+        return
+    for needs, key in (("mechanism", "username"), ("mechanism", "password"), ("username", "mechanism")):
+        if needs in brokers and key not in brokers:
+            yield ["kafka", needs], f"'{key}' is not set beside it"
+    for key in ("ca", "certificate", "key"):
+        if key in brokers and brokers.get("tls") is not True:
+            yield ["kafka", key], "it is of use with 'tls = true' only"
+    if ("certificate" in brokers) != ("key" in brokers):
+        given, lacks = ("certificate", "key") if "certificate" in brokers else ("key", "certificate")
+        yield ["kafka", given], f"'{lacks}' is not set beside it"
 
 
 def _told(path: Path, text: str, fault: ValidationError) -> Iterator[str]:
@@ -326,6 +457,9 @@ def _line(text: str, place: list[str]) -> int:
 
 
 def _keys(place: list[str]) -> list[str]:
-    sections: dict[str, Any] = {"smtp": Smtp, "twilio": Twilio, "push": Push, "http": Http, "test": Test}
+    sections: dict[str, Any] = {
+        "smtp": Smtp, "twilio": Twilio, "push": Push, "kafka": Kafka, "postgres": Postgres, "registry": Registry,
+        "http": Http, "test": Test,
+    }  # fmt: skip
     model = sections.get(place[0], Settings) if place else Settings
     return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Kafka: the connection, the topics, and the workers that Faust runs on them."""

@@ -1,0 +1,65 @@
+"""The real Kafka and PostgreSQL that tests use: where they are, and a corner of their own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import pytest
+
+from streams.kafka.connection import Connection
+from streams.stores.place import Place
+
+KAFKA = "TIDINGS_TEST_KAFKA"
+"""`host:port` of a broker."""
+POSTGRES = "TIDINGS_TEST_POSTGRES"
+"""`host:port` of a server whose superuser `postgres` needs no password."""
+
+_numbers = itertools.count(1)
+
+
+def _given(name: str) -> str:
+    found = os.environ.get(name)
+    if not found:
+        pytest.skip(f"{name} is not set: `make test` starts the services where it can")
+    return found
+
+
+def _corner() -> str:
+    return f"t{os.getpid()}-{next(_numbers)}"
+
+
+def kafka() -> Connection:
+    """Return a connection whose topics and groups no other test has."""
+    return Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+
+
+def _server() -> tuple[str, int]:
+    host, _, port = _given(POSTGRES).rpartition(":")
+    return host, int(port)
+
+
+async def administer(statement: str) -> None:
+    """Run one statement as the server's superuser."""
+    host, port = _server()
+    connection = await asyncpg.connect(host=host, port=port, user="postgres", database="postgres")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def database() -> Iterator[Place]:
+    """Give a fresh, empty database, and drop it afterwards."""
+    host, port = _server()
+    name = _corner().replace("-", "_")
+    asyncio.run(administer(f"CREATE DATABASE {name}"))
+    try:
+        yield Place(host, port, name, "postgres")
+    finally:
+        asyncio.run(administer(f"DROP DATABASE {name} WITH (FORCE)"))
