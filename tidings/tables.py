@@ -141,5 +141,5 @@ TABLES: Mapping[str, Table] = {
 LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
 
-SEQUENCES = ("journal", "refused")
+SEQUENCES = ("journal", "refused", "audit")
 """Names that `ports.NextSeq` may draw from."""
