@@ -25,6 +25,7 @@ from streams.embedded_log import BARRIER_EVERY, Append, EmbeddedLog, create
 from streams.processors import detect, people
 from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
+from streams.stores.counts import Waiting, count_waiting
 from streams.stores.sqlite import SqliteStore
 from tidings import canonical
 from tidings.correction import NOTICE
@@ -311,6 +312,10 @@ class Engine:
         key, value = self.codec.encode(event_type, payload)
         topic = self.contracts.by_type[event_type].topic
         return (await self.log.append([Append(topic, key, value)]))[0]
+
+    async def waiting(self, *, within: float) -> Waiting:
+        """Count what is open, in at most `within` seconds; a thread asks the file."""
+        return await asyncio.to_thread(count_waiting, self.path, within=within)
 
     async def at_rest(self) -> bool:
         """Return whether every record was taken, every firing was heard, and no message is under way."""
