@@ -129,8 +129,8 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(connection: Connection, store: Store) -> AsyncIterator[Laboratory]:
-    """Open everything, and delete the topic afterwards."""
+async def laboratory(connection: Connection, store: Store, *, last: bool = True) -> AsyncIterator[Laboratory]:
+    """Open everything; delete the topic after the last time."""
     admin = AIOKafkaAdminClient(**connection.options())
     producer = AIOKafkaProducer(**connection.options(), acks="all")
     await admin.start()
@@ -140,5 +140,6 @@ async def laboratory(connection: Connection, store: Store) -> AsyncIterator[Labo
         yield lab
     finally:
         await producer.stop()
-        await admin.delete_topics([lab.name])
+        if last:
+            await admin.delete_topics([lab.name])
         await admin.close()
