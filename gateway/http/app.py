@@ -15,7 +15,7 @@ from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_o
 from gateway.http.look import Asked, Look, Progress
 from gateway.http.problems import HEADERS, problem
 from gateway.metrics import CONTENT_TYPE, Metrics, State
-from streams.stores.counts import Waiting, count_waiting
+from streams.stores.counts import Waiting
 
 WITHIN = 0.95
 """Seconds for a whole answer."""
@@ -34,7 +34,7 @@ def create_app(
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
     async def waiting() -> Waiting:
-        return await asyncio.to_thread(count_waiting, engine.path, within=PATIENCE)
+        return await engine.waiting(PATIENCE)
 
     counted = Asked(waiting, patience=PATIENCE, keep=KEEP)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from streams.processors.detect import EPOCH, READER
+from streams.stores.counts import Waiting
 from tidings import watermark
 from tidings.event import Micros
 from tidings.ports import Body, Find, Now, Read, Scan, Store, Transaction
@@ -36,9 +36,8 @@ class Progress(Protocol):
         """Raise what ended a loop, if anything did."""
         ...
 
-    @property
-    def path(self) -> Path:
-        """Return the file."""
+    async def waiting(self, within: float) -> Waiting:
+        """Count what is open, in at most `within` seconds."""
         ...
 
     @property
