@@ -49,6 +49,8 @@ class State:
     waiting: Waiting | None
     repeats: Mapping[str, int] = field(default_factory=dict)
     """By cause: transactions that were run again because they met others; a store with one writer has none."""
+    skews: Mapping[str, Micros | None] = field(default_factory=dict)
+    """By whose clock: how far it is ahead of ours, where that is known."""
 
 
 class Metrics:
@@ -179,6 +181,9 @@ class _Gauges(Collector):
             yield repeats
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
+        known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]
+        if state.skews:
+            yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
         yield _gauge("rules", "Rules of the set in use.", rows, "status")

@@ -13,10 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from schemas import contracts
 from streams.codec import Codec
-from streams.embedded import RealRuntime, wall_clock
+from streams.embedded import wall_clock
 from streams.kafka.cluster import opened, record_of
 from streams.kafka.connection import Connection
 from streams.kafka.ground import Ground
+from streams.loops import RealRuntime
 from streams.processors import detect
 from streams.processors.ground import Source
 from streams.processors.worker import Worker
