@@ -231,6 +231,8 @@ class Cluster:
             return {}
         consumer = await self._reader()
         asked = [self._there(place) for place in places]
+        # All topics at once: by itself the client asks for the metadata of one after another, 0.1 s each.
+        await self._ask("the topics", lambda: consumer._client.set_topics({at.topic for at in asked}))  # noqa: SLF001
         starts = await self._ask("the offsets", lambda: consumer.beginning_offsets(asked))
         ends = await self._ask("the offsets", lambda: consumer.end_offsets(asked))
         return {place: (starts[at], ends[at]) for place, at in zip(places, asked, strict=True)}

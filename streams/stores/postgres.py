@@ -25,6 +25,7 @@ from streams.stores.counts import Waiting
 from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
+from streams.stores.postgres_identity import Identity
 from streams.stores.postgres_transaction import SERVER_FAULTS, Before, Failed, PostgresTransaction, lock_number
 from tidings.errors import Misconfigured
 from tidings.ports import Body, CommitUnknown, StoreUnavailable
@@ -52,9 +53,10 @@ class PostgresStore:
         """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
         self.before: Before | None = None
         """Awaited before every operation of `run`, and with None before its commit: where a simulation takes a hand."""
-        self._writers = Lane(place, writers)
-        self._urgent = Lane(place, urgent)
-        self._readers = Lane(place, readers)
+        identity = Identity(place)
+        self._writers = Lane(place, writers, identity)
+        self._urgent = Lane(place, urgent, identity)
+        self._readers = Lane(place, readers, identity)
 
     @classmethod
     async def open(
