@@ -33,7 +33,7 @@ OTHER = "other"
 """Label of what is in no list: a rule that has been removed since."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28_800, 86_400)
 """From a prompt mail to one that was held for a night."""
-SCOPES = ("all", "tenant", "rule", "channel", "provider")
+SCOPES = ("all", "tenant", "rule", "channel", "provider", "ground")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 

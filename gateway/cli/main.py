@@ -73,6 +73,7 @@ def parser() -> Parser:
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
+    _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")
     actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -132,6 +133,38 @@ def _engines(verbs: Any) -> None:
     )
     ingest.add_argument("--data", type=Path, metavar="FOLDER", help="keep the file here (default: it is thrown away)")
     ingest.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _ground(verbs: Any) -> None:
+    topics = verbs.add_parser("topics", help="the topics of a cluster: what the contracts want, and what is there")
+    actions = topics.add_subparsers(dest="action", metavar="ACTION", required=True)
+    plan = actions.add_parser("plan", help="say what differs; ends with 3 where something is to be done")
+    plan.set_defaults(run="gateway.cli.topics:plan")
+    apply = actions.add_parser("apply", help="make and change topics, the rows of their readers first")
+    apply.set_defaults(run="gateway.cli.topics:apply")
+
+    sources = verbs.add_parser("sources", help="where readers stand, and what is held because its log has changed")
+    actions = sources.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="positions, lag and holds")
+    listing.set_defaults(run="gateway.cli.sources:listing")
+    listing.add_argument("--held", action="store_true", help="only what is held")
+    accept = actions.add_parser("accept", help="say what going on would repeat or lose; --confirm goes on")
+    accept.set_defaults(run="gateway.cli.sources:accept")
+    accept.add_argument("place", metavar="TOPIC[:P]", help="a held topic, or one of its partitions")
+    where = accept.add_mutually_exclusive_group(required=True)
+    where.add_argument("--from-start", dest="where", action="store_const", const="start", help="at its first record")
+    where.add_argument("--from-end", dest="where", action="store_const", const="end", help="behind its last record")
+    where.add_argument("--from", dest="where", type=int, metavar="OFFSET", help="at this offset of Kafka")
+    accept.add_argument("--confirm", action="store_true", help="do it")
+    for action in (plan, apply, listing, accept):
+        action.add_argument(
+            "--config",
+            type=Path,
+            default=Path("tidings.toml"),
+            metavar="FILE",
+            help="configuration with [kafka] and [postgres] (default: tidings.toml)",
+        )
+        action.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _rules(verbs: Any) -> None:
