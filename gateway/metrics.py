@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -47,6 +47,8 @@ class State:
     """By loop: seconds since it last finished a round."""
     look: Look | None
     waiting: Waiting | None
+    skews: Mapping[str, Micros | None] = field(default_factory=dict)
+    """By whose clock: how far it is ahead of ours, where that is known."""
 
 
 class Metrics:
@@ -170,6 +172,9 @@ class _Gauges(Collector):
         yield _gauge("store_readable", "Whether the store could be read for this scrape.", [((), readable)])
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
+        known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]
+        if state.skews:
+            yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
         yield _gauge("rules", "Rules of the set in use.", rows, "status")

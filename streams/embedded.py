@@ -30,7 +30,7 @@ from tidings import canonical
 from tidings.correction import NOTICE
 from tidings.delivery import Pace
 from tidings.errors import Misconfigured
-from tidings.event import SECOND
+from tidings.event import SECOND, Micros
 from tidings.journal import read_entry
 from tidings.ports import Find, Insert, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
@@ -83,6 +83,9 @@ class Engine:
     name: str = "embedded"
     kind: str | None = "run"
     """What the file is for: `run`, `demo` or `ingest`; the one is never opened as the other. None: whatever it is."""
+    skews: Mapping[str, Micros | None] = field(default_factory=dict, init=False)
+    """One process has one clock."""
+    halted: str = field(default="", init=False)
 
     async def __aenter__(self) -> Self:
         """Open the file, connect the topics, make the rules active."""
@@ -169,7 +172,7 @@ class Engine:
         """Raise what ended a loop, if anything did; or that nobody reads any more what the observer tells."""
         self.loops.check()
 
-    async def waiting(self, within: float) -> Waiting:
+    async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in at most `within` seconds."""
         return await asyncio.to_thread(count_waiting, self.path, within=within)
 

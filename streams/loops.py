@@ -66,7 +66,7 @@ class Loops:
 
     observe: Observe
     progress: dict[str, float] = field(default_factory=dict)
-    """By loop: when it last finished a round, or was started (`time.monotonic`)."""
+    """By loop: when it last finished a round, or was started, or until when it rests (`time.monotonic`)."""
     ending: bool = False
     away_since: float | None = None
     """Since when the store takes no round (`time.monotonic`)."""
@@ -75,11 +75,11 @@ class Loops:
     _bells: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def start(self, loops: Mapping[str, Loop]) -> None:
-        """Run loops."""
+        """Run loops, beside those that run."""
         self.ending = False
-        self.progress = dict.fromkeys(loops, time.monotonic())
-        self._bells = {name: asyncio.Event() for name in loops}
-        self.tasks = [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
+        self.progress |= dict.fromkeys(loops, time.monotonic())
+        self._bells |= {name: asyncio.Event() for name in loops}
+        self.tasks += [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
 
     def watched(self, seen: object) -> None:
         """Tell the observer; one that fails must not stop what it watches."""
@@ -114,6 +114,7 @@ class Loops:
                 for other in loop.wakes:
                     self._bells[other].set()
             else:
+                self.progress[name] += loop.rest
                 await self._rest(name, loop.rest)
 
     async def _rest(self, name: str, seconds: float) -> None:
@@ -133,6 +134,7 @@ class Loops:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self.tasks = []
+        self.progress = {}
 
     def check(self) -> None:
         """Raise what ended a loop, if anything did; or that nobody reads any more what the observer tells."""

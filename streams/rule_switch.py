@@ -30,11 +30,6 @@ class Difference:
     beside: tuple[str, ...]
     """Of `teams`, `targets` and `topics`: which differ."""
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing that can be named differs."""
-        return not (self.added or self.removed or self.changed or self.texts or self.beside)
-
 
 def difference(old: RuleSet | None, new: RuleSet) -> Difference:
     """Return what `new` changes of `old`."""
@@ -151,6 +146,14 @@ class Applied:
     why: tuple[str, ...] = ()
     """Why it was refused."""
     switched: bool = False
+
+    most: int = COUNTED
+    """Keys of a rule that were counted at most."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether the sets are two: a comment is a change as well, for the set is known by all of its text."""
+        return self.old is None or self.old.hash != self.new.hash
 
     @property
     def waiting(self) -> dict[str, int]:

@@ -138,7 +138,7 @@ TABLES: Mapping[str, Table] = {
     )
 }  # fmt: skip
 
-LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "messages", "outbox")
+LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "runs", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
 
 SEQUENCES = ("journal", "refused", "audit")

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.cluster_verbs import add_cluster, add_config
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
 
@@ -59,6 +60,7 @@ def parser() -> Parser:
     demo.add_argument("--seed", type=int, default=7, metavar="N", help="which shop day is played (default: 7)")
 
     _engines(verbs)
+    add_cluster(verbs)
     _rules(verbs)
 
     templates = verbs.add_parser("templates", help="show what templates say").add_subparsers(
@@ -175,6 +177,19 @@ def _rules(verbs: Any) -> None:
     check.set_defaults(run="gateway.cli.rules:check")
     check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (default: the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
+
+    apply = rules.add_parser("apply", help="make a folder the rules of a cluster, in one step; says what changes")
+    apply.set_defaults(run="gateway.cli.apply:apply")
+    apply.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with rules/ and templates/ (default: as configured)",
+    )
+    add_config(apply)
+    apply.add_argument("--dry-run", action="store_true", help="only say what would change")
+    apply.add_argument("--json", action="store_true", help="as JSON")
 
     test = rules.add_parser("test", help="play the tests beside the rules, on a virtual clock")
     test.set_defaults(run="gateway.cli.rule_tests:test")

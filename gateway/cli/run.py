@@ -146,7 +146,7 @@ async def _take(settings: Config, engine: Engine) -> list[str]:
 async def _tell_left(engine: Engine, among: Container[str] | None = None) -> None:
     """Warn of rules that are in use no more and have something waiting: it rests, and nobody hears of it."""
     try:
-        waiting = await engine.waiting(COUNT_WITHIN)
+        waiting = await engine.waiting(within=COUNT_WITHIN)
     except StoreUnavailable:
         return  # a warning less; the switch itself is done
     for rule, count in sorted(waiting.keys.items()):

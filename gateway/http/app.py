@@ -33,16 +33,14 @@ def create_app(
     bounds = limits or Limits()
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
-    async def waiting() -> Waiting:
-        return await engine.waiting(PATIENCE)
-
-    counted = Asked(waiting, patience=PATIENCE, keep=KEEP)
+    counted = Asked(lambda: engine.waiting(within=PATIENCE), patience=PATIENCE, keep=KEEP)
 
     async def written() -> bytes:
         seen, counts = await asyncio.gather(readiness.look(), counted(), return_exceptions=True)
-        ages = {name: time.monotonic() - since for name, since in engine.progress.items()}
+        ages = {name: max(0.0, time.monotonic() - since) for name, since in engine.progress.items()}
         state = State(
-            engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None
+            engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
+            skews=engine.skews,
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

@@ -89,7 +89,11 @@ class Readiness:
         checks = [Check("store", *_stored(committed))]
         if not isinstance(seen, Look):
             return [*checks, Check("work", "wrong", f"the store cannot be read: {_why(seen)}")]
-        return [*checks, self._rules(seen), self._lag(seen), self._due(seen), _sending(seen)]
+        checks += [self._rules(seen), *self._lag(seen), self._due(seen), _sending(seen)]
+        if self.engine.skews:
+            why = self.engine.halted
+            checks.append(Check("clock", "wrong" if why else "ok", why or "agrees with the others"))
+        return checks
 
     def _rules(self, seen: Look) -> Check:
         rules = self.engine.rules
@@ -100,10 +104,12 @@ class Readiness:
             return Check("rules", "note", f"{says}; an edited set was refused, and this last good one stays")
         return Check("rules", "ok" if rules.active else "note", says)
 
-    def _lag(self, seen: Look) -> Check:
+    def _lag(self, seen: Look) -> list[Check]:
+        if not seen.lag:
+            return []
         wrong = seen.untaken > self.limits.untaken
         limit = f"; the limit is {self.limits.untaken}" if wrong else ""
-        return Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")
+        return [Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")]
 
     def _due(self, seen: Look) -> Check:
         if not seen.due:
