@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -47,6 +47,8 @@ class State:
     """By loop: seconds since it last finished a round."""
     look: Look | None
     waiting: Waiting | None
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """By cause: transactions that were run again because they met others; a store with one writer has none."""
     skews: Mapping[str, Micros | None] = field(default_factory=dict)
     """By whose clock: how far it is ahead of ours, where that is known."""
 
@@ -170,6 +172,13 @@ class _Gauges(Collector):
         state = self.state
         readable = state.look is not None and state.waiting is not None
         yield _gauge("store_readable", "Whether the store could be read for this scrape.", [((), readable)])
+        if state.repeats:
+            repeats = CounterMetricFamily(
+                "tidings_store_repeats", "Transactions that were run again because they met others.", labels=["cause"]
+            )
+            for cause, count in sorted(state.repeats.items()):
+                repeats.add_metric([cause], count)
+            yield repeats
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
         known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]

@@ -100,6 +100,12 @@ def _engines(verbs: Any) -> None:
     migrate = verbs.add_parser("migrate", help="bring the database of a cluster up to this release")
     migrate.set_defaults(run="gateway.cli.migrate:migrate")
     migrate.add_argument("--plan", action="store_true", help="only say what would be done")
+    migrate.add_argument(
+        "--retain",
+        type=int,
+        metavar="DAYS",
+        help="then let go of detection records and archived events older than this (default: everything is kept)",
+    )
     for verb in (run, doctor, migrate):
         verb.add_argument(
             "--config",

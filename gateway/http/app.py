@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.http.bounds import MAX_BODY, Bounded
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
-from gateway.http.look import Asked, Look, Progress
+from gateway.http.look import Asked, Look, Progress, Repeating
 from gateway.http.problems import HEADERS, problem
 from gateway.metrics import CONTENT_TYPE, Metrics, State
 from streams.stores.counts import Waiting
@@ -40,7 +40,7 @@ def create_app(
         ages = {name: max(0.0, time.monotonic() - since) for name, since in engine.progress.items()}
         state = State(
             engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
-            skews=engine.skews,
+            engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews,
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

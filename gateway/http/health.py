@@ -161,5 +161,5 @@ def _why(fault: object) -> str:
     if isinstance(fault, TimeoutError):
         return f"no answer within {PATIENCE:g} s"
     if isinstance(fault, StoreUnavailable):
-        return "it is not available (disk full, or file gone); the log says more"
+        return "it is not available (disk full, file gone, or server away); the log says more"
     return type(fault).__name__

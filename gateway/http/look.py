@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from streams.processors.detect import EPOCH, READER
 from streams.stores.counts import Waiting
@@ -59,6 +59,14 @@ class Progress(Protocol):
     def rules(self) -> RuleSet:
         """Return the rule set in use."""
         ...
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A store that repeats bodies where they met others."""
+
+    repeats: Mapping[str, int]
+    """By cause."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,8 @@ class Cluster:
     async def records(self, offsets: Mapping[Partition, int]) -> dict[Partition, LogRecord]:
         """Return the record at exactly one offset of each partition; where the log has none there, it is left out.
 
-        The offsets have to lie inside the log.
+        Raises:
+            OffsetOutOfRangeError: the log does not hold one of them (any more).
         """
         consumer = await self._reader()
         waiting = {self._there(place): offset for place, offset in offsets.items()}
@@ -271,6 +272,8 @@ class Cluster:
                 yield
         except TimeoutError as fault:
             raise Away(f"{what}: no answer within {self.within:g} s") from fault
+        except errors.OffsetOutOfRangeError:
+            raise
         except errors.KafkaError as fault:
             raise self._refused(fault, what) from fault
 

@@ -45,6 +45,7 @@ async def migrate(place: Place, *, plan: bool = False) -> Migrated:
             async with connection.transaction():
                 for statement in rights.statements(place.schema):
                     await connection.execute(statement)
+            await connection.execute("SELECT make_partitions((extract(epoch FROM now()) * 1000000)::bigint)")
         return Migrated(before, steps)
     except asyncpg.InsufficientPrivilegeError as fault:
         text = f"{place}: {fault}; migrations run as the owner of the database, who may make roles"
