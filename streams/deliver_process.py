@@ -54,6 +54,8 @@ class DeliverProcess:
     concurrency: int = 16
     ground: Ground | None = None
     """Asked before anything is begun, and now and then: is the database older than the topics?"""
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
+    concerns: frozenset[str] = field(default=frozenset({"rules", "deliveries", "sending"}), init=False)
 
     def __post_init__(self) -> None:
         self.book = RuleBook(self.contracts, self.store)
