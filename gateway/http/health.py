@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from gateway.http.look import Asked, Look, Progress, look
 from streams.processors.detect import READER
 from tidings.event import SECOND, Micros
+from tidings.gates import GROUND
 from tidings.ports import Now, Put, StoreUnavailable, Transaction
 
 T = TypeVar("T")
@@ -135,6 +136,8 @@ def _sending(seen: Look) -> Check:
     """Note what was stopped. It was meant, so it is no reason to take the process out of service."""
     if not seen.kills:
         return Check("sending", "ok", "nothing is stopped")
+    if GROUND in seen.kills:
+        return Check("sending", "wrong", "everything is held: the database is older than the topics; docs/ground.md")
     named = ", ".join(sorted({scope.partition(":")[0] for scope in seen.kills}))
     return Check("sending", "note", f"stopped by an operator: {len(seen.kills)} scopes ({named})")
 

@@ -53,7 +53,7 @@ class PostgresStore:
         """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
         self.before: Before | None = None
         """Awaited before every operation of `run`, and with None before its commit: where a simulation takes a hand."""
-        identity = Identity(place)
+        self._identity = identity = Identity(place)
         self._writers = Lane(place, writers, identity)
         self._urgent = Lane(place, urgent, identity)
         self._readers = Lane(place, readers, identity)
@@ -125,6 +125,11 @@ class PostgresStore:
             StoreUnavailable: the server cannot be asked, or the time is over.
         """
         return await self._ask(lambda connection: postgres_counts.waiting(connection, within))
+
+    @property
+    def identity(self) -> str:
+        """Which database this is: restored, or failed over to, it would be another one."""
+        return str(self._identity)
 
     async def skew(self) -> int:
         """Return by how many microseconds the server's clock is ahead of ours, to half a round trip."""
