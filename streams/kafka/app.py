@@ -50,6 +50,7 @@ class App(faust.App):
             web_enabled=False,
         )
         self._made_of = (connection, positions, pace)
+        self.rebalances = 0
 
     def _new_transport(self) -> Transport:
         return Transport(self, *self._made_of)
@@ -64,6 +65,7 @@ class App(faust.App):
     def on_rebalance_start(self) -> None:
         """Count it; there is no sensor, and Faust wonders why."""
         super().on_rebalance_start()
+        self.rebalances += 1
         self._rebalancing_sensor_state = {"": None}
 
     def _create_directories(self) -> None:

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
 from faust.types import TP
 
@@ -170,7 +170,7 @@ class Intake:
         self.counts.marks += marked
         return marked
 
-    def lags(self, ends: Mapping[TP, int]) -> dict[Partition, int]:
+    def behind(self, ends: Mapping[TP, int]) -> dict[Partition, int]:
         """Return how many offsets lie between what was applied and the end of each partition that is read."""
         return {place: max(0, ends[part.kafka] - part.at) for place, part in self.parts.items() if part.kafka in ends}
 
@@ -268,5 +268,5 @@ class Intake:
 
 
 def _of(rows: Mapping[ground.Source, Row], place: Partition) -> dict[ground.Source, Row]:
-    sources = [cast(ground.Source, (reader, *place)) for reader in (people.READER, detect.READER)]
+    sources = [(reader, *place) for reader in (people.READER, detect.READER)]
     return {source: rows[source] for source in sources if source in rows}
