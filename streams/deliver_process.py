@@ -69,11 +69,11 @@ class DeliverProcess:
         Raises:
             Misconfigured: the active rules do not load with this version.
         """
+        await self.guard.measure()
+        self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})
         if self.ground is not None:
             await self.ground.begin(self.store.identity)
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
-        await self.guard.measure()
-        self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})
         rules = await self.book.active()
         if rules is None:
             logger.warning("no rule set is active yet: tidings rules apply FOLDER")
