@@ -32,6 +32,11 @@ SAID: Mapping[str, tuple[str, str]] = {
          "with --retain, let go of what is old."),
         "tidings migrate --config tidings.toml --plan",
     ),
+    "tidings worker": (
+        ("Read the topics of a cluster and decide. Any number of workers share the partitions; positions stand in the "
+         "database. Ends with 75 where broker or database stay away: start it again then."),
+        "tidings worker --config tidings.toml --http-port 8081",
+    ),
     "tidings ingest": (
         ("Turn payloads of other systems into events, and show what the rules decide and what "
          "people would read; with --config, hand them to 'tidings run', or to Kafka, instead."),
