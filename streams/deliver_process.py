@@ -51,6 +51,8 @@ class DeliverProcess:
     observe: Observe = lambda _: None
     pace: Pace = field(default_factory=Pace)
     concurrency: int = 16
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
+    concerns: frozenset[str] = field(default=frozenset({"rules", "deliveries", "sending"}), init=False)
 
     def __post_init__(self) -> None:
         self.book = RuleBook(self.contracts, self.store)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gateway.http.look import Asked, Look, Progress, look
+from streams.processors.detect import READER
 from tidings.event import SECOND, Micros
 from tidings.ports import Now, Put, StoreUnavailable, Transaction
 
@@ -89,7 +90,8 @@ class Readiness:
         checks = [Check("store", *_stored(committed))]
         if not isinstance(seen, Look):
             return [*checks, Check("work", "wrong", f"the store cannot be read: {_why(seen)}")]
-        checks += [self._rules(seen), *self._lag(seen), self._due(seen), _sending(seen)]
+        looked = [self._rules(seen), self._lag(seen), self._due(seen), _sending(seen)]
+        checks += [check for check in looked if check.name in self.engine.concerns]
         if self.engine.skews:
             why = self.engine.halted
             checks.append(Check("clock", "wrong" if why else "ok", why or "agrees with the others"))
@@ -104,12 +106,12 @@ class Readiness:
             return Check("rules", "note", f"{says}; an edited set was refused, and this last good one stays")
         return Check("rules", "ok" if rules.active else "note", says)
 
-    def _lag(self, seen: Look) -> list[Check]:
-        if not seen.lag:
-            return []
-        wrong = seen.untaken > self.limits.untaken
+    def _lag(self, seen: Look) -> Check:
+        lags = seen.lag or self.engine.lags
+        untaken = sum(count for (reader, _), count in lags.items() if reader == READER)
+        wrong = untaken > self.limits.untaken
         limit = f"; the limit is {self.limits.untaken}" if wrong else ""
-        return [Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")]
+        return Check("detection", "wrong" if wrong else "ok", f"{untaken} records not taken{limit}")
 
     def _due(self, seen: Look) -> Check:
         if not seen.due:

@@ -197,7 +197,8 @@ def hold_dispatch(evidence: Older) -> Body[bool]:
         now = yield Now()
         if held:
             return False
-        yield from deliver.kill(GROUND, str(evidence))()
+        # Inserted, not put: whoever finds it may stop everything, and change nobody's stop.
+        yield Insert("kills", [{"scope": GROUND, "state": "killed", "at": now, "by": "ground"}])
         said = canonical.dumps(
             {
                 "committed": [[*place, *pair] for place, pair in sorted(evidence.committed.items())],
@@ -206,7 +207,7 @@ def hold_dispatch(evidence: Older) -> Body[bool]:
         )
         reader, topic, partition = DISPATCH
         row = {"reader": reader, "topic": topic, "partition": partition, "reason": OLDER, "at": now, "body": said}
-        yield Put("holds", [row])
+        yield Insert("holds", [row])
         return True
 
     return body
