@@ -141,6 +141,10 @@ class CommitUnknown(StoreUnavailable):
     """
 
 
+class StoreReplaced(StoreUnavailable):
+    """What answers now is not the store that the process began with. Trying again does not help: end, and start anew."""
+
+
 class Store(Protocol):
     """Where every promise is kept."""
 

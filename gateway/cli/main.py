@@ -88,6 +88,16 @@ def parser() -> Parser:
     show.add_argument("--json", action="store_true", help="as JSON")
     gate = actions.add_parser("check", help="the gate: lint, releases, compatibility, examples, generated files")
     gate.set_defaults(run="gateway.cli.contracts:check")
+    publish = actions.add_parser("publish", help="register every released contract in the schema registry")
+    publish.set_defaults(run="gateway.cli.contracts:publish")
+    publish.add_argument("--dry-run", action="store_true", help="only say what is missing there; ends with 1 if any is")
+    publish.add_argument(
+        "--config",
+        type=Path,
+        default=Path("tidings.toml"),
+        metavar="FILE",
+        help="configuration with [registry] (default: tidings.toml)",
+    )
     return top
 
 

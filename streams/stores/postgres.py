@@ -25,7 +25,8 @@ from streams.stores.counts import Waiting
 from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
-from streams.stores.postgres_transaction import SERVER_FAULTS, Failed, PostgresTransaction, lock_number
+from streams.stores.postgres_identity import Identity
+from streams.stores.postgres_transaction import SERVER_FAULTS, Before, Failed, PostgresTransaction, lock_number
 from tidings.errors import Misconfigured
 from tidings.ports import Body, CommitUnknown, StoreUnavailable
 
@@ -50,9 +51,12 @@ class PostgresStore:
         self.clock = clock
         self.repeats: Counter[str] = Counter()
         """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
-        self._writers = Lane(place, writers)
-        self._urgent = Lane(place, urgent)
-        self._readers = Lane(place, readers)
+        self.before: Before | None = None
+        """Awaited before every operation of `run`, and with None before its commit: where a simulation takes a hand."""
+        identity = Identity(place)
+        self._writers = Lane(place, writers, identity)
+        self._urgent = Lane(place, urgent, identity)
+        self._readers = Lane(place, readers, identity)
 
     @classmethod
     async def open(
@@ -152,7 +156,8 @@ class PostgresStore:
         self, connection: asyncpg.Connection, body: Body[Any], *, readonly: bool = False
     ) -> _Done | _Repeat:
         """Run a body once. What the server did not do is raised here, and costs the connection; the rest is returned."""
-        transaction = PostgresTransaction(connection, self.place.schema, self.clock, readonly=readonly)
+        before = None if readonly else self.before
+        transaction = PostgresTransaction(connection, self.place.schema, self.clock, readonly=readonly, before=before)
         try:
             value = await transaction.drive(body)
             if transaction.begun:

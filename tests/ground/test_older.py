@@ -14,7 +14,9 @@ from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from tests import services
+from tests.contract.test_store import everything
 from tests.ground.laboratory import TOPIC, Laboratory, laboratory
+from tidings.ports import StoreReplaced
 
 pytestmark = pytest.mark.live
 
@@ -109,6 +111,33 @@ def test_when_a_person_has_decided_the_same_evidence_holds_nothing_again_and_an_
         assert (await lab.ground.database()) == Older({HERE: (5, 12)})  # yet another one has been lost
 
     play(begin, go_on, restored)
+
+
+def test_a_process_never_goes_on_upon_another_database_than_that_it_began_with() -> None:
+    async def whole(place: Place, older: Place) -> None:
+        async with opened(place) as store:
+            assert await store.read(everything("holds")) == []
+            for statement in (
+                f"ALTER DATABASE {place.database} RENAME TO {place.database}_lost",
+                f"ALTER DATABASE {older.database} RENAME TO {place.database}",
+            ):
+                await services.administer(
+                    f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{place.database}'"
+                )
+                await services.administer(statement)
+            for _ in range(2):
+                with pytest.raises(StoreReplaced, match="start again"):
+                    await store.read(everything("holds"))
+                with pytest.raises(StoreReplaced):
+                    await store.run(kill("all", "nobody"))
+        async with opened(place) as store:
+            assert await store.read(everything("kills")) == []
+
+    with services.database() as place, copied(place) as copy:
+        asyncio.run(migrate(place))
+        asyncio.run(whole(place, copy()))
+        asyncio.run(services.administer(f"ALTER DATABASE {place.database} RENAME TO {place.database}_older"))
+        asyncio.run(services.administer(f"ALTER DATABASE {place.database}_lost RENAME TO {place.database}"))
 
 
 def test_outcomes_that_only_the_topics_know_hold_everything_as_well() -> None:
