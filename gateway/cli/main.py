@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.again import add_again
 from gateway.cli.cluster_verbs import add_cluster, add_config
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
@@ -75,6 +76,7 @@ def parser() -> Parser:
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
+    add_again(verbs)
     _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")

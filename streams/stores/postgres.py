@@ -141,6 +141,21 @@ class PostgresStore:
 
         return await self._ask(ask)
 
+    async def settled(self, shared: str) -> int:
+        """Return the last number of the journal up to which every row is there, or never will be.
+
+        Numbers are drawn before they are committed. So it waits until nobody has the lock which everybody shares who
+        writes the journal, and holds up the next for that moment.
+        """
+        number = lock_number(self.place.schema, shared)
+
+        async def ask(connection: asyncpg.Connection) -> int:
+            async with connection.transaction():
+                await connection.execute(f"SELECT pg_advisory_xact_lock({number})")
+                return int(await connection.fetchval("SELECT max(seq) FROM journal") or 0)
+
+        return await self._ask(ask)
+
     async def maintain(self) -> int:
         """Make the partitions of the days to come, once a day or so; return how many. Nothing depends on it in time."""
         return await self._ask(lambda connection: connection.fetchval("SELECT make_partitions($1)", self.clock()))
