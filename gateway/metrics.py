@@ -33,7 +33,7 @@ OTHER = "other"
 """Label of what is in no list: a rule that has been removed since."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28_800, 86_400)
 """From a prompt mail to one that was held for a night."""
-SCOPES = ("all", "tenant", "rule", "channel", "provider")
+SCOPES = ("all", "tenant", "rule", "channel", "provider", "ground")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -49,6 +49,10 @@ class State:
     waiting: Waiting | None
     repeats: Mapping[str, int] = field(default_factory=dict)
     """By cause: transactions that were run again because they met others; a store with one writer has none."""
+    skews: Mapping[str, Micros | None] = field(default_factory=dict)
+    """By whose clock: how far it is ahead of ours, where that is known."""
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By reader and topic, where the heads of the log are not in the store."""
 
 
 class Metrics:
@@ -179,6 +183,9 @@ class _Gauges(Collector):
             yield repeats
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
+        known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]
+        if state.skews:
+            yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
         yield _gauge("rules", "Rules of the set in use.", rows, "status")
@@ -186,7 +193,7 @@ class _Gauges(Collector):
         if state.waiting is not None:
             yield from _waiting(state.waiting, state.rules)
         if state.look is not None:
-            yield from _looked(state.look, state.rules)
+            yield from _looked(state.look, state.rules, state.look.lag or state.lags)
 
 
 def _waiting(waiting: Waiting, rules: RuleSet) -> Iterator[Metric]:
@@ -201,10 +208,10 @@ def _waiting(waiting: Waiting, rules: RuleSet) -> Iterator[Metric]:
     )  # fmt: skip
 
 
-def _looked(look: Look, rules: RuleSet) -> Iterator[Metric]:
+def _looked(look: Look, rules: RuleSet, lag: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
     rows = [((what,), _age(look.now, look.due.get(what))) for what in ("message", "recipient")]
     yield _gauge("oldest_due_seconds", "How long the first of what is due has been waiting.", rows, "what")
-    lags = [(place, count) for place, count in sorted(look.lag.items())]
+    lags = [(place, count) for place, count in sorted(lag.items())]
     yield _gauge("lag_records", "Records that a reader has not taken.", lags, "reader", "topic")
     lateness = {rule.id: rule.operator.allowed_lateness for rule in rules.stateful}
     ages = [

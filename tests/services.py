@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from streams.kafka.connection import Connection
+from streams.registry.endpoint import Endpoint
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
 
@@ -21,6 +22,9 @@ KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
 POSTGRES = "TIDINGS_TEST_POSTGRES"
 """`host:port` of a server whose superuser `postgres` needs no password."""
+
+REGISTRY = "TIDINGS_TEST_REGISTRY"
+"""URL of a schema registry, up to before /subjects."""
 
 _numbers = itertools.count(1)
 
@@ -39,6 +43,11 @@ def _corner() -> str:
 def kafka() -> Connection:
     """Return a connection whose topics and groups no other test has."""
     return Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+
+
+def registry() -> Endpoint:
+    """Return a registry in which no other test has subjects of that prefix."""
+    return Endpoint(_given(REGISTRY), prefix=f"{_corner()}.")
 
 
 def _server() -> tuple[str, int]:

@@ -37,10 +37,10 @@ def create_app(
 
     async def written() -> bytes:
         seen, counts = await asyncio.gather(readiness.look(), counted(), return_exceptions=True)
-        ages = {name: time.monotonic() - since for name, since in engine.progress.items()}
+        ages = {name: max(0.0, time.monotonic() - since) for name, since in engine.progress.items()}
         state = State(
             engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
-            engine.store.repeats if isinstance(engine.store, Repeating) else {},
+            engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews, engine.lags,
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

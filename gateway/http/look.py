@@ -24,6 +24,10 @@ AHEAD = 100
 """Messages looked at for another attempt."""
 
 
+EVERYTHING = frozenset({"rules", "detection", "deliveries", "sending"})
+"""Checks of readiness beside the store and the clock."""
+
+
 class Progress(Protocol):
     """What a running engine shows of itself."""
 
@@ -43,6 +47,26 @@ class Progress(Protocol):
     @property
     def store(self) -> Store:
         """Return the store."""
+        ...
+
+    @property
+    def skews(self) -> Mapping[str, Micros | None]:
+        """By whose clock: how far it is ahead of ours; None: not known now. Empty where one process has its own."""
+        ...
+
+    @property
+    def halted(self) -> str:
+        """Why nothing is begun now, or nothing."""
+        ...
+
+    @property
+    def lags(self) -> Mapping[tuple[str, str], int]:
+        """By reader and topic: records that wait in Kafka, whose heads are nobody's rows, as this process knows them."""
+        ...
+
+    @property
+    def concerns(self) -> frozenset[str]:
+        """Which checks of readiness are about what this process does."""
         ...
 
     @property
@@ -89,7 +113,11 @@ class Look:
 
 
 def look(rules: RuleSet) -> Body[Look]:
-    """Return the body of one look; it only reads. The grace is the embedded one: none."""
+    """Return the body of one look; it only reads.
+
+    Where the log is a table, its heads tell the lag, and there is no grace. Kafka's heads are nobody's rows: there the
+    workers tell the lag.
+    """
 
     def body() -> Transaction[Look]:
         now = yield Now()
@@ -101,10 +129,11 @@ def look(rules: RuleSet) -> Body[Look]:
         topics: dict[str, Micros] = {}
         for source in sources:
             place = (source["reader"], source["topic"])
-            behind = heads.get((source["topic"], source["partition"]), 0) - source["next_offset"]
-            lag[place] = lag.get(place, 0) + max(0, behind)
+            if heads:
+                behind = heads.get((source["topic"], source["partition"]), 0) - source["next_offset"]
+                lag[place] = lag.get(place, 0) + max(0, behind)
             if source["reader"] == READER:
-                w = watermark.of_partition(source, 0)
+                w = watermark.of_partition(source, 0 if heads else watermark.GRACE)
                 topics[source["topic"]] = min(topics.get(source["topic"], w), w)
         watermarks = {rule.id: watermark.of_rule(rule, topics, floors) for rule in rules.stateful}
         due = {}

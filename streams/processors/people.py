@@ -53,7 +53,14 @@ def project(batch: Batch) -> Body[int | Skipped]:
             yield Put("recipients", [changed[place] for place in sorted(changed)])
         for place, theirs in sorted(moving.items()):
             yield from _move(place, theirs)
-        yield Put("sources", [{**held[place], "next_offset": spans[place].end} for place in places])
+        marks = batch.fingerprints
+        yield Put(
+            "sources",
+            [
+                {**held[r, t, p], "next_offset": spans[r, t, p].end, "fingerprint": marks.get((t, p))}
+                for r, t, p in places
+            ],
+        )
         if batch.refused:
             yield Insert("dead_letters", [dead_letter(refused, READER) for refused in batch.refused])
         return len(changed)

@@ -25,6 +25,7 @@ from streams.stores.counts import Waiting
 from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
+from streams.stores.postgres_identity import Identity
 from streams.stores.postgres_transaction import SERVER_FAULTS, Before, Failed, PostgresTransaction, lock_number
 from tidings.errors import Misconfigured
 from tidings.ports import Body, CommitUnknown, StoreUnavailable
@@ -52,9 +53,10 @@ class PostgresStore:
         """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
         self.before: Before | None = None
         """Awaited before every operation of `run`, and with None before its commit: where a simulation takes a hand."""
-        self._writers = Lane(place, writers)
-        self._urgent = Lane(place, urgent)
-        self._readers = Lane(place, readers)
+        self._identity = identity = Identity(place)
+        self._writers = Lane(place, writers, identity)
+        self._urgent = Lane(place, urgent, identity)
+        self._readers = Lane(place, readers, identity)
 
     @classmethod
     async def open(
@@ -124,6 +126,11 @@ class PostgresStore:
         """
         return await self._ask(lambda connection: postgres_counts.waiting(connection, within))
 
+    @property
+    def identity(self) -> str:
+        """Which database this is: restored, or failed over to, it would be another one."""
+        return str(self._identity)
+
     async def skew(self) -> int:
         """Return by how many microseconds the server's clock is ahead of ours, to half a round trip."""
 
@@ -131,6 +138,21 @@ class PostgresStore:
             before = self.clock()
             theirs = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
             return int(theirs) - (before + self.clock()) // 2
+
+        return await self._ask(ask)
+
+    async def settled(self, shared: str) -> int:
+        """Return the last number of the journal up to which every row is there, or never will be.
+
+        Numbers are drawn before they are committed. So it waits until nobody has the lock which everybody shares who
+        writes the journal, and holds up the next for that moment.
+        """
+        number = lock_number(self.place.schema, shared)
+
+        async def ask(connection: asyncpg.Connection) -> int:
+            async with connection.transaction():
+                await connection.execute(f"SELECT pg_advisory_xact_lock({number})")
+                return int(await connection.fetchval("SELECT max(seq) FROM journal") or 0)
 
         return await self._ask(ask)
 

@@ -29,7 +29,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file's layout, in `user_version`."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""
@@ -248,6 +248,11 @@ class SqliteReader:
             return _Transaction(self._connection, self.clock, readonly=True).drive(body)  # type: ignore[no-any-return]
         finally:
             self._connection.execute("ROLLBACK")
+
+    def last_seq(self) -> int:
+        """Return the number of the last row of the journal. One writer numbers and commits them in one order."""
+        (found,) = self._connection.execute("SELECT max(seq) FROM journal").fetchone()
+        return int(found or 0)
 
     def copy(self, target: Path) -> None:
         """Write everything that is committed into another file, which must not exist."""

@@ -83,7 +83,7 @@ class House:
 
     def source(self, at: int) -> dict[str, Any]:
         return {"reader": people.READER, "topic": "people", "partition": 0, "next_offset": at, "max_time": None,
-                "caught_up_at": None, "connected_at": 0, "history": "live", "fingerprint": None}  # fmt: skip
+                "caught_up_at": None, "connected_at": 0, "history": "live", "base": 0, "fingerprint": None}  # fmt: skip
 
     def write(self, op: Any) -> None:
         def body() -> Any:
@@ -113,6 +113,8 @@ class House:
     def run(self, later: int = 0, *, deliver: bool = True) -> None:
         """Let the time pass, then run until nothing is left to do now."""
         self.now += later
+        if isinstance(self.deliverer.runtime, Still):
+            self.deliverer.runtime.now_ = self.now
 
         async def rounds() -> None:
             for _ in range(20):
