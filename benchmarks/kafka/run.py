@@ -220,8 +220,10 @@ def _tail(ground: Ground, name: str) -> str:
 
 def report(runs: dict[str, list[Measured]], sizes: Sizes) -> dict[str, Any]:
     """Print the table, and return its figures."""
-    print(f"\n{sizes.events:,} events, {sizes.keys:,} images, {sizes.rounds} runs each (medians)\n")
-    head = ("events/s", "µs client", "µs server", "a commit", "÷ by hand")
+    print(
+        f"\n{sizes.events:,} events, {sizes.keys:,} images, {sizes.rounds} runs each (medians); ÷: by the loop by hand\n"
+    )
+    head = ("events/s", "µs client", "µs server", "a commit", "speed ÷", "CPU ÷")
     print(f"  {'':32}" + "".join(f"{title:>12}" for title in head))
     found: dict[str, Any] = {}
     for name, those in runs.items():
@@ -232,14 +234,18 @@ def report(runs: dict[str, list[Measured]], sizes: Sizes) -> dict[str, Any]:
             "batch": median(run.events / run.transactions if run.transactions else 0 for run in those),
         }
         if YARDSTICK in runs:
-            one["ratio"] = median(a.rate / b.rate for a, b in zip(those, runs[YARDSTICK], strict=True))
+            pairs = list(zip(those, runs[YARDSTICK], strict=True))
+            one["ratio"] = median(a.rate / b.rate for a, b in pairs)
+            one["ratio_cpu"] = median(b.micros(b.client + b.server) / a.micros(a.client + a.server) for a, b in pairs)
         found[name] = one
         server = "–" if name == "bare" else f"{one['server']:.1f}"
         batch = "–" if name == "bare" else f"{one['batch']:.0f}"
-        ratio = f"{one['ratio']:.2f}" if "ratio" in one else ""
-        print(f"  {TITLES[name]:32}{one['rate']:>12,.0f}{one['client']:>12.1f}{server:>12}{batch:>12}{ratio:>12}")
+        ratios = "".join(f"{one[what]:>12.2f}" for what in ("ratio", "ratio_cpu") if what in one)
+        print(f"  {TITLES[name]:32}{one['rate']:>12,.0f}{one['client']:>12.1f}{server:>12}{batch:>12}{ratios}")
     if "tidings" in found and "ratio" in found["tidings"]:
         good = found["tidings"]["ratio"] >= LEAST
         print(f"\n  Tidings: {found['tidings']['ratio']:.2f} of the loop by hand (at least {LEAST})", end="")
         print("" if good else "   not reached")
+    if (load := os.getloadavg()[1]) > (os.cpu_count() or 1) + 1:
+        print(f"\n  The machine was busy (load {load:.0f}): go by processor time, or run it again alone.")
     return {"events": sizes.events, "keys": sizes.keys, "contestants": found}
