@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -86,3 +88,13 @@ async def empty(place: Place) -> None:
             await connection.execute(f'ALTER SEQUENCE "{place.schema}"."seq_{name}" RESTART')
     finally:
         await connection.close()
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of `initdb` and `postgres`, for tests that kill a server of their own."""
+    _given(POSTGRES)
+    found = shutil.which("postgres")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("this machine has no program `postgres` to start a server of our own with")
+    return places[-1]
