@@ -13,6 +13,7 @@ import pytest
 
 from streams.kafka.connection import Connection
 from streams.stores.place import Place
+from tidings.tables import SEQUENCES, TABLES
 
 KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
@@ -63,3 +64,16 @@ def database() -> Iterator[Place]:
         yield Place(host, port, name, "postgres")
     finally:
         asyncio.run(administer(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def empty(place: Place) -> None:
+    """Take every row out of a database, and begin its sequences anew."""
+    connection = await asyncpg.connect(host=place.host, port=place.port, user="postgres", database=place.database)
+    try:
+        # Deleted, not truncated: on tables with a few rows it takes a hundredth of the time.
+        for table in TABLES:
+            await connection.execute(f'DELETE FROM "{place.schema}"."{table}"')
+        for name in SEQUENCES:
+            await connection.execute(f'ALTER SEQUENCE "{place.schema}"."seq_{name}" RESTART')
+    finally:
+        await connection.close()

@@ -28,7 +28,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Create, lock and read rows. Answer: `dict[Key, Row | None]`. `skip_locked` leaves out what others hold."""
+    """Create, lock and read rows. Answer: `dict[Key, Row | None]`.
+
+    `skip_locked` leaves out what others hold, and may leave out what is not there.
+    """
 
     table: str
     keys: Sequence[Key]
@@ -128,6 +131,14 @@ Body = Callable[[], Transaction[T]]
 
 class StoreUnavailable(Exception):
     """The store cannot commit now (disk full, server away). Nothing of the body was written; try again later."""
+
+
+class CommitUnknown(StoreUnavailable):
+    """The server went away while it was asked to commit: all of the body was written, or nothing of it.
+
+    Whoever tries again reads first. Positions are advanced by comparing them, ids are derived and not drawn, and an
+    attempt is named by its number, so that the same body does no harm when it runs once more.
+    """
 
 
 class Store(Protocol):

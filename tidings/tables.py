@@ -138,3 +138,6 @@ TABLES: Mapping[str, Table] = {
 
 LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
+
+SEQUENCES = ("journal", "refused")
+"""Names that `ports.NextSeq` may draw from."""

@@ -94,7 +94,10 @@ def _engines(verbs: Any) -> None:
     doctor = verbs.add_parser("doctor", help="say what is missing or wrong, and how to mend it")
     doctor.set_defaults(run="gateway.cli.doctor:doctor")
     doctor.add_argument("--json", action="store_true", help="as JSON")
-    for verb in (run, doctor):
+    migrate = verbs.add_parser("migrate", help="bring the database of a cluster up to this release")
+    migrate.set_defaults(run="gateway.cli.migrate:migrate")
+    migrate.add_argument("--plan", action="store_true", help="only say what would be done")
+    for verb in (run, doctor, migrate):
         verb.add_argument(
             "--config",
             type=Path,

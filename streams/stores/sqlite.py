@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import fcntl
 import itertools
-import operator
 import os
 import queue
 import sqlite3
@@ -19,10 +18,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.stores.rows import row_of, values_of
 from tidings import ports
 from tidings.errors import Misconfigured
 from tidings.ports import Body, Key, Row, StoreUnavailable
@@ -385,14 +384,14 @@ class _Transaction:
         return self._rows(TABLES[op.table], op.keys)
 
     def _rows(self, table: Table, keys: Sequence[Key]) -> dict[Key, Row]:
-        row_of = _row_of(table.name)
+        make = row_of(table.name)
         width = table.key
         found: dict[Key, Row] = {}
         for part in _chunks(keys, VARIABLES // width):
             one = f"({', '.join('?' * width)})"
             query = f'SELECT * FROM "{table.name}" WHERE ({_names(table.key_names)}) IN (VALUES {", ".join([one] * len(part))})'
             for values in self.connection.execute(query, [value for key in part for value in key]):
-                found[values[:width]] = row_of(values)
+                found[values[:width]] = make(values)
         return {key: found[key] for key in keys if key in found}
 
     def _find(self, op: ports.Find) -> list[Row]:
@@ -422,7 +421,7 @@ class _Transaction:
         return self._all(table, f'SELECT * FROM "{table.name}"{where} ORDER BY {names}{limit}', list(op.after or ()))
 
     def _all(self, table: Table, query: str, values: Sequence[Any]) -> list[Row]:
-        return list(map(_row_of(table.name), self.connection.execute(query, values)))
+        return list(map(row_of(table.name), self.connection.execute(query, values)))
 
     def _put(self, op: ports.Put) -> None:
         self._write("INSERT OR REPLACE", op.table, op.rows)
@@ -433,13 +432,13 @@ class _Transaction:
             return []
         inserted = []
         statement = _insert_statement("INSERT OR IGNORE", TABLES[op.table])
-        for row in map(_values_of(op.table), op.rows):
+        for row in map(values_of(op.table), op.rows):
             cursor = self.connection.execute(statement, row)
             inserted.append(cursor.rowcount == 1)
         return inserted
 
     def _write(self, verb: str, name: str, rows: Sequence[Row]) -> None:
-        self.connection.executemany(_insert_statement(verb, TABLES[name]), map(_values_of(name), rows))
+        self.connection.executemany(_insert_statement(verb, TABLES[name]), map(values_of(name), rows))
 
     def _delete(self, op: ports.Delete) -> None:
         where = " AND ".join(f'"{name}" = ?' for name in TABLES[op.table].key_names)
@@ -460,21 +459,6 @@ class _Transaction:
         if self.rank >= 0:
             text = f"the named lock {name} is taken after {LOCK_ORDER[self.rank]}"
             raise WrongOrder(text)
-
-
-@cache
-def _row_of(table: str) -> Callable[[tuple[Any, ...]], Row]:
-    """Return the function from values, in the order of the columns, to a row."""
-    # Written out, as `{"topic": v[0], …}`: with `zip` it takes three times as long, and every row comes through here.
-    pairs = ", ".join(f"{column.name!r}: v[{at}]" for at, column in enumerate(TABLES[table].columns))
-    made: Callable[[tuple[Any, ...]], Row] = eval(f"lambda v: {{{pairs}}}", {})  # noqa: S307 - names of our tables
-    return made
-
-
-@cache
-def _values_of(table: str) -> Callable[[Row], tuple[Any, ...]]:
-    """Return the function from a row to its values, in the order of the columns."""
-    return operator.itemgetter(*(column.name for column in TABLES[table].columns))
 
 
 def _insert_statement(verb: str, table: Table) -> str:

@@ -1,9 +1,9 @@
-"""What every store promises (`tidings.ports`). A new store joins by one line in STORES."""
+"""What every store promises (`tidings.ports`). A new store joins in the fixture `make`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from streams.stores.migrate import migrate
+from streams.stores.place import Place
+from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteStore
+from tests.services import database, empty
 from tidings.ports import (
     Delete,
     Exclude,
@@ -42,6 +46,16 @@ async def memory(_: Path) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
+async def postgres(place: Place) -> AsyncIterator[Store]:
+    await empty(place)
+    store = await PostgresStore.open(place, lambda: 42)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
 async def sqlite(folder: Path) -> AsyncIterator[Store]:
     store = await SqliteStore.open(folder / "store.db", lambda: 42)
     try:
@@ -50,9 +64,20 @@ async def sqlite(folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-STORES: dict[str, Callable[[Path], Any]] = {"memory": memory, "sqlite": sqlite}
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest) -> Iterator[Place | None]:
+    """One database for the module; every store that is made on it finds it empty."""
+    with database() as found:
+        asyncio.run(migrate(found))
+        yield found
 
-pytestmark = pytest.mark.parametrize("make", STORES.values(), ids=STORES)
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.live)])
+def make(request: pytest.FixtureRequest) -> Callable[[Path], Any]:
+    if request.param == "postgres":
+        place = request.getfixturevalue("place")
+        return lambda _: postgres(place)
+    return {"memory": memory, "sqlite": sqlite}[request.param]
 
 
 def floor(rule: str, w: int) -> Row:

@@ -1,0 +1,190 @@
+"""The store of a cluster: PostgreSQL, many processes side by side.
+
+`run` is READ COMMITTED: what must not change under a body is locked by it, and read after its locks. `read` is one
+snapshot. Deliveries and decisions have connections of their own, so that a message never queues behind a batch.
+Writes that nobody asks an answer of wait until the end of the body, or until it reads their table, and go to the
+server in one statement.
+
+A deadlock, or a lock that took too long, repeats the body from its start, and is counted in `repeats`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+
+from streams.stores.migrations import check_version
+from streams.stores.place import Place
+from streams.stores.postgres_connections import AGAIN, AWAY, Lane
+from streams.stores.postgres_transaction import Failed, PostgresTransaction, lock_number
+from tidings.errors import Misconfigured
+from tidings.ports import Body, CommitUnknown, StoreUnavailable
+
+T = TypeVar("T")
+
+REPEATS = 50
+"""How often one body is repeated before the store says that it is not available."""
+PAUSE = 0.005
+"""Seconds before the first repeat, on average; twice as long each time, up to `LONGEST`."""
+LONGEST = 0.25
+MISSING = ("42P01", "42703", "42883", "3F000")
+"""SQLSTATEs of a table, column, function or schema that is not there."""
+
+__all__ = ["PostgresStore", "lock_number"]
+
+
+class PostgresStore:
+    """See the module. Open with `await PostgresStore.open(place)`, close with `await store.close()`."""
+
+    def __init__(self, place: Place, clock: Callable[[], int], *, writers: int, urgent: int, readers: int) -> None:
+        self.place = place
+        self.clock = clock
+        self.repeats: Counter[str] = Counter()
+        """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
+        self._writers = Lane(place, writers)
+        self._urgent = Lane(place, urgent)
+        self._readers = Lane(place, readers)
+
+    @classmethod
+    async def open(
+        cls,
+        place: Place,
+        clock: Callable[[], int] | None = None,
+        *,
+        writers: int = 4,
+        urgent: int = 8,
+        readers: int = 4,
+    ) -> PostgresStore:
+        """Connect, and see that the database is of this version.
+
+        `writers`, `urgent` and `readers` bound the connections for `run`, `run(urgent=True)` and `read`.
+
+        Raises:
+            Misconfigured: the server does not know us, or the database has to be migrated first.
+            StoreUnavailable: the server cannot be reached.
+        """
+        store = cls(place, clock or (lambda: time.time_ns() // 1000), writers=writers, urgent=urgent, readers=readers)
+        try:
+            async with store._readers.lend() as connection:
+                await check_version(connection, place)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def run(self, body: Body[T], *, urgent: bool = False) -> T:
+        """Run a transaction; see `ports.Store`.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            CommitUnknown: the server went away during the commit; all or nothing was written.
+        """
+        lane = self._urgent if urgent else self._writers
+        for turn in range(REPEATS):
+            async with lane.lend() as connection:
+                done = await self._once(connection, body)
+            if isinstance(done, _Repeat):
+                cause = done.cause
+            elif done.fault is not None:
+                raise done.fault
+            else:
+                return done.value  # type: ignore[no-any-return]
+            self.repeats[cause] += 1
+            await asyncio.sleep(min(PAUSE * 2**turn, LONGEST) * random.uniform(0.5, 1.5))  # noqa: S311 - spreads repeats
+        text = f"{self.place}: a transaction was repeated {REPEATS} times, the last time for {cause}"
+        raise StoreUnavailable(text)
+
+    async def read(self, body: Body[T]) -> T:
+        """Run a body that only reads, on a snapshot."""
+        async with self._readers.lend() as connection:
+            done = await self._once(connection, body, readonly=True)
+        if isinstance(done, _Repeat):
+            text = f"{self.place}: a reader met a {done.cause}"
+            raise StoreUnavailable(text)
+        if done.fault is not None:
+            raise done.fault
+        return done.value  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        """Let what runs finish, and disconnect."""
+        await asyncio.gather(*(lane.close() for lane in (self._writers, self._urgent, self._readers)))
+
+    async def _once(
+        self, connection: asyncpg.Connection, body: Body[Any], *, readonly: bool = False
+    ) -> _Done | _Repeat:
+        """Run a body once. What the server did not do is raised here, and costs the connection; the rest is returned."""
+        transaction = PostgresTransaction(connection, self.place.schema, self.clock, readonly=readonly)
+        try:
+            value = await transaction.drive(body)
+            if transaction.begun:
+                await self._end(transaction)
+        except Failed as failed:
+            cause = AGAIN.get(getattr(failed.fault, "sqlstate", None) or "")
+            if cause is None:
+                raise told(self.place, failed.fault) from failed.fault
+            await self._roll_back(transaction)
+            return _Repeat(cause)
+        except Exception as fault:  # noqa: BLE001 - it belongs to whoever asked
+            await self._roll_back(transaction)
+            return _Done(None, fault)
+        return _Done(value, None)
+
+    async def _end(self, transaction: PostgresTransaction) -> None:
+        if not transaction.wrote:
+            await transaction.execute("ROLLBACK")  # what its locks have made goes with it
+            return
+        try:
+            tag = await transaction.execute("COMMIT")
+        except Failed as failed:
+            if is_definite(failed.fault):
+                raise
+            text = f"{self.place}: no answer to a commit: {failed}"
+            raise CommitUnknown(text) from failed.fault
+        assert tag == "COMMIT", "a statement has failed and nobody was told"
+
+    async def _roll_back(self, transaction: PostgresTransaction) -> None:
+        if transaction.connection.is_in_transaction():
+            try:
+                await transaction.execute("ROLLBACK")
+            except Failed:
+                transaction.connection.terminate()
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    value: Any
+    fault: Exception | None
+    """What the body itself raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    cause: str
+
+
+def is_definite(fault: BaseException) -> bool:
+    """Return whether an answer to COMMIT says that nothing was written. One that never came does not."""
+    state = getattr(fault, "sqlstate", None)
+    return isinstance(fault, asyncpg.PostgresError) and state is not None and not state.startswith(("08", "57"))
+
+
+def told(place: Place, fault: BaseException) -> Exception:
+    """Return what to raise for a fault of the server. Its text is the server's, which names no value of ours."""
+    state = getattr(fault, "sqlstate", None) or ""
+    if isinstance(fault, ValueError) or state.startswith("22"):
+        # Never the text: the driver's holds the value.
+        return ValueError("a value has no place in PostgreSQL: text with NUL or a lone surrogate, or more than 64 bits")
+    if state == "42501":
+        return Misconfigured(f"{place}: {fault}; its roles are in docs/postgres.md")
+    if state in MISSING:
+        return Misconfigured(f"{place}: {fault}; run tidings migrate")
+    if not state or state.startswith(AWAY):
+        return StoreUnavailable(f"{place}: {fault or type(fault).__name__}")
+    return fault if isinstance(fault, Exception) else StoreUnavailable(str(fault))

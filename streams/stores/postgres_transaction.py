@@ -1,0 +1,282 @@
+"""One body on one connection: each operation becomes a statement, or waits with others to become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import asyncpg
+
+from streams.stores import postgres_sql as sql
+from streams.stores.rows import key_of, row_of
+from tidings import ports
+from tidings.ports import Body, Key, Row
+from tidings.tables import LOCK_ORDER, SEQUENCES, TABLES
+
+SERVER_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+BEGIN = "BEGIN"
+BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class WrongOrder(AssertionError):
+    """A transaction took its locks in an order that can deadlock."""
+
+
+class Failed(Exception):
+    """The server, or the way to it, did not do what was asked. The cause says what."""
+
+    def __init__(self, fault: BaseException) -> None:
+        super().__init__(type(fault).__name__)
+        self.fault = fault
+
+
+def lock_number(schema: str, name: str) -> int:
+    """Return the advisory lock behind a named lock: 64 bits, signed, as PostgreSQL wants them."""
+    return int.from_bytes(blake2b(f"{schema}\0{name}".encode(), digest_size=8).digest(), "big", signed=True)
+
+
+@dataclass
+class _Waiting:
+    """Writes of one table that have not gone to the server. A key is in one of them at most."""
+
+    puts: dict[Key, Row] = field(default_factory=dict)
+    inserts: dict[Key, Row] = field(default_factory=dict)
+    deletes: dict[Key, None] = field(default_factory=dict)
+
+
+class PostgresTransaction:
+    """Drives one body over one connection, up to its commit, which is not its affair."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, schema: str, clock: Callable[[], int], *, readonly: bool = False
+    ) -> None:
+        self.connection = connection
+        self.schema = schema
+        self.clock = clock
+        self.readonly = readonly
+        self.begun = False
+        self.wrote = False
+        """Whether anything that lasts was sent; a row that only a lock has made is no such thing."""
+        self._rank = -1
+        self._waiting: dict[str, _Waiting] = {}
+        self._made: dict[str, set[Key]] = {}
+        """Rows that a lock has made and nobody has put yet."""
+
+    async def drive(self, body: Body[Any]) -> Any:
+        """Run the body and send all of its writes.
+
+        Raises:
+            Failed: the server did not do something.
+        """
+        steps = body()
+        reply: Any = None
+        try:
+            while True:
+                op = steps.send(reply)
+                if self.readonly and not isinstance(op, (ports.Read, ports.Find, ports.Scan, ports.Now)):
+                    text = f"a reader asked for {type(op).__name__}"
+                    raise TypeError(text)
+                reply = getattr(self, f"_{type(op).__name__.lower()}")(op)
+                if reply is not None and not isinstance(op, ports.Now):
+                    reply = await reply
+        except StopIteration as stop:
+            value = stop.value
+        finally:
+            steps.close()
+        if self._waiting or self.wrote:
+            for table, made in self._made.items():
+                self._delete(ports.Delete(table, list(made - self._wait(table).puts.keys())))
+            await self._flush(list(self._waiting))
+        return value
+
+    async def execute(self, statement: str) -> str:
+        """Send a statement without parameters; return its tag."""
+        try:
+            return await self.connection.execute(statement)
+        except SERVER_FAULTS as fault:
+            raise Failed(fault) from fault
+
+    async def _fetch(self, statement: str, values: Sequence[object]) -> list[Any]:
+        await self._begin()
+        try:
+            return await self.connection.fetch(statement, *values)
+        except SERVER_FAULTS as fault:
+            raise Failed(fault) from fault
+
+    async def _begin(self, and_then: str = "") -> None:
+        if not self.begun:
+            self.begun = True
+            await self.execute((BEGIN_READING if self.readonly else BEGIN) + and_then)
+        elif and_then:
+            await self.execute(and_then.removeprefix("; "))
+
+    # -- operations that are answered
+
+    def _now(self, _: ports.Now) -> int:
+        return self.clock()
+
+    async def _lock(self, op: ports.Lock) -> dict[Key, Row | None]:
+        rank = LOCK_ORDER.index(op.table)
+        if rank < self._rank:
+            text = f"{op.table} is locked after {LOCK_ORDER[self._rank]}"
+            raise WrongOrder(text)
+        self._rank = rank
+        await self._flush([op.table])
+        table, made = TABLES[op.table], self._made.setdefault(op.table, set())
+        if op.skip_locked:
+            found = self._rows(op.table, await self._fetch(sql.lock_free(op.table), _columns(op.keys, table.key)))
+            return {key: found[key] for key in op.keys if key in found and key not in made}
+        if not op.keys:
+            return {}
+        keys = sorted(set(op.keys))
+        news = {tuple(key) for key in await self._fetch(sql.make_and_lock(op.table), _columns(keys, table.key))}
+        made |= news
+        there = [key for key in keys if key not in made]
+        found = {}
+        if there:
+            # A statement of its own: it sees what was committed while the lock was waited for.
+            found = self._rows(op.table, await self._fetch(sql.read(op.table), _columns(there, table.key)))
+        return {key: found.get(key) for key in op.keys}
+
+    async def _read(self, op: ports.Read) -> dict[Key, Row]:
+        await self._flush([op.table])
+        if not op.keys:
+            return {}
+        columns = _columns(list(dict.fromkeys(op.keys)), TABLES[op.table].key)
+        found = self._rows(op.table, await self._fetch(sql.read(op.table), columns))
+        made = self._made.get(op.table, ())
+        return {key: found[key] for key in op.keys if key in found and key not in made}
+
+    async def _find(self, op: ports.Find) -> list[Row]:
+        await self._flush([op.table])
+        made = self._made.get(op.table, ())
+        return self._list(op.table, await self._fetch(*sql.find(op, len(made))), op.limit)
+
+    async def _scan(self, op: ports.Scan) -> list[Row]:
+        await self._flush([op.table])
+        made = self._made.get(op.table, ())
+        return self._list(op.table, await self._fetch(*sql.scan(op, len(made))), op.limit)
+
+    async def _nextseq(self, op: ports.NextSeq) -> int:
+        if op.name not in SEQUENCES:
+            text = f"{op.name} is no sequence; tidings.tables.SEQUENCES names them"
+            raise ValueError(text)
+        return int((await self._fetch(f"SELECT nextval('seq_{op.name}')", ()))[0][0])
+
+    async def _share(self, op: ports.Share) -> None:
+        await self._named(op.name, "pg_advisory_xact_lock_shared")
+
+    async def _exclude(self, op: ports.Exclude) -> None:
+        await self._named(op.name, "pg_advisory_xact_lock")
+
+    async def _named(self, name: str, function: str) -> None:
+        if self._rank >= 0:
+            text = f"the named lock {name} is taken after {LOCK_ORDER[self._rank]}"
+            raise WrongOrder(text)
+        await self._begin(f"; SELECT {function}({lock_number(self.schema, name)})")
+
+    # -- writes
+
+    def _put(self, op: ports.Put) -> None:
+        waiting, key_from = self._wait(op.table), key_of(op.table)
+        for row in op.rows:
+            key = key_from(row)
+            waiting.inserts.pop(key, None)
+            waiting.deletes.pop(key, None)
+            waiting.puts[key] = row
+
+    def _delete(self, op: ports.Delete) -> None:
+        waiting = self._wait(op.table)
+        for key in op.keys:
+            waiting.puts.pop(key, None)
+            waiting.inserts.pop(key, None)
+            waiting.deletes[key] = None
+
+    def _insert(self, op: ports.Insert) -> Any:
+        if not op.blind:
+            return self._insert_and_tell(op)
+        waiting, key_from, made = self._wait(op.table), key_of(op.table), self._made.get(op.table, ())
+        for row in op.rows:
+            key = key_from(row)
+            if key in waiting.puts or key in waiting.inserts:
+                continue
+            if key in waiting.deletes or key in made:
+                waiting.deletes.pop(key, None)
+                waiting.puts[key] = row
+            else:
+                waiting.inserts[key] = row
+        return None
+
+    async def _insert_and_tell(self, op: ports.Insert) -> list[bool]:
+        await self._flush([op.table])
+        key_from, made = key_of(op.table), self._made.get(op.table, set())
+        rows: dict[Key, Row] = {}
+        for row in op.rows:
+            rows.setdefault(key_from(row), row)
+        fresh = {key for key in rows if key in made}
+        if fresh:
+            self._put(ports.Put(op.table, [rows.pop(key) for key in fresh]))
+            await self._flush([op.table])
+        if rows:
+            self.wrote = True
+            ordered = [rows[key] for key in sorted(rows)]
+            fresh |= {
+                tuple(key) for key in await self._fetch(sql.insert_and_tell(op.table), _arrays(op.table, ordered))
+            }
+        told = []
+        for row in op.rows:
+            key = key_from(row)
+            told.append(key in fresh)
+            fresh.discard(key)
+        return told
+
+    def _wait(self, table: str) -> _Waiting:
+        if table not in self._waiting:
+            self._waiting[table] = _Waiting()
+        return self._waiting[table]
+
+    async def _flush(self, tables: Sequence[str]) -> None:
+        """Send what waits for some tables, as one statement: its parts have no key in common, so their order is free."""
+        parts: list[str] = []
+        values: list[object] = []
+        for table in tables:
+            waiting = self._waiting.pop(table, None)
+            if waiting is None:
+                continue
+            if made := self._made.get(table):
+                made.difference_update(waiting.puts, waiting.deletes)
+            for statement, rows in ((sql.put, waiting.puts), (sql.insert, waiting.inserts)):
+                if rows:
+                    parts.append(statement(table, len(values) + 1))
+                    values += _arrays(table, [rows[key] for key in sorted(rows)])
+            if waiting.deletes:
+                parts.append(sql.delete(table, len(values) + 1))
+                values += _columns(sorted(waiting.deletes), TABLES[table].key)
+        if not parts:
+            return
+        self.wrote = True
+        *others, last = parts
+        before = ", ".join(f"p{at} AS ({part})" for at, part in enumerate(others))
+        await self._fetch(f"WITH {before} {last}" if others else last, values)
+
+    @staticmethod
+    def _rows(table: str, found: Iterable[Any]) -> dict[Key, Row]:
+        make, width = row_of(table), TABLES[table].key
+        return {tuple(values[:width]): make(values) for values in found}
+
+    def _list(self, table: str, found: Iterable[Any], limit: int | None) -> list[Row]:
+        rows = list(map(row_of(table), found))
+        if made := self._made.get(table):
+            key_from = key_of(table)
+            rows = [row for row in rows if key_from(row) not in made]
+        return rows if limit is None else rows[:limit]
+
+
+def _arrays(table: str, rows: Sequence[Row]) -> list[list[object]]:
+    return [[row[column.name] for row in rows] for column in TABLES[table].columns]
+
+
+def _columns(keys: Sequence[Key], width: int) -> list[list[object]]:
+    return [[key[at] for key in keys] for at in range(width)]
