@@ -17,8 +17,9 @@ from pathlib import Path
 from benchmarks.workload import rule_set, topics
 from schemas import contracts
 from streams.codec import Codec
-from streams.embedded import RealRuntime, calm_collector
+from streams.embedded import calm_collector
 from streams.embedded_log import EmbeddedLog
+from streams.loops import RealRuntime
 from streams.processors.worker import Worker
 from streams.stores.sqlite import SqliteStore
 

@@ -43,6 +43,13 @@ to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=
 Row = tuple[Any, ...]
 
 
+def fingerprint(row: Row) -> str:
+    """Return append time and hash of the last record that was read."""
+    _, appended_at, value, key = row
+    text = b"%d:%b%d:%b" % (len(key), key, len(value), value)
+    return f"{appended_at}:{hashlib.blake2b(text, digest_size=12).hexdigest()}"
+
+
 def plain(schema: Any) -> Any:
     """Return a schema whose instants are read as integers."""
     if isinstance(schema, list):
@@ -284,7 +291,7 @@ class Loop:
     def fetch(self, topic: str, start: int) -> list[Row]:
         """Read records."""
         query = (
-            'SELECT "offset", appended_at, value FROM log WHERE topic = ? AND "partition" = 0 AND "offset" >= ? '
+            'SELECT "offset", appended_at, value, key FROM log WHERE topic = ? AND "partition" = 0 AND "offset" >= ? '
             'ORDER BY "offset" LIMIT ?'
         )
         return self.db.execute(query, (topic, start, BATCH)).fetchall()
@@ -306,7 +313,7 @@ class Loop:
         events = []
         newest: dict[str, int] = {}
         for topic, rows in fetched:
-            for _, appended_at, value in rows:
+            for _, appended_at, value, _ in rows:
                 kind, meta, data = self.decode(value)
                 at, source = meta["occurred_at"], meta["source"]
                 newest[topic] = max(newest.get(topic, NEVER), min(at, appended_at))
@@ -354,8 +361,8 @@ class Loop:
             self.keep(invoice)
         self.write("batch", spans, [], before, after)
         self.db.executemany(
-            "UPDATE sources SET next_offset = ?, max_time = ? WHERE reader = 'detect' AND topic = ?",
-            [(*sources[topic][:2], topic) for topic, _ in fetched],
+            "UPDATE sources SET next_offset = ?, max_time = ?, fingerprint = ? WHERE reader = 'detect' AND topic = ?",
+            [(*sources[topic][:2], fingerprint(rows[-1]), topic) for topic, rows in fetched],
         )
         self.db.execute("COMMIT")
         return True

@@ -68,6 +68,12 @@ class _Lines(logging.StreamHandler[Any]):
             self.stream.write(json.dumps(body) + self.terminator)
 
 
+def silence(*libraries: str) -> None:
+    """Let libraries say nothing: a command line tells what went wrong in its own words."""
+    for name in libraries:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 def configure() -> None:
     """Send everything to standard error, as JSON lines: ours from `info` on, of libraries what is wrong."""
     handler = _Lines(sys.stderr)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -33,7 +33,7 @@ OTHER = "other"
 """Label of what is in no list: a rule that has been removed since."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 28_800, 86_400)
 """From a prompt mail to one that was held for a night."""
-SCOPES = ("all", "tenant", "rule", "channel", "provider")
+SCOPES = ("all", "tenant", "rule", "channel", "provider", "ground")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -47,6 +47,10 @@ class State:
     """By loop: seconds since it last finished a round."""
     look: Look | None
     waiting: Waiting | None
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """By cause: transactions that were run again because they met others; a store with one writer has none."""
+    skews: Mapping[str, Micros | None] = field(default_factory=dict)
+    """By whose clock: how far it is ahead of ours, where that is known."""
 
 
 class Metrics:
@@ -168,8 +172,18 @@ class _Gauges(Collector):
         state = self.state
         readable = state.look is not None and state.waiting is not None
         yield _gauge("store_readable", "Whether the store could be read for this scrape.", [((), readable)])
+        if state.repeats:
+            repeats = CounterMetricFamily(
+                "tidings_store_repeats", "Transactions that were run again because they met others.", labels=["cause"]
+            )
+            for cause, count in sorted(state.repeats.items()):
+                repeats.add_metric([cause], count)
+            yield repeats
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
+        known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]
+        if state.skews:
+            yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
         yield _gauge("rules", "Rules of the set in use.", rows, "status")

@@ -176,9 +176,14 @@ def quiet_hours(message: Message, person: Person, world: World, now: Micros, sta
     return Hold(Reason.QUIET_HOURS, opening)
 
 
+GROUND = "ground"
+"""The scope in which everything is held because the database is older than the topics; an operator's `all` is another."""
+
+
 def scopes_of(message: Message) -> frozenset[str]:
     """Return the scopes that a kill may name to reach this message."""
-    return frozenset({"all", f"tenant:{message.tenant}", f"rule:{message.rule}", f"channel:{message.channel}"})
+    own = (f"tenant:{message.tenant}", f"rule:{message.rule}", f"channel:{message.channel}")
+    return frozenset({"all", GROUND, *own})
 
 
 def _kill(message: Message, person: Person, world: World, now: Micros, stage: Stage) -> Verdict:

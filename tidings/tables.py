@@ -60,9 +60,11 @@ SOURCES = _table(
     "sources",
     3,
     "reader:text topic:text partition:int next_offset:int max_time:int? caught_up_at:int? connected_at:int "
-    "history:text fingerprint:text?",
+    "history:text base:int fingerprint:text?",
     by_topic="reader topic",
 )
+HOLDS = _table("holds", 3, "reader:text topic:text partition:int reason:text at:int body:bytes")
+AUDIT = _table("audit", 1, "seq:int at:int who:text verb:text body:bytes")
 FLOORS = _table("floors", 1, "rule:text w:int")
 STATE = _table("state", 1, "k:bytes class:text tenant:text key:text value:bytes? due:int?", by_due="class due")
 BUFFER = _table("buffer", 5, "k:bytes time:int rank:int source:text ref:text value:bytes", by_time="k time")
@@ -131,13 +133,13 @@ OUTBOX = _table(
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
-        SOURCES, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
+        SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
         RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX,
     )
 }  # fmt: skip
 
-LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "messages", "outbox")
+LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "runs", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
 
-SEQUENCES = ("journal", "refused")
+SEQUENCES = ("journal", "refused", "audit")
 """Names that `ports.NextSeq` may draw from."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.cluster_verbs import add_cluster, add_config
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
 
@@ -59,6 +60,7 @@ def parser() -> Parser:
     demo.add_argument("--seed", type=int, default=7, metavar="N", help="which shop day is played (default: 7)")
 
     _engines(verbs)
+    add_cluster(verbs)
     _rules(verbs)
 
     templates = verbs.add_parser("templates", help="show what templates say").add_subparsers(
@@ -73,6 +75,7 @@ def parser() -> Parser:
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
+    _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")
     actions = contracts.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -97,6 +100,12 @@ def _engines(verbs: Any) -> None:
     migrate = verbs.add_parser("migrate", help="bring the database of a cluster up to this release")
     migrate.set_defaults(run="gateway.cli.migrate:migrate")
     migrate.add_argument("--plan", action="store_true", help="only say what would be done")
+    migrate.add_argument(
+        "--retain",
+        type=int,
+        metavar="DAYS",
+        help="then let go of detection records and archived events older than this (default: everything is kept)",
+    )
     for verb in (run, doctor, migrate):
         verb.add_argument(
             "--config",
@@ -134,6 +143,38 @@ def _engines(verbs: Any) -> None:
     ingest.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
+def _ground(verbs: Any) -> None:
+    topics = verbs.add_parser("topics", help="the topics of a cluster: what the contracts want, and what is there")
+    actions = topics.add_subparsers(dest="action", metavar="ACTION", required=True)
+    plan = actions.add_parser("plan", help="say what differs; ends with 3 where something is to be done")
+    plan.set_defaults(run="gateway.cli.topics:plan")
+    apply = actions.add_parser("apply", help="make and change topics, the rows of their readers first")
+    apply.set_defaults(run="gateway.cli.topics:apply")
+
+    sources = verbs.add_parser("sources", help="where readers stand, and what is held because its log has changed")
+    actions = sources.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="positions, lag and holds")
+    listing.set_defaults(run="gateway.cli.sources:listing")
+    listing.add_argument("--held", action="store_true", help="only what is held")
+    accept = actions.add_parser("accept", help="say what going on would repeat or lose; --confirm goes on")
+    accept.set_defaults(run="gateway.cli.sources:accept")
+    accept.add_argument("place", metavar="TOPIC[:P]", help="a held topic, or one of its partitions")
+    where = accept.add_mutually_exclusive_group(required=True)
+    where.add_argument("--from-start", dest="where", action="store_const", const="start", help="at its first record")
+    where.add_argument("--from-end", dest="where", action="store_const", const="end", help="behind its last record")
+    where.add_argument("--from", dest="where", type=int, metavar="OFFSET", help="at this offset of Kafka")
+    accept.add_argument("--confirm", action="store_true", help="do it")
+    for action in (plan, apply, listing, accept):
+        action.add_argument(
+            "--config",
+            type=Path,
+            default=Path("tidings.toml"),
+            metavar="FILE",
+            help="configuration with [kafka] and [postgres] (default: tidings.toml)",
+        )
+        action.add_argument("--json", action="store_true", help="as JSON")
+
+
 def _rules(verbs: Any) -> None:
     rules = verbs.add_parser("rules", help="check, test and explain rules").add_subparsers(
         dest="action", metavar="ACTION", required=True
@@ -142,6 +183,19 @@ def _rules(verbs: Any) -> None:
     check.set_defaults(run="gateway.cli.rules:check")
     check.add_argument("folder", nargs="?", type=Path, help="folder with rules/ and templates/ (default: the example)")
     check.add_argument("--json", action="store_true", help="diagnostics as JSON")
+
+    apply = rules.add_parser("apply", help="make a folder the rules of a cluster, in one step; says what changes")
+    apply.set_defaults(run="gateway.cli.apply:apply")
+    apply.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with rules/ and templates/ (default: as configured)",
+    )
+    add_config(apply)
+    apply.add_argument("--dry-run", action="store_true", help="only say what would change")
+    apply.add_argument("--json", action="store_true", help="as JSON")
 
     test = rules.add_parser("test", help="play the tests beside the rules, on a virtual clock")
     test.set_defaults(run="gateway.cli.rule_tests:test")

@@ -25,7 +25,6 @@ from handlers.rules.load import BESIDE
 from schemas import contracts
 from streams import control
 from streams.embedded import Engine, calm_collector
-from streams.stores.counts import count_waiting
 from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.run")
@@ -147,7 +146,7 @@ async def _take(settings: Config, engine: Engine) -> list[str]:
 async def _tell_left(engine: Engine, among: Container[str] | None = None) -> None:
     """Warn of rules that are in use no more and have something waiting: it rests, and nobody hears of it."""
     try:
-        waiting = await asyncio.to_thread(count_waiting, engine.path, within=COUNT_WITHIN)
+        waiting = await engine.waiting(within=COUNT_WITHIN)
     except StoreUnavailable:
         return  # a warning less; the switch itself is done
     for rule, count in sorted(waiting.keys.items()):

@@ -27,6 +27,11 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Say what a configuration lacks or has wrong, and how to mend it, before 'tidings run' does.",
         "tidings doctor --config tidings.toml",
     ),
+    "tidings migrate": (
+        ("Bring the database of a cluster up to this release, with its roles and partitions; "
+         "with --retain, let go of what is old."),
+        "tidings migrate --config tidings.toml --plan",
+    ),
     "tidings ingest": (
         ("Turn payloads of other systems into events, and show what the rules decide and what "
          "people would read; with --config, hand them to 'tidings run' instead."),

@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.http.bounds import MAX_BODY, Bounded
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
-from gateway.http.look import Asked, Look, Progress
+from gateway.http.look import Asked, Look, Progress, Repeating
 from gateway.http.problems import HEADERS, problem
 from gateway.metrics import CONTENT_TYPE, Metrics, State
-from streams.stores.counts import Waiting, count_waiting
+from streams.stores.counts import Waiting
 
 WITHIN = 0.95
 """Seconds for a whole answer."""
@@ -33,16 +33,14 @@ def create_app(
     bounds = limits or Limits()
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
-    async def waiting() -> Waiting:
-        return await asyncio.to_thread(count_waiting, engine.path, within=PATIENCE)
-
-    counted = Asked(waiting, patience=PATIENCE, keep=KEEP)
+    counted = Asked(lambda: engine.waiting(within=PATIENCE), patience=PATIENCE, keep=KEEP)
 
     async def written() -> bytes:
         seen, counts = await asyncio.gather(readiness.look(), counted(), return_exceptions=True)
-        ages = {name: time.monotonic() - since for name, since in engine.progress.items()}
+        ages = {name: max(0.0, time.monotonic() - since) for name, since in engine.progress.items()}
         state = State(
-            engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None
+            engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
+            engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews,
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

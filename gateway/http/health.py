@@ -28,8 +28,8 @@ class Limits:
 
     round: float = 30.0
     """Seconds for one round of a loop."""
-    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0})
-    """By the first word of a loop's name, where another figure counts: a round of deliveries may take a lease, which is 6 min for SMTP."""
+    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0})
+    """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP."""
     untaken: int = 50_000
     """Records that detection has not taken: some seconds of work."""
     waits: Micros = 300 * SECOND
@@ -89,7 +89,11 @@ class Readiness:
         checks = [Check("store", *_stored(committed))]
         if not isinstance(seen, Look):
             return [*checks, Check("work", "wrong", f"the store cannot be read: {_why(seen)}")]
-        return [*checks, self._rules(seen), self._lag(seen), self._due(seen), _sending(seen)]
+        checks += [self._rules(seen), *self._lag(seen), self._due(seen), _sending(seen)]
+        if self.engine.skews:
+            why = self.engine.halted
+            checks.append(Check("clock", "wrong" if why else "ok", why or "agrees with the others"))
+        return checks
 
     def _rules(self, seen: Look) -> Check:
         rules = self.engine.rules
@@ -100,10 +104,12 @@ class Readiness:
             return Check("rules", "note", f"{says}; an edited set was refused, and this last good one stays")
         return Check("rules", "ok" if rules.active else "note", says)
 
-    def _lag(self, seen: Look) -> Check:
+    def _lag(self, seen: Look) -> list[Check]:
+        if not seen.lag:
+            return []
         wrong = seen.untaken > self.limits.untaken
         limit = f"; the limit is {self.limits.untaken}" if wrong else ""
-        return Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")
+        return [Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")]
 
     def _due(self, seen: Look) -> Check:
         if not seen.due:
@@ -155,5 +161,5 @@ def _why(fault: object) -> str:
     if isinstance(fault, TimeoutError):
         return f"no answer within {PATIENCE:g} s"
     if isinstance(fault, StoreUnavailable):
-        return "it is not available (disk full, or file gone); the log says more"
+        return "it is not available (disk full, file gone, or server away); the log says more"
     return type(fault).__name__

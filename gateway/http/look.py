@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from streams.processors.detect import EPOCH, READER
+from streams.stores.counts import Waiting
 from tidings import watermark
 from tidings.event import Micros
 from tidings.ports import Body, Find, Now, Read, Scan, Store, Transaction
@@ -36,9 +36,8 @@ class Progress(Protocol):
         """Raise what ended a loop, if anything did."""
         ...
 
-    @property
-    def path(self) -> Path:
-        """Return the file."""
+    async def waiting(self, *, within: float) -> Waiting:
+        """Count what is open, in at most `within` seconds."""
         ...
 
     @property
@@ -47,9 +46,27 @@ class Progress(Protocol):
         ...
 
     @property
+    def skews(self) -> Mapping[str, Micros | None]:
+        """By whose clock: how far it is ahead of ours; None: not known now. Empty where one process has its own."""
+        ...
+
+    @property
+    def halted(self) -> str:
+        """Why nothing is begun now, or nothing."""
+        ...
+
+    @property
     def rules(self) -> RuleSet:
         """Return the rule set in use."""
         ...
+
+
+@runtime_checkable
+class Repeating(Protocol):
+    """A store that repeats bodies where they met others."""
+
+    repeats: Mapping[str, int]
+    """By cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +99,11 @@ class Look:
 
 
 def look(rules: RuleSet) -> Body[Look]:
-    """Return the body of one look; it only reads. The grace is the embedded one: none."""
+    """Return the body of one look; it only reads.
+
+    Where the log is a table, its heads tell the lag, and there is no grace. Kafka's heads are nobody's rows: there the
+    workers tell the lag.
+    """
 
     def body() -> Transaction[Look]:
         now = yield Now()
@@ -94,10 +115,11 @@ def look(rules: RuleSet) -> Body[Look]:
         topics: dict[str, Micros] = {}
         for source in sources:
             place = (source["reader"], source["topic"])
-            behind = heads.get((source["topic"], source["partition"]), 0) - source["next_offset"]
-            lag[place] = lag.get(place, 0) + max(0, behind)
+            if heads:
+                behind = heads.get((source["topic"], source["partition"]), 0) - source["next_offset"]
+                lag[place] = lag.get(place, 0) + max(0, behind)
             if source["reader"] == READER:
-                w = watermark.of_partition(source, 0)
+                w = watermark.of_partition(source, 0 if heads else watermark.GRACE)
                 topics[source["topic"]] = min(topics.get(source["topic"], w), w)
         watermarks = {rule.id: watermark.of_rule(rule, topics, floors) for rule in rules.stateful}
         due = {}

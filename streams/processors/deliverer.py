@@ -5,6 +5,7 @@ Any number of them work side by side: `SKIP LOCKED` spreads the work, leases giv
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +14,14 @@ from typing import Any
 from streams.processors import deliver
 from streams.processors.deliver import Claimed
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import Passed, dispatch_one, find_work, resolve
+from streams.processors.dispatch import Stranger, Who, dispatch_one, find_work, resolve
 from streams.processors.worker import Observe, _unobserved
+from streams.rule_book import Learn, UnknownRules, nobody_switches, now_active
 from tidings.delivery import Pace
+from tidings.event import SECOND, Micros
 from tidings.message import Message
 from tidings.person import Person
-from tidings.ports import Outcome, Outgoing, Provider, Read, Row, Runtime, Store, Transaction
+from tidings.ports import Body, Outcome, Outgoing, Provider, Read, Row, Runtime, Store, StoreUnavailable, Transaction
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliverer")
@@ -28,6 +31,11 @@ Render = Callable[[RuleSet, Message, Person], Mapping[str, Any]]
 
 ProviderOf = Callable[[str], Provider]
 """From a channel to its way out."""
+
+COME_AGAIN = SECOND // 5
+"""Until a recipient whom nobody knows is looked at again."""
+WRITE_AGAIN = SECOND // 2
+"""Rest before a result is written again that the store did not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,12 @@ class Deliverer:
     observe: Observe = _unobserved
     channels: frozenset[str] | None = None
     """Of which it delivers; None: all. A channel that hangs then holds up no other."""
+    learn: Learn = nobody_switches
+    """Reads a rule set that another process has made active, or decided with."""
+    passes: int = 1
+    """Recipients that are dispatched side by side."""
+    strangers: dict[Who, Micros] = field(default_factory=dict)
+    """Whom nobody knows yet, and when their turn comes again."""
     claims: int = 0
 
     async def step(self) -> bool:
@@ -63,11 +77,6 @@ class Deliverer:
         busy = await self.dispatch()
         busy = await self.deliver() or busy
         busy = await self.recover() or busy
-        return await self.reconcile() or busy
-
-    async def send(self) -> bool:
-        """Deliver and reconcile once, for one who leaves dispatch and recovery to another loop."""
-        busy = await self.deliver()
         return await self.reconcile() or busy
 
     async def attend(self) -> bool:
@@ -87,31 +96,57 @@ class Deliverer:
     async def dispatch(self) -> bool:
         """Run a pass over every recipient that has something to hear."""
         busy = False
-        for who in await self.store.read(find_work()):
-            passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules), urgent=True)
-            if isinstance(passed, Outdated):
-                self._switch(passed)
-                return True
-            if isinstance(passed, Passed):
-                busy = True
-                self.observe(passed)
+        now = self.runtime.now()
+        self.strangers = {who: until for who, until in self.strangers.items() if now < until <= now + COME_AGAIN}
+        work = await self.store.read(find_work(self.strangers))
+        for start in range(0, len(work), self.passes):
+            done = await self.runtime.gather([self._pass(who) for who in work[start : start + self.passes]])
+            busy = busy or any(done)
         return busy
 
-    async def deliver(self) -> bool:
-        """Claim, render, commit the intent, send, write the results."""
-        if not await self.store.read(deliver.find_due(("pending",), self.channels)):
+    async def _pass(self, who: Who) -> bool:
+        """Run one pass; with a rule set that is not known here, or active no more, it comes again."""
+        try:
+            passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules), urgent=True)
+        except UnknownRules as unknown:
+            await self._know(unknown.digest)
+            return True
+        if isinstance(passed, Outdated):
+            await self._switch(passed)
+            return True
+        if isinstance(passed, Stranger):
+            self.strangers[who] = self.runtime.now() + COME_AGAIN
             return False
+        if passed is not None:
+            self.observe(passed)
+        return passed is not None
+
+    async def deliver(self) -> bool:
+        """Claim, render, commit the intent, send, write the results: one group at a time."""
+        taken = await self.take(self.concurrency)
+        if taken is None:
+            return False
+        await self.runtime.gather([self.send(one, who) for one, who in taken])
+        return True
+
+    async def take(self, limit: int) -> Sequence[tuple[Outgoing, Who]] | None:
+        """Claim up to `limit` messages and commit the intent to send them; None: none waits.
+
+        What is returned has to be sent, and its result written: it counts as begun.
+        """
+        if not await self.store.read(deliver.find_due(("pending",), self.channels)):
+            return None
         self.claims += 1
         owner = f"{self.name}#{self.claims}"
-        messages = await self.store.run(deliver.claim(owner, self.concurrency, self.pace, self.channels), urgent=True)
+        messages = await self.store.run(deliver.claim(owner, limit, self.pace, self.channels), urgent=True)
         if not messages:
-            return False
+            return None
+        for digest in {message.body["rule_set"] for message in messages} - {self.rules.hash}:
+            await self._know(digest)
         people = await self.store.read(_people(self.rules, messages))
         group = [self._rendered(message, people[message.message_id]) for message in messages]
         whom = {message.message_id: (message.tenant, message.recipient) for message in messages}
-        outgoing = await self.intend(group, owner)
-        await self.runtime.gather([self._send(one, whom[one.message_id]) for one in outgoing])
-        return True
+        return [(one, whom[one.message_id]) for one in await self.intend(group, owner)]
 
     async def intend(self, group: Sequence[Claimed], owner: str) -> Sequence[Outgoing]:
         """T3, with the rule set that is active now."""
@@ -119,26 +154,50 @@ class Deliverer:
             body = deliver.intend(self.rules, group, owner, self.pace)
             intended = await self.store.run(body, urgent=True)
             if isinstance(intended, Outdated):
-                self._switch(intended)
+                await self._switch(intended)
                 continue
             for message in intended.kept:
                 self.observe(message)
             return intended.outgoing
 
-    async def _send(self, outgoing: Outgoing, who: tuple[str, str]) -> None:
-        outcome = await self.provider_of(outgoing.channel).send(outgoing)
-        message = await self.store.run(deliver.record_result(outgoing, who, outcome, self.pace), urgent=True)
+    async def send(self, outgoing: Outgoing, who: Who) -> None:
+        """Hand a message over, and write what became of it."""
+        await self.settle(outgoing, who, await self.ask(outgoing))
+
+    async def ask(self, outgoing: Outgoing) -> Outcome:
+        """Ask the provider to take a message."""
+        return await self.provider_of(outgoing.channel).send(outgoing)
+
+    async def settle(self, outgoing: Outgoing, who: Who, outcome: Outcome) -> None:
+        """T4. What a provider has answered is written when the store takes it, however long it is away.
+
+        An acknowledgement that is forgotten is a message that is sent twice, or shown as unknown.
+        """
+        body = deliver.record_result(outgoing, who, outcome, self.pace)
+        try:
+            message = await self.store.run(body, urgent=True)
+        except StoreUnavailable:
+            message = await self._written(body, outgoing.message_id)
         self.observe(Sent(outgoing, outcome, message))
+
+    async def _written(self, body: Body[Message], name: str) -> Message:
+        logger.error("the store did not take the result of message %s; tried again until it does", name)
+        while True:
+            await self.runtime.sleep(WRITE_AGAIN)
+            with contextlib.suppress(StoreUnavailable):
+                return await self.store.run(body, urgent=True)
 
     async def reconcile(self) -> bool:
         """Ask the provider about deliveries of unknown outcome, once their books have settled."""
-        messages = await self.store.read(deliver.find_unknown(self.channels))
-        for message in messages:
-            provider = self.provider_of(message.channel)
-            found = await provider.look_up(message.message_id) if provider.can_look_up else None
-            body = deliver.reconcile(message, found, can_look_up=provider.can_look_up, pace=self.pace)
-            self.observe(await self.store.run(body, urgent=True))
+        messages = await self.store.read(deliver.find_unknown(self.channels, limit=self.concurrency))
+        await self.runtime.gather([self._reconcile(message) for message in messages])
         return bool(messages)
+
+    async def _reconcile(self, message: Message) -> None:
+        provider = self.provider_of(message.channel)
+        found = await provider.look_up(message.message_id) if provider.can_look_up else None
+        body = deliver.reconcile(message, found, can_look_up=provider.can_look_up, pace=self.pace)
+        self.observe(await self.store.run(body, urgent=True))
 
     def _rendered(self, message: Message, person: Person) -> Claimed:
         name = self.provider_of(message.channel).name
@@ -153,9 +212,17 @@ class Deliverer:
             logger.warning("render failed for message %s of rule %s", message.message_id, message.rule)
             return Claimed(message, None, why, name)
 
-    def _switch(self, outdated: Outdated) -> None:
+    async def _know(self, digest: str) -> None:
+        """Read a rule set, if it is not known; one that does not load any more is found out by whoever asks for it."""
+        with contextlib.suppress(KeyError, ValueError):
+            try:
+                self.load_rules(digest)
+            except UnknownRules:
+                await self.learn(digest)
+
+    async def _switch(self, outdated: Outdated) -> None:
         if outdated.active is not None:
-            self.rules = self.load_rules(outdated.active)
+            self.rules = await now_active(self.load_rules, self.learn, outdated.active)
 
 
 def _people(rules: RuleSet, messages: Sequence[Message]) -> Callable[[], Transaction[dict[str, Person]]]:

@@ -60,6 +60,8 @@ class Batch:
     spans: tuple[Span, ...]
     events: tuple[Event, ...]
     refused: tuple[Refused, ...] = ()
+    fingerprints: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """Of the last record of each span (`tidings.log.fingerprint`); compared when somebody takes the partition over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skippe
         w_before = _topics(concerned, world, grace)
         newest = _newest(batch.events)
         for place, span in spans.items():
-            world.sources[place] = _advanced(held[place] or {}, span, newest.get((span.topic, span.partition)))
+            at = (span.topic, span.partition)
+            world.sources[place] = _advanced(held[place] or {}, span, newest.get(at), batch.fingerprints.get(at))
         w_after = _topics(concerned, world, grace)
         collected = collect(rules, looked, states)
         yield from _waiting(rules, states, w_after, world.floors)
@@ -243,13 +246,17 @@ def connect(
     grace: Micros,
     history: str = "past",
     reader: str = READER,
+    starts: Mapping[tuple[str, int], int] | None = None,
 ) -> Body[None]:
     """Return the body that makes the rows of partitions that have none, before producers use them.
 
     `history`: `past` keeps everything before `now` from being told to anybody; `live` tells it. A partition that joins
     a topic which is read already begins at that topic's W: below it, W would go back, and repeats of events that are
     long settled would count as new. It stays there, and holds the topic, until somebody has read it.
+
+    `starts` says where the log of a partition begins that is there already: what expired before was never ours.
     """
+    begins = starts or {}
 
     def body() -> Transaction[None]:
         yield Exclude(EPOCH)  # nobody reads W between our reading it and our rows
@@ -259,9 +266,10 @@ def connect(
             w = watermark.of_topic(known, grace)
             rows.append(
                 {
-                    "reader": reader, "topic": topic, "partition": partition, "next_offset": 0,
+                    "reader": reader, "topic": topic, "partition": partition,
+                    "next_offset": begins.get((topic, partition), 0),
                     "max_time": None if w == NEVER else w + 1, "caught_up_at": None, "connected_at": now,
-                    "history": history, "fingerprint": None,
+                    "history": history, "base": 0, "fingerprint": None,
                 }
             )  # fmt: skip
         yield Insert("sources", rows)
@@ -371,11 +379,11 @@ def _newest(events: Sequence[Event]) -> dict[tuple[str, int], Micros]:
     return newest
 
 
-def _advanced(row: Row, span: Span, newest: Micros | None) -> Row:
+def _advanced(row: Row, span: Span, newest: Micros | None, fingerprint: str | None) -> Row:
     """Return the source's row after the batch."""
     if newest is not None and (row["max_time"] is None or newest > row["max_time"]):
         row = {**row, "max_time": newest}
-    return {**row, "next_offset": span.end}
+    return {**row, "next_offset": span.end, "fingerprint": fingerprint}
 
 
 def _item(row: Row) -> Item:

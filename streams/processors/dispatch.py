@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.processors.detect import EPOCH, READER, Outdated
 from streams.processors.people import READER as PEOPLE
+from tidings import watermark
 from tidings.correction import ALL_CLEAR, newer_runs
 from tidings.dispatch import Dispatched, Heard, Outside, Pinned, dispatch, read_heard
 from tidings.message import Message, Run, message_row, read_message, read_run, run_row
 from tidings.person import Person, as_team, read_person
 from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Share, Transaction
 from tidings.record import TAKES_BACK
-from tidings.rule import RuleSet
+from tidings.rule import NEVER, Rule, RuleSet
 
 CONTROLS = "controls"
 """Named lock that dispatch and the intent share, and that a kill or a switch of the rule set takes alone."""
@@ -31,41 +33,64 @@ class Passed:
     result: Dispatched
 
 
-def find_work(*, limit: int = 200) -> Body[list[Who]]:
-    """Return the body that names recipients with unread records, or with something that is due now."""
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Nobody knows them, and words about people are still to be read: come again.
+
+    Who was made known before the event is no stranger, and a suppression would be for good.
+    """
+
+    who: Who
+
+
+FAR = 5_000
+"""How many records that wait for words about people are looked behind."""
+
+
+def find_work(waiting: Container[Who] = (), *, limit: int = 200) -> Body[list[Who]]:
+    """Return the body that names recipients with unread records, or with something that is due now.
+
+    Those who are `waiting` are passed over: many strangers at the head of the queue hold up nobody.
+    """
 
     def body() -> Transaction[list[Who]]:
         now = yield Now()
-        unread = yield Find("records", "by_unread", (1,), limit=limit)
+        size = limit
+        while True:
+            unread = yield Find("records", "by_unread", (1,), limit=size)
+            found = [who for row in unread if (who := (row["tenant"], row["recipient"])) not in waiting]
+            if len(unread) < size or len(found) >= limit or size >= FAR:
+                break
+            size *= 4
         due = yield Find("recipients", "by_next", (), upto=now, limit=limit)
-        found = [(row["tenant"], row["recipient"]) for row in (*unread, *due)]
+        found += [(row["tenant"], row["recipient"]) for row in due]
         return list(dict.fromkeys(found))
 
     return body
 
 
-def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outdated | None]:
-    """Return the body of one pass; None: come again.
+def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outdated | Stranger | None]:
+    """Return the body of one pass; None: come again, for somebody else is at it, or a link appeared meanwhile."""
 
-    Somebody else is at it, a link appeared meanwhile, or nobody knows them while words about people wait to be read:
-    who was made known before the event is no stranger, and a suppression would be for good.
-    """
-
-    def body() -> Transaction[Passed | Outdated | None]:
+    def body() -> Transaction[Passed | Outdated | Stranger | None]:
         yield Share(CONTROLS)
         active = yield from active_rules()
         if active != rules.hash:
             return Outdated(active)
-        before = (yield Read("recipients", [who])).get(who)
+        known = yield Read("recipients", [who])
+        before = known.get(who)
+        if before is not None and before["linked_to"] is not None:
+            known |= yield Read("recipients", [(who[0], before["linked_to"])])
         places = sorted({who} | ({(who[0], before["linked_to"])} if before and before["linked_to"] else set()))
-        held = yield Lock("recipients", places, skip_locked=True)
+        # A store may pass over what is not there yet; whoever makes that row is done in a moment.
+        held = yield Lock("recipients", places, skip_locked=len(known) == len(places))
         if len(held) < len(places) or (held[who] or {}).get("linked_to") != (before or {}).get("linked_to"):
             return None
         person = resolve(rules, who, held)
-        if person.kind == "customer" and not person.known and (yield from _people_behind()):
-            return None
         unread = yield from unread_of(who)
         heard = [read_heard(row) for row in unread]
+        if person.kind == "customer" and not person.known and (yield from _people_behind(heard)):
+            return Stranger(who)
         runs: dict[str, Run] = {}
         names = []
         for place in places:
@@ -76,7 +101,7 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
         more_runs, more_messages = yield from _concerned(places, heard, runs, messages)
         runs, messages = {**more_runs, **runs}, {**more_messages, **messages}
         now = yield Now()
-        outside = Outside(kills=(yield from active_kills()), connected=(yield from connected()))
+        outside = Outside(kills=(yield from active_kills()), connected=(yield from connected(_begun_by(heard, pinned))))
         result = dispatch(
             rules, pinned, person, heard, list(runs.values()), list(messages.values()), outside, now
         )  # fmt: skip
@@ -87,15 +112,19 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
     return body
 
 
-def _people_behind() -> Transaction[bool]:
-    """Return whether the log holds something about people that has not been projected yet."""
-    read = {
-        (row["topic"], row["partition"]): row["next_offset"]
-        for row in (yield Scan("sources"))
-        if row["reader"] == PEOPLE
-    }
+def _people_behind(heard: Sequence[Heard]) -> Transaction[bool]:
+    """Return whether something about people may exist that came before these records and has not been projected.
+
+    Where the log is a table its heads say so exactly. Kafka's heads are nobody's rows: there the reader of people must
+    have come, in each of its partitions, to the time of the newest record.
+    """
+    sources = yield Find("sources", "by_topic", (PEOPLE,))
+    read = {(row["topic"], row["partition"]): row["next_offset"] for row in sources}
     heads = yield Read("log_heads", sorted(read))
-    return any(row["next_offset"] > read[place] for place, row in heads.items())
+    if heads:
+        return any(row["next_offset"] > read[place] for place, row in heads.items())
+    newest = max((record.logical_at for record in heard), default=NEVER)
+    return watermark.of_topic(sources, watermark.GRACE) < newest
 
 
 def _by_id(rows: Sequence[Row]) -> dict[str, Run]:
@@ -199,10 +228,19 @@ def active_kills() -> Transaction[frozenset[str]]:
     return frozenset(row["scope"] for row in rows if row["state"] == "killed")
 
 
-def connected() -> Transaction[dict[str, int]]:
-    """Read since when each topic is connected; those whose history is live are left out."""
+def connected(rules: Iterable[Rule]) -> Transaction[dict[str, int]]:
+    """Read since when each topic of some rules is connected; those whose history is live are left out."""
     found: dict[str, int] = {}
-    for row in (yield Scan("sources")):
-        if row["reader"] == READER and row["history"] != "live":
-            found[row["topic"]] = max(found.get(row["topic"], 0), row["connected_at"])
+    for topic in sorted({topic for rule in rules for topic in rule.topics}):
+        for row in (yield Find("sources", "by_topic", (READER, topic))):
+            if row["history"] != "live":
+                found[topic] = max(found.get(topic, 0), row["connected_at"])
     return found
+
+
+def _begun_by(heard: Sequence[Heard], pinned: Pinned) -> Iterator[Rule]:
+    """Yield the rules whose firings are among the records, as they were decided with."""
+    for record in heard:
+        if record.kind == "fired":
+            with contextlib.suppress(KeyError, ValueError):  # gone, or not to be read any more: it begins nothing
+                yield pinned(record.rule_set).by_id[record.rule]

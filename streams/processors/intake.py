@@ -8,7 +8,7 @@ from streams.processors.detect import Batch, Refused
 from tidings.errors import BadContract, Refusal
 from tidings.event import DAY, MINUTE, SECOND, Event, Micros
 from tidings.journal import Span
-from tidings.log import Decoder, LogRecord, Partition
+from tidings.log import Decoder, LogRecord, Partition, fingerprint
 
 MAX_CLOCK_SKEW: Micros = 5 * MINUTE
 """How far an event's time may lie after its append time."""
@@ -21,11 +21,11 @@ def prepare(records: Sequence[LogRecord], starts: Mapping[Partition, int], decod
     """
     events: list[Event] = []
     refused: list[Refused] = []
-    ends: dict[Partition, int] = {}
+    last: dict[Partition, LogRecord] = {}
     left_out: dict[Partition, list[int]] = {}
     for record in records:
         place = (record.topic, record.partition)
-        ends[place] = record.offset + 1
+        last[place] = record
         try:
             event = decode(record)
         except BadContract as fault:
@@ -40,13 +40,13 @@ def prepare(records: Sequence[LogRecord], starts: Mapping[Partition, int], decod
             refused.append(Refused(record, str(Refusal.TIME_IN_FUTURE), text))
         left_out.setdefault(place, []).append(record.offset)
     spans = tuple(
-        Span(topic, partition, starts[topic, partition], end, tuple(left_out.get((topic, partition), ())))
-        for (topic, partition), end in sorted(ends.items())
+        Span(*place, starts[place], last[place].offset + 1, tuple(left_out.get(place, ()))) for place in sorted(last)
     )
-    return Batch(spans, tuple(events), tuple(refused))
+    return Batch(spans, tuple(events), tuple(refused), {place: fingerprint(one) for place, one in last.items()})
 
 
 def set_aside(record: LogRecord, start: int, detail: str) -> Batch:
     """Return a batch of one record, which follows `start`, and is set aside as `internal_error`."""
     span = Span(record.topic, record.partition, start, record.offset + 1, (record.offset,))
-    return Batch((span,), (), (Refused(record, str(Refusal.INTERNAL_ERROR), detail),))
+    marks = {(record.topic, record.partition): fingerprint(record)}
+    return Batch((span,), (), (Refused(record, str(Refusal.INTERNAL_ERROR), detail),), marks)

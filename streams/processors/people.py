@@ -53,7 +53,14 @@ def project(batch: Batch) -> Body[int | Skipped]:
             yield Put("recipients", [changed[place] for place in sorted(changed)])
         for place, theirs in sorted(moving.items()):
             yield from _move(place, theirs)
-        yield Put("sources", [{**held[place], "next_offset": spans[place].end} for place in places])
+        marks = batch.fingerprints
+        yield Put(
+            "sources",
+            [
+                {**held[r, t, p], "next_offset": spans[r, t, p].end, "fingerprint": marks.get((t, p))}
+                for r, t, p in places
+            ],
+        )
         if batch.refused:
             yield Insert("dead_letters", [dead_letter(refused, READER) for refused in batch.refused])
         return len(changed)
@@ -63,9 +70,10 @@ def project(batch: Batch) -> Body[int | Skipped]:
 
 def _move(place: tuple[str, str], theirs: tuple[str, str]) -> Transaction[None]:
     """Give what is open under a foreign id to the customer whose it is: it follows their zone, their word, their news."""
-    runs = yield Find("runs", "by_recipient", (*place, 1))
+    found = yield Find("runs", "by_recipient", (*place, 1))
+    runs = yield Lock("runs", sorted((row["run_id"],) for row in found))
     if runs:
-        yield Put("runs", [{**row, "recipient": theirs[1]} for row in runs])
+        yield Put("runs", [{**row, "recipient": theirs[1]} for row in runs.values() if row is not None])
     names = [(row["message_id"],) for row in (yield Find("messages", "by_recipient", (*place, 1)))]
     locked = yield Lock("messages", sorted(names))
     moved = [{**row, "recipient": theirs[1]} for row in locked.values() if row is not None and row["open"]]

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from streams.processors import detect, people
 from streams.processors.detect import Batch, Idle, Outdated, Skipped
 from streams.processors.intake import prepare, set_aside
+from streams.rule_book import Learn, nobody_switches, now_active
+from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.log import Decoder, Fetched, Log, LogRecord, Partition
 from tidings.ports import Runtime, Store, StoreUnavailable
@@ -37,7 +39,7 @@ async def in_halves(
     """Apply records as one batch; where our own code fails, in halves, until the one that does it is set aside."""
     try:
         await apply(prepare(records, starts, decode))
-    except StoreUnavailable:
+    except (StoreUnavailable, Misconfigured):
         raise
     except Exception as fault:  # noqa: BLE001 - whatever our own code raises, one record does it
         record = records[0]
@@ -68,6 +70,8 @@ class Worker:
     grace: Micros
     batch_limit: int = 500
     observe: Observe = _unobserved
+    learn: Learn = nobody_switches
+    """Reads a rule set that another process has made active."""
     positions: dict[Partition, int] = field(default_factory=dict)
     marked: dict[Partition, Micros] = field(default_factory=dict)
     quiet: object = None
@@ -86,12 +90,7 @@ class Worker:
         busy = bool(records)
         if records:
             await self.apply(records, {one.partition: one.position for one in fetched if one.records})
-        idle = [
-            Idle(one.partition, one.position, since)
-            for one in fetched
-            if one.caught_up and (since := idle_since(one)) > self.marked.get(one.partition, since - 1)
-        ]
-        if idle:
+        if idle := idle_in(fetched, self.marked):
             await self.store.run(detect.mark_idle(idle))
             self.marked.update({one.place: one.since for one in idle})
         return await self.tick() or busy
@@ -135,7 +134,7 @@ class Worker:
     async def _switch(self, outdated: Outdated) -> None:
         self.quiet = None
         if outdated.active is not None:
-            self.rules = self.load_rules(outdated.active)
+            self.rules = await now_active(self.load_rules, self.learn, outdated.active)
 
     async def _seek(self, places: Sequence[Partition], reader: str = detect.READER) -> None:
         rows = await self.store.read(detect.read_positions(places, reader))
@@ -147,6 +146,15 @@ def idle_since(fetched: Fetched) -> Micros:
     return fetched.sent_at
 
 
+def idle_in(fetched: Sequence[Fetched], marked: Mapping[Partition, Micros]) -> list[Idle]:
+    """Return the partitions that are known to be empty since a later instant than was marked."""
+    return [
+        Idle(one.partition, one.position, since)
+        for one in fetched
+        if one.caught_up and (since := idle_since(one)) > marked.get(one.partition, since - 1)
+    ]
+
+
 @dataclass
 class PeopleReader:
     """The reader of `customer.*` topics: see `streams.processors.people`."""
@@ -156,7 +164,10 @@ class PeopleReader:
     decode: Decoder
     batch_limit: int = 200
     observe: Observe = _unobserved
+    marks_idle: bool = False
+    """Whether it says how far words about people are known: dispatch asks that where the log's heads are nobody's rows."""
     positions: dict[Partition, int] = field(default_factory=dict)
+    marked: dict[Partition, Micros] = field(default_factory=dict)
 
     async def assign(self, places: Sequence[Partition]) -> None:
         """Take over partitions, from the positions in the database."""
@@ -166,10 +177,14 @@ class PeopleReader:
     async def step(self) -> bool:
         """Project one batch."""
         busy = False
-        for one in await self.log.fetch(self.positions, self.batch_limit):
+        fetched = await self.log.fetch(self.positions, self.batch_limit)
+        for one in fetched:
             if one.records:
                 await self.apply(one.records, {one.partition: one.position})
                 busy = True
+        if self.marks_idle and (idle := idle_in(fetched, self.marked)):
+            await self.store.run(detect.mark_idle(idle, reader=people.READER))
+            self.marked.update({one.place: one.since for one in idle})
         return busy
 
     async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:

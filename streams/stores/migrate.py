@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from streams.stores.migrations import MIGRATIONS, VERSION, Migration, version_of
+from streams.stores.migrations import MIGRATIONS, VERSION, Migration, rights, version_of
 from streams.stores.place import Place
 from streams.stores.postgres_connections import connect
 from streams.stores.postgres_transaction import lock_number
@@ -42,9 +42,13 @@ async def migrate(place: Place, *, plan: bool = False) -> Migrated:
         if not plan:
             for step in steps:
                 await _apply(connection, place, step)
+            async with connection.transaction():
+                for statement in rights.statements(place.schema):
+                    await connection.execute(statement)
+            await connection.execute("SELECT make_partitions((extract(epoch FROM now()) * 1000000)::bigint)")
         return Migrated(before, steps)
     except asyncpg.InsufficientPrivilegeError as fault:
-        text = f"{place}: {fault}; migrations run as the owner of the database"
+        text = f"{place}: {fault}; migrations run as the owner of the database, who may make roles"
         raise Misconfigured(text) from fault
     finally:
         await connection.close()
@@ -58,6 +62,6 @@ async def _apply(connection: asyncpg.Connection, place: Place, step: Migration) 
                 "CREATE TABLE schema_version "
                 "(number integer PRIMARY KEY, title text NOT NULL, at timestamptz NOT NULL DEFAULT now())"
             )
-        for statement in step.statements():
+        for statement in step.statements(place.schema):
             await connection.execute(statement)
         await connection.execute("INSERT INTO schema_version (number, title) VALUES ($1, $2)", step.number, step.title)

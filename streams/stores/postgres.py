@@ -14,16 +14,18 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
 
+from streams.stores import postgres_counts
+from streams.stores.counts import Waiting
 from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
-from streams.stores.postgres_transaction import Failed, PostgresTransaction, lock_number
+from streams.stores.postgres_transaction import SERVER_FAULTS, Failed, PostgresTransaction, lock_number
 from tidings.errors import Misconfigured
 from tidings.ports import Body, CommitUnknown, StoreUnavailable
 
@@ -112,6 +114,36 @@ class PostgresStore:
             raise done.fault
         return done.value  # type: ignore[no-any-return]
 
+    async def waiting(self, *, within: float) -> Waiting:
+        """Count what is open, in about `within` seconds at most.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked, or the time is over.
+        """
+        return await self._ask(lambda connection: postgres_counts.waiting(connection, within))
+
+    async def skew(self) -> int:
+        """Return by how many microseconds the server's clock is ahead of ours, to half a round trip."""
+
+        async def ask(connection: asyncpg.Connection) -> int:
+            before = self.clock()
+            theirs = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            return int(theirs) - (before + self.clock()) // 2
+
+        return await self._ask(ask)
+
+    async def maintain(self) -> int:
+        """Make the partitions of the days to come, once a day or so; return how many. Nothing depends on it in time."""
+        return await self._ask(lambda connection: connection.fetchval("SELECT make_partitions($1)", self.clock()))
+
+    async def _ask(self, question: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+        """Ask the server something beside the port."""
+        try:
+            async with self._readers.lend() as connection:
+                return await question(connection)
+        except SERVER_FAULTS as fault:
+            raise told(self.place, fault) from fault
+
     async def close(self) -> None:
         """Let what runs finish, and disconnect."""
         await asyncio.gather(*(lane.close() for lane in (self._writers, self._urgent, self._readers)))
@@ -185,6 +217,6 @@ def told(place: Place, fault: BaseException) -> Exception:
         return Misconfigured(f"{place}: {fault}; its roles are in docs/postgres.md")
     if state in MISSING:
         return Misconfigured(f"{place}: {fault}; run tidings migrate")
-    if not state or state.startswith(AWAY):
+    if not state or state.startswith(AWAY) or state in AGAIN:
         return StoreUnavailable(f"{place}: {fault or type(fault).__name__}")
     return fault if isinstance(fault, Exception) else StoreUnavailable(str(fault))

@@ -69,9 +69,10 @@ def read(name: str) -> str:
 
 
 @cache
-def lock_free(name: str) -> str:
-    """Lock those rows by their keys that nobody holds."""
-    return f"{read(name)} ORDER BY {names(TABLES[name].key_names, 't.')} FOR NO KEY UPDATE OF t SKIP LOCKED"
+def lock(name: str, *, skip_locked: bool = False) -> str:
+    """Lock rows that are there, in key order, and read them; or those of them that nobody holds."""
+    order = names(TABLES[name].key_names, "t.")
+    return f"{read(name)} ORDER BY {order} FOR NO KEY UPDATE OF t{' SKIP LOCKED' if skip_locked else ''}"
 
 
 @cache
@@ -84,11 +85,14 @@ def put(name: str, first: int = 1) -> str:
 
 
 @cache
-def replace(name: str, first: int = 1) -> str:
-    """Replace rows that are there for sure: they are locked."""
+def update(name: str, columns: tuple[str, ...], first: int = 1) -> str:
+    """Write some columns of rows that are there for sure: they are locked."""
     table = TABLES[name]
-    news = ", ".join(f'"{one.name}" = q."{one.name}"' for one in table.columns[table.key :])
-    return f'UPDATE "{name}" t SET {news} FROM {_unnest(table, first, len(table.columns))} WHERE {_same_key(table)}'
+    kept = [column for column in table.columns if column.name in (*table.key_names, *columns)]
+    news = ", ".join(f'"{one}" = q."{one}"' for one in columns)
+    arrays = ", ".join(f"${first + at}::{TYPES[column.kind]}[]" for at, column in enumerate(kept))
+    rows = f"unnest({arrays}) AS q({names(column.name for column in kept)})"
+    return f'UPDATE "{name}" t SET {news} FROM {rows} WHERE {_same_key(table)}'
 
 
 @cache

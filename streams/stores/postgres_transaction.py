@@ -16,6 +16,11 @@ from tidings.ports import Body, Key, Row
 from tidings.tables import LOCK_ORDER, SEQUENCES, TABLES
 
 SERVER_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+MADE_BY_LOCKS = frozenset({"state"})
+"""Tables of which a lock meets new keys all the time: making and locking is one statement, in one order. Of the others
+the rows are there nearly always: they are locked first, and what is missing is made in a second statement. Two that
+meet there at the very moment when a third makes the row may deadlock, and one of them is repeated."""
+_NOTHING: Row = {}
 BEGIN = "BEGIN"
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -63,6 +68,8 @@ class PostgresTransaction:
         self._waiting: dict[str, _Waiting] = {}
         self._made: dict[str, set[Key]] = {}
         """Rows that a lock has made and nobody has put yet."""
+        self._held: dict[str, dict[Key, Row | None]] = {}
+        """Rows that are locked and there, as the server has them; None: made by a lock."""
 
     async def drive(self, body: Body[Any]) -> Any:
         """Run the body and send all of its writes.
@@ -124,21 +131,31 @@ class PostgresTransaction:
             raise WrongOrder(text)
         self._rank = rank
         await self._flush([op.table])
-        table, made = TABLES[op.table], self._made.setdefault(op.table, set())
-        if op.skip_locked:
-            found = self._rows(op.table, await self._fetch(sql.lock_free(op.table), _columns(op.keys, table.key)))
-            return {key: found[key] for key in op.keys if key in found and key not in made}
         if not op.keys:
             return {}
         keys = sorted(set(op.keys))
-        news = {tuple(key) for key in await self._fetch(sql.make_and_lock(op.table), _columns(keys, table.key))}
+        found: dict[Key, Row] = {}
+        if op.skip_locked or op.table not in MADE_BY_LOCKS:
+            columns = _columns(keys, TABLES[op.table].key)
+            found = self._rows(op.table, await self._fetch(sql.lock(op.table, skip_locked=op.skip_locked), columns))
+        missing = () if op.skip_locked else [key for key in keys if key not in found]
+        if missing:
+            found |= await self._make_and_lock(op.table, missing)
+        made = self._made.get(op.table, ())
+        seen = {key: None if key in made else row for key, row in found.items()}
+        self._held.setdefault(op.table, {}).update(seen)
+        # Copies: what a body does to its rows is no news of what the server has.
+        return {key: None if (row := seen[key]) is None else dict(row) for key in op.keys if key in seen}
+
+    async def _make_and_lock(self, table: str, keys: Sequence[Key]) -> dict[Key, Row]:
+        """Lock rows of which any may be missing, in one order; those that were made hold nothing."""
+        made, width = self._made.setdefault(table, set()), TABLES[table].key
+        news = {tuple(key) for key in await self._fetch(sql.make_and_lock(table), _columns(keys, width))}
         made |= news
-        there = [key for key in keys if key not in made]
-        found = {}
-        if there:
-            # A statement of its own: it sees what was committed while the lock was waited for.
-            found = self._rows(op.table, await self._fetch(sql.read(op.table), _columns(there, table.key)))
-        return {key: found.get(key) for key in op.keys}
+        there = [key for key in keys if key not in news]
+        # A statement of its own: it sees what was committed while the lock was waited for.
+        found = self._rows(table, await self._fetch(sql.read(table), _columns(there, width))) if there else {}
+        return dict.fromkeys(news, _NOTHING) | found
 
     async def _read(self, op: ports.Read) -> dict[Key, Row]:
         await self._flush([op.table])
@@ -223,7 +240,10 @@ class PostgresTransaction:
             self.wrote = True
             ordered = [rows[key] for key in sorted(rows)]
             fresh |= {
-                tuple(key) for key in await self._fetch(sql.insert_and_tell(op.table), _arrays(op.table, ordered))
+                tuple(key)
+                for key in await self._fetch(
+                    sql.insert_and_tell(op.table), _arrays(ordered, sql.all_names(TABLES[op.table]))
+                )
             }
         told = []
         for row in op.rows:
@@ -245,21 +265,38 @@ class PostgresTransaction:
             waiting = self._waiting.pop(table, None)
             if waiting is None:
                 continue
-            if made := self._made.get(table):
-                made.difference_update(waiting.puts, waiting.deletes)
-            for statement, rows in ((sql.put, waiting.puts), (sql.insert, waiting.inserts)):
+            held = self._held.get(table, {})
+            known = [(held[key], row) for key, row in sorted(waiting.puts.items()) if key in held and row != held[key]]
+            if known:
+                columns = _changed(table, known)
+                parts.append(sql.update(table, columns, len(values) + 1))
+                values += _arrays([row for _, row in known], (*TABLES[table].key_names, *columns))
+            news = {key: row for key, row in waiting.puts.items() if key not in held}
+            for statement, rows in ((sql.put, news), (sql.insert, waiting.inserts)):
                 if rows:
                     parts.append(statement(table, len(values) + 1))
-                    values += _arrays(table, [rows[key] for key in sorted(rows)])
+                    values += _arrays([rows[key] for key in sorted(rows)], sql.all_names(TABLES[table]))
             if waiting.deletes:
                 parts.append(sql.delete(table, len(values) + 1))
                 values += _columns(sorted(waiting.deletes), TABLES[table].key)
+            self._settle(table, waiting)
         if not parts:
             return
         self.wrote = True
         *others, last = parts
         before = ", ".join(f"p{at} AS ({part})" for at, part in enumerate(others))
         await self._fetch(f"WITH {before} {last}" if others else last, values)
+
+    def _settle(self, table: str, waiting: _Waiting) -> None:
+        """Note what the server has after a flush."""
+        held, made = self._held.get(table, {}), self._made.get(table, set())
+        for key, row in waiting.puts.items():
+            made.discard(key)
+            if key in held:
+                held[key] = row
+        for key in waiting.deletes:
+            made.discard(key)
+            held.pop(key, None)
 
     @staticmethod
     def _rows(table: str, found: Iterable[Any]) -> dict[Key, Row]:
@@ -274,8 +311,19 @@ class PostgresTransaction:
         return rows if limit is None else rows[:limit]
 
 
-def _arrays(table: str, rows: Sequence[Row]) -> list[list[object]]:
-    return [[row[column.name] for row in rows] for column in TABLES[table].columns]
+def _changed(table: str, pairs: Iterable[tuple[Row | None, Row]]) -> tuple[str, ...]:
+    """Return the columns in which any row is another than it was."""
+    names = sql.all_names(TABLES[table])[TABLES[table].key :]
+    found: set[str] = set()
+    for old, new in pairs:
+        if old is None:
+            return names
+        found |= {name for name in names if old[name] != new[name]}
+    return tuple(name for name in names if name in found)
+
+
+def _arrays(rows: Sequence[Row], names: Sequence[str]) -> list[list[object]]:
+    return [[row[name] for row in rows] for name in names]
 
 
 def _columns(keys: Sequence[Key], width: int) -> list[list[object]]:

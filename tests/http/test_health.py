@@ -7,7 +7,7 @@ import pytest
 
 from gateway.http.health import Limits, alive
 from gateway.http.look import Asked
-from streams import embedded
+from streams import loops
 from streams.embedded_log import Append
 from streams.processors.deliver import kill
 from tests.http.asking import get, run, served, until
@@ -42,6 +42,7 @@ def test_an_engine_that_works_is_alive_and_ready(tmp_path):
                 "detect",
                 "dispatch",
                 "people",
+                "reconcile shelf",
             ]
             ready = await shop.get("/readyz")
             assert (ready.status, ready.json["ready"]) == (200, True), ready.body
@@ -92,7 +93,7 @@ def test_a_loop_that_has_ended_is_told_at_once_and_without_its_text(tmp_path):
             shop.engine.worker.tick = broken  # type: ignore[method-assign]
             await until(lambda: is_status(shop, "/healthz", 503))
             health = await shop.get("/healthz")
-            shop.engine.tasks = [task for task in shop.engine.tasks if not task.done()]
+            shop.engine.loops.tasks = [task for task in shop.engine.loops.tasks if not task.done()]
             assert "one has ended with RuntimeError" in health.check("loops")["says"]
             assert b"MARKER" not in health.body
 
@@ -100,7 +101,7 @@ def test_a_loop_that_has_ended_is_told_at_once_and_without_its_text(tmp_path):
 
 
 def test_a_store_that_is_away_for_a_while_ends_no_loop_and_work_goes_on_when_it_is_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "AWAY", 0.02)
+    monkeypatch.setattr(loops, "AWAY", 0.02)
 
     async def body():
         async with served(tmp_path) as shop:
@@ -112,7 +113,7 @@ def test_a_store_that_is_away_for_a_while_ends_no_loop_and_work_goes_on_when_it_
                 raise StoreUnavailable("disk full")
 
             async def often():
-                return tried > 3 * len(shop.engine.tasks)
+                return tried > 3 * len(shop.engine.loops.tasks)
 
             await shop.engine.publish("customer.profile.changed", customer("c-1"))
             with monkeypatch.context() as away:

@@ -107,7 +107,8 @@ def test_nothing_that_belongs_to_a_person_gets_into_the_log(tmp_path, lines):
             await rest(running)
             running.worker.decode = decode
             # A text that cannot be made, for a reason that quotes what it was made of.
-            for one in running.deliverers.values():
+            assert running.delivering is not None
+            for one in running.delivering.by_way.values():
                 one.render = buggy_render
             await running.publish("billing.payment.failed", failed(f"{MARK}-blank", who=f"{MARK}-1", code=MARK))
             await rest(running)

@@ -215,7 +215,7 @@ def test_critical_bypasses_quiet_hours_and_nothing_else(words):
 
 @pytest.mark.parametrize("channel", [*PERSONAL, *CHAT, *MACHINES])
 def test_every_channel_can_be_killed_alone(channel):
-    assert scopes_of(on(channel)) == {"all", "tenant:t", "rule:overdue", f"channel:{channel}"}
+    assert scopes_of(on(channel)) == {"all", "ground", "tenant:t", "rule:overdue", f"channel:{channel}"}
 
 
 def test_every_reason_has_a_sentence_that_support_can_paste():

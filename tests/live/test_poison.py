@@ -55,7 +55,7 @@ def test_ten_kinds_of_broken_records_are_kept_and_their_neighbours_decided(tmp_p
         async with engines.engine(tmp_path / "t.db", shelf) as running:
             await running.publish("customer.profile.changed", customer("c-1"))
             await running.start()
-            tasks = list(running.tasks)
+            tasks = list(running.loops.tasks)
             places = {}
             for name, (key, value, _) in bombs.items():
                 # One before, one after, in one batch.
@@ -63,7 +63,7 @@ def test_ten_kinds_of_broken_records_are_kept_and_their_neighbours_decided(tmp_p
                 found = await running.log.append([*records, Append(TOPIC, *good(f"after {name}"))])
                 places[name] = found[1]
             await rest(running)
-            assert running.tasks == tasks
+            assert running.loops.tasks == tasks
             assert not any(task.done() for task in tasks)
             letters = {
                 (row["topic"], row["partition"], row["offset"]): row for row in await rows(running, "dead_letters")
@@ -124,7 +124,7 @@ def test_a_record_on_which_our_own_code_fails_is_found_and_set_aside(tmp_path, c
             with caplog.at_level(logging.ERROR):
                 await running.start()
                 await rest(running)
-            assert not any(task.done() for task in running.tasks)
+            assert not any(task.done() for task in running.loops.tasks)
             (letter,) = await rows(running, "dead_letters")
             assert (letter["reason"], letter["topic"], letter["offset"]) == ("internal_error", TOPIC, 37)
             assert letter["value"] == good_value(running, 37, await rows(running, "log"))

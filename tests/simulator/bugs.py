@@ -162,7 +162,7 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
             marked[who] = await self.store.run(mark)
             passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules))
             if isinstance(passed, detect.Outdated):
-                self._switch(passed)
+                await self._switch(passed)
                 return True
         return bool(whom)
 

@@ -211,7 +211,7 @@ class History:
         return [place for place in places if self.random.random() < 0.7]
 
     async def _people(self, process: str, runtime: SimRuntime) -> None:
-        reader = PeopleReader(self.store, self.log, self.log.decode)
+        reader = PeopleReader(self.store, self.log, self.log.decode, marks_idle=True)
         while True:
             await reader.assign([p for p in self.places() if p[0] in PEOPLE.values()])
             await reader.step()

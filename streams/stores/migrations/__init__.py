@@ -23,7 +23,8 @@ class Migration:
 
     number: int
     title: str
-    statements: Callable[[], Iterable[str]]
+    statements: Callable[[str], Iterable[str]]
+    """Of a schema."""
 
 
 MIGRATIONS: Sequence[Migration] = (Migration(1, m0001_tables.TITLE, m0001_tables.statements),)

@@ -1,0 +1,38 @@
+"""The verbs of processes that run on a cluster until they are asked to stop."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from pathlib import Path
+from typing import Any
+
+CONFIG = "tidings.toml"
+
+
+def add_config(parser: ArgumentParser) -> None:
+    """Add the option that names the configuration."""
+    parser.add_argument(
+        "--config", type=Path, default=Path(CONFIG), metavar="FILE", help=f"configuration (default: {CONFIG})"
+    )
+
+
+def port(text: str) -> int:
+    """Read a port."""
+    if not text.isdecimal() or not 1 <= int(text[:6]) <= 65535:  # noqa: PLR2004 - ports
+        message = f"{text!r} is no port; write a number from 1 to 65535"
+        raise ArgumentTypeError(message)
+    return int(text)
+
+
+def add_cluster(verbs: Any) -> None:
+    """Add the verbs."""
+    deliver = verbs.add_parser("deliver", help="on a cluster: dispatch and deliver, until asked to stop")
+    deliver.set_defaults(run="gateway.cli.deliver:deliver")
+    archive = verbs.add_parser("archive", help="on a cluster: copy every record into the database, until asked to stop")
+    archive.set_defaults(run="gateway.cli.archive:archive")
+    for verb in (deliver, archive):
+        add_config(verb)
+        verb.add_argument("--name", metavar="NAME", help="of this process, in log and attempts (default: the host's)")
+        verb.add_argument(
+            "--http-port", type=port, metavar="PORT", help="health and metrics here (default: as [http] says)"
+        )

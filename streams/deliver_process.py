@@ -1,0 +1,118 @@
+"""A process that dispatches and delivers on a cluster: any number of them share one database; no broker is needed.
+
+The composition root of `tidings deliver`. It waits for the first rule set, follows every switch, and stops in order:
+what is in flight is finished before it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from handlers.channels.content import Contents
+from schemas import Contracts
+from streams.clock_guard import EVERY, ClockGuard
+from streams.delivering import Delivering
+from streams.loops import Loop, Loops
+from streams.processors.deliverer import ProviderOf, Render
+from streams.processors.worker import Observe
+from streams.rule_book import RuleBook
+from streams.stores.counts import Waiting
+from streams.stores.postgres import PostgresStore
+from tidings.delivery import Pace
+from tidings.event import Micros
+from tidings.rule import RuleSet
+
+logger = logging.getLogger("tidings.deliver")
+
+ROUND = 5.0
+"""Seconds that the loops have for their last round when the process is asked to end."""
+PARTING = 20.0
+"""Seconds for what is in flight afterwards; the sum is below the 30 s that orchestrators give."""
+LOOK_FOR_RULES = 1.0
+NONE_YET = RuleSet("", (), {})
+MAINTAIN = 3600.0
+"""Seconds between two looks for partitions of the database that will be needed."""
+
+
+@dataclass
+class DeliverProcess:
+    """Made over an open store; `start` runs the loops, `stop` ends them."""
+
+    store: PostgresStore
+    contracts: Contracts
+    provider_of: ProviderOf
+    clock: Callable[[], int]
+    name: str
+    render: Render = field(default_factory=Contents)
+    observe: Observe = lambda _: None
+    pace: Pace = field(default_factory=Pace)
+    concurrency: int = 16
+
+    def __post_init__(self) -> None:
+        self.book = RuleBook(self.contracts, self.store)
+        self.guard = ClockGuard(self.store)
+        self.loops = Loops(lambda seen: self.observe(seen))  # noqa: PLW0108 - the observer may change
+        self.delivering: Delivering | None = None
+
+    async def start(self) -> None:
+        """Wait for the first rule set, then run the loops.
+
+        Raises:
+            Misconfigured: the active rules do not load with this version.
+        """
+        await self.guard.measure()
+        self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})
+        rules = await self.book.active()
+        if rules is None:
+            logger.warning("no rule set is active yet: tidings rules apply FOLDER")
+        while rules is None:
+            await asyncio.sleep(LOOK_FOR_RULES)
+            rules = await self.book.active()
+        # Two processes of one name never take each other's claims for their own.
+        name = f"{self.name}-{secrets.token_hex(3)}"
+        self.delivering = Delivering(
+            name, self.store, self.book, rules, self.provider_of, self.render, self.clock, self.loops.watched,
+            self.pace, self.concurrency,
+        )  # fmt: skip
+        self.loops.start(self.delivering.loops(self.guard.before))
+
+    async def stop(self) -> int:
+        """End the loops, finish what is in flight; return how many messages are of unknown outcome for that."""
+        await self.loops.stop(ROUND)
+        return 0 if self.delivering is None else await self.delivering.finish(PARTING)
+
+    async def _maintain(self) -> bool:
+        await self.store.maintain()
+        return False
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rule set in use; an empty one before there is any."""
+        return NONE_YET if self.delivering is None else self.delivering.attending.rules
+
+    @property
+    def progress(self) -> Mapping[str, float]:
+        """By loop: when it last finished a round, or was started (`time.monotonic`)."""
+        return self.loops.progress
+
+    @property
+    def skews(self) -> Mapping[str, Micros | None]:
+        """By whose clock: how far it is ahead of ours."""
+        return {"database": self.guard.skew}
+
+    @property
+    def halted(self) -> str:
+        """Why nothing is begun now, or nothing."""
+        return self.guard.halted
+
+    def check(self) -> None:
+        """Raise what ended a loop, if anything did."""
+        self.loops.check()
+
+    async def waiting(self, *, within: float) -> Waiting:
+        """Count what is open, in about `within` seconds at most."""
+        return await self.store.waiting(within=within)

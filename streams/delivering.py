@@ -1,0 +1,96 @@
+"""Dispatch and delivery as the loops of one process: one that attends to recipients, and for each provider its own.
+
+A provider that hangs holds up its own channels only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import get_args
+
+from streams.flights import Flights
+from streams.loops import Loop, RealRuntime
+from streams.processors.deliverer import Deliverer, ProviderOf, Render
+from streams.processors.worker import Observe
+from streams.rule_book import RuleBook
+from tidings.delivery import Pace
+from tidings.ports import Store
+from tidings.rule import Channel, RuleSet
+
+PASSES = 16
+"""Recipients that are dispatched side by side: they wait for commits, not for the processor."""
+
+
+@dataclass
+class Delivering:
+    """What a process delivers with."""
+
+    name: str
+    """Of this process among those that share the store."""
+    store: Store
+    book: RuleBook
+    rules: RuleSet
+    """Active when it starts; a switch is noticed."""
+    provider_of: ProviderOf
+    render: Render
+    clock: Callable[[], int]
+    observe: Observe
+    pace: Pace = field(default_factory=Pace)
+    concurrency: int = 16
+    speed: int = 1
+    """How much faster the clock runs than the real one; leases, settle times and waits between attempts stay real."""
+
+    def __post_init__(self) -> None:
+        runtime = RealRuntime(self.clock)
+        leases = {channel: self.provider_of(channel).lease for channel in get_args(Channel)}
+        pace = replace(self.pace, leases=leases).at_speed(self.speed)
+        self.by_way = {
+            name: Deliverer(
+                name=f"{self.name}-{name}",
+                store=self.store,
+                runtime=runtime,
+                provider_of=self.provider_of,
+                rules=self.rules,
+                load_rules=self.book.get,
+                render=self.render,
+                pace=pace,
+                concurrency=self.concurrency,
+                observe=self.observe,
+                channels=channels,
+                learn=self.book.learn,
+                passes=PASSES,
+            )
+            for name, channels in self._ways().items()
+        }
+        self.flights = {name: Flights(one) for name, one in self.by_way.items()}
+
+    @property
+    def attending(self) -> Deliverer:
+        """The one that dispatches."""
+        return next(iter(self.by_way.values()))
+
+    def loops(self, guard: Callable[[Callable[[], Awaitable[bool]]], Callable[[], Awaitable[bool]]]) -> dict[str, Loop]:
+        """Return the loops; `guard` stands before each round of them."""
+        loops = {"dispatch": Loop(guard(self.attending.attend), wakes=tuple(f"deliver {name}" for name in self.by_way))}
+        loops |= {
+            f"deliver {name}": Loop(guard(flights.step), since=flights.since) for name, flights in self.flights.items()
+        }
+        return loops | {f"reconcile {name}": Loop(guard(one.reconcile)) for name, one in self.by_way.items()}
+
+    async def finish(self, seconds: float) -> int:
+        """Wait for what is in flight, once no loop begins more; return how many are of unknown outcome now."""
+        return sum([await flights.finish(seconds) for flights in self.flights.values()])
+
+    def _ways(self) -> dict[str, frozenset[str]]:
+        """Return the channels by their provider."""
+        ways: dict[int, tuple[str, set[str]]] = {}
+        for channel in get_args(Channel):
+            provider = self.provider_of(channel)
+            ways.setdefault(id(provider), (provider.name, set()))[1].add(channel)
+        names = Counter(name for name, _ in ways.values())
+        return {
+            name if names[name] == 1 else f"{name} {min(channels)}": frozenset(channels)
+            for name, channels in ways.values()
+        }

@@ -1,0 +1,145 @@
+"""Loops that run side by side in one process: rounds, rests, what ended one, and the end of all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from streams.processors.worker import Observe
+from tidings.event import SECOND
+from tidings.ports import StoreUnavailable
+
+T = TypeVar("T")
+
+logger = logging.getLogger("tidings.engine")
+
+IDLE = 0.02
+"""Seconds that a loop rests when it found nothing to do; a loop that feeds it wakes it at once."""
+AWAY = 1.0
+"""Seconds that it rests when the store did not take its round."""
+
+
+@dataclass(frozen=True)
+class RealRuntime:
+    """The world as it is."""
+
+    clock: Callable[[], int]
+
+    def now(self) -> int:
+        """Return the clock."""
+        return self.clock()
+
+    async def sleep(self, micros: int) -> None:
+        """Wait."""
+        await asyncio.sleep(micros / SECOND)
+
+    async def gather(self, jobs: Sequence[Awaitable[T]]) -> list[T]:
+        """Run jobs side by side; one that fails does not take the others with it."""
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return results  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop."""
+
+    step: Callable[[], Awaitable[bool]]
+    """One round; says whether there was anything to do."""
+    rest: float = IDLE
+    since: Callable[[], float] = time.monotonic
+    """Asked after a round: since when nothing moves, of which the round itself does not tell."""
+    wakes: tuple[str, ...] = ()
+    """Loops that have something to do when this one had."""
+
+
+@dataclass
+class Loops:
+    """What runs in a process."""
+
+    observe: Observe
+    progress: dict[str, float] = field(default_factory=dict)
+    """By loop: when it last finished a round, or was started, or until when it rests (`time.monotonic`)."""
+    ending: bool = False
+    away_since: float | None = None
+    """Since when the store takes no round (`time.monotonic`)."""
+    unread: BrokenPipeError | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _bells: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def start(self, loops: Mapping[str, Loop]) -> None:
+        """Run loops, beside those that run."""
+        self.ending = False
+        self.progress |= dict.fromkeys(loops, time.monotonic())
+        self._bells |= {name: asyncio.Event() for name in loops}
+        self.tasks += [asyncio.create_task(self._forever(*loop), name=loop[0]) for loop in loops.items()]
+
+    def watched(self, seen: object) -> None:
+        """Tell the observer; one that fails must not stop what it watches."""
+        try:
+            self.observe(seen)
+        except BrokenPipeError as fault:
+            # Whoever read what it tells has gone; `check` says so to whoever runs us.
+            self.unread = self.unread or fault
+        except Exception:
+            logger.exception("the observer failed on %s", type(seen).__name__)
+
+    async def _forever(self, name: str, loop: Loop) -> None:
+        """Run a loop; a store that is away ends none: nothing of the round was written, and it is tried again."""
+        away = False
+        while not self.ending:
+            self._bells[name].clear()
+            try:
+                busy = await loop.step()
+            except StoreUnavailable as fault:
+                if not away:
+                    logger.error("%s: the store is away, tried again until it is back: %s", name, fault)  # noqa: TRY400
+                away = True
+                self.progress[name] = time.monotonic()
+                self.away_since = self.away_since or self.progress[name]
+                await self._rest(name, AWAY)
+                continue
+            if away:
+                logger.info("%s: the store is back", name)
+            away, self.away_since = False, None
+            self.progress[name] = loop.since()
+            if busy:
+                for other in loop.wakes:
+                    self._bells[other].set()
+            else:
+                self.progress[name] += loop.rest
+                await self._rest(name, loop.rest)
+
+    async def _rest(self, name: str, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._bells[name].wait(), seconds)
+
+    async def stop(self, seconds: float) -> None:
+        """End the loops: each may finish its round, so that what it has begun is told; then it is cut off."""
+        self.ending = True
+        for bell in self._bells.values():
+            bell.set()
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=seconds)
+        for task in self.tasks:
+            task.cancel()
+        for task in self.tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.tasks = []
+        self.progress = {}
+
+    def check(self) -> None:
+        """Raise what ended a loop, if anything did; or that nobody reads any more what the observer tells."""
+        if self.unread is not None:
+            raise self.unread
+        for task in self.tasks:
+            if task.done() and not task.cancelled() and (fault := task.exception()) is not None:
+                raise fault

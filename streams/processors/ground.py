@@ -1,0 +1,247 @@
+"""When the ground moves, as transactions: sources that are held, what a person decided, the hold of dispatch.
+
+A hold is told, not enforced: whoever takes a partition over compares the log with the row of its source, and reads
+nothing where they differ. The rows in `holds` say so to people. Each decision leaves a row in `audit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streams.processors import deliver, detect, people
+from streams.processors.dispatch import CONTROLS
+from tidings import canonical
+from tidings.event import Micros
+from tidings.gates import GROUND
+from tidings.ground import Choice, Finding, Moved, Standing, moved_row
+from tidings.log import Partition
+from tidings.ports import Body, Delete, Exclude, Insert, Lock, NextSeq, Now, Put, Read, Row, Scan, Transaction
+
+ARCHIVE = "archive"
+"""The reader that copies records into the table `log`."""
+READERS = (detect.READER, people.READER, ARCHIVE)
+
+Source = tuple[str, str, int]
+"""(reader, topic, partition): the key of `sources` and of `holds`."""
+
+DISPATCH: Source = ("dispatch", "", 0)
+"""The row of `holds` that says why nobody is told anything."""
+OLDER = "database_older"
+SETTLED = "ground:committed"
+"""Epoch row: what Kafka had committed when a person ended that hold. It is no evidence again."""
+
+
+def standing_of(row: Row) -> Standing:
+    """Return where a row of `sources` stands, in the log's own offsets."""
+    return Standing(row["next_offset"] - row["base"], row["fingerprint"])
+
+
+def finding_of(hold: Row) -> Finding:
+    """Return why a source is held."""
+    body = canonical.loads(hold["body"])
+    return Finding(Moved(hold["reason"]), body["position"], body["start"], body["end"])
+
+
+def read_sources(places: Sequence[Partition], readers: Sequence[str] = READERS) -> Body[dict[Source, Row]]:
+    """Return the body that reads the rows of some partitions."""
+
+    def body() -> Transaction[dict[Source, Row]]:
+        rows = yield Read("sources", sorted((reader, *place) for place in places for reader in readers))
+        return rows  # type: ignore[no-any-return]
+
+    return body
+
+
+def read_holds() -> Transaction[dict[Source, Row]]:
+    """Read everything that is held."""
+    return {(row["reader"], row["topic"], row["partition"]): row for row in (yield Scan("holds"))}
+
+
+def note(found: Mapping[Source, Finding], proven: Sequence[Source] = ()) -> Body[tuple[list[Source], list[Source]]]:
+    """Return the body that writes what is held, and ends what is proven to be in order; what is new of either."""
+
+    def body() -> Transaction[tuple[list[Source], list[Source]]]:
+        now = yield Now()
+        known = yield Read("holds", sorted({*found, *proven}))
+        rows: list[Row] = []
+        new = []
+        for source, finding in sorted(found.items()):
+            old = known.get(source)
+            row = {
+                "reader": source[0], "topic": source[1], "partition": source[2], "reason": str(finding.moved),
+                "at": now if old is None else old["at"], "body": canonical.dumps(finding.to_body()),
+            }  # fmt: skip
+            if old != row:
+                rows.append(row)
+            if old is None or old["reason"] != row["reason"]:
+                new.append(source)
+        ended = sorted(source for source in proven if source in known)
+        if rows:
+            yield Put("holds", rows)
+        if ended:
+            yield Delete("holds", ended)
+        return new, ended
+
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decided about one partition, and upon which facts."""
+
+    place: Partition
+    choice: Choice
+    findings: Mapping[str, Finding]
+    """By reader."""
+    fingerprint: str | None
+    """Of the record before the chosen offset."""
+    rows: Mapping[Source, Row]
+    """As they stood when the facts were looked at."""
+
+
+def accept(decision: Decision, who: str) -> Body[bool]:
+    """Return the body that goes on as decided; False, and nothing is written, if a row has moved since."""
+    sources = sorted(decision.rows)
+
+    def body() -> Transaction[bool]:
+        held = yield Lock("sources", sources)
+        if any(held[source] != decision.rows[source] for source in sources):
+            return False
+        highest = max(row["next_offset"] for row in decision.rows.values())
+        concerned = sources if decision.choice.another_log else [s for s in sources if s[0] in decision.findings]
+        after = [moved_row(decision.rows[s], decision.choice, highest, decision.fingerprint) for s in concerned]
+        yield Put("sources", after)
+        yield Delete("holds", sources)
+        topic, partition = decision.place
+        said = {
+            "topic": topic, "partition": partition, "at": decision.choice.at, "skipped": decision.choice.skipped,
+            "expired": decision.choice.expired, "another_log": decision.choice.another_log,
+            "findings": {reader: str(one.moved) for reader, one in decision.findings.items()},
+            "before": [[s[0], r["base"], r["next_offset"]] for s, r in sorted(decision.rows.items())],
+            "after": [[r["reader"], r["base"], r["next_offset"]] for r in after],
+        }  # fmt: skip
+        yield from audit("sources accept", who, said)
+        return True
+
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """What shows that the database is older than the topics."""
+
+    committed: Mapping[Partition, tuple[int, int]] = field(default_factory=dict)
+    """Where the database goes on, and what Kafka knows as committed; both in the store's offsets."""
+    numbers: Mapping[Partition, tuple[int, int]] = field(default_factory=dict)
+    """Of outcome topics: the last number in the database, and the last one in the topic."""
+
+    def __bool__(self) -> bool:
+        """Return whether anything does."""
+        return bool(self.committed or self.numbers)
+
+    @property
+    def unknown(self) -> int:
+        """Records that were decided, and whose decisions this database does not have."""
+        return sum(theirs - ours for ours, theirs in self.committed.values())
+
+    @property
+    def untold(self) -> int:
+        """Outcomes that the topics know, and this database does not."""
+        return sum(theirs - ours for ours, theirs in self.numbers.values())
+
+    def __str__(self) -> str:
+        """Return the sentence for log and doctor."""
+        parts = []
+        if self.committed:
+            parts.append(
+                f"{self.unknown} records over {len(self.committed)} partitions were decided in one that is gone"
+            )
+        if self.numbers:
+            parts.append(f"{self.untold} outcomes are in the topics only")
+        return f"the database is older than the topics: {'; '.join(parts)}"
+
+
+def older(
+    rows: Mapping[Source, Row],
+    committed: Mapping[Partition, int],
+    settled: Mapping[Partition, int],
+    numbers: Mapping[Partition, tuple[int, int]] | None = None,
+) -> Older:
+    """Compare: workers commit to Kafka only what the database has committed, so it is never behind by itself.
+
+    `committed` is in the log's own offsets, `settled` in the store's.
+    """
+    behind = {}
+    for (reader, topic, partition), row in rows.items():
+        place = (topic, partition)
+        if reader == detect.READER and place in committed:
+            theirs = committed[place] + row["base"]
+            if theirs > max(row["next_offset"], settled.get(place, 0)):
+                behind[place] = (row["next_offset"], theirs)
+    return Older(behind, {place: pair for place, pair in (numbers or {}).items() if pair[1] > pair[0]})
+
+
+def read_settled() -> Transaction[dict[Partition, int]]:
+    """Read what a person has settled before."""
+    row = (yield Read("epochs", [(SETTLED,)])).get((SETTLED,))
+    return {} if row is None else {(t, p): at for t, p, at in canonical.loads(row["value"].encode())}
+
+
+def hold_dispatch(evidence: Older) -> Body[bool]:
+    """Return the body that holds dispatch and delivery as a whole; after it no intent follows. True: it was not held."""
+
+    def body() -> Transaction[bool]:
+        yield Exclude(CONTROLS)
+        held = yield Read("holds", [DISPATCH])
+        now = yield Now()
+        if held:
+            return False
+        yield from deliver.kill(GROUND, str(evidence))()
+        said = canonical.dumps(
+            {
+                "committed": [[*place, *pair] for place, pair in sorted(evidence.committed.items())],
+                "numbers": [[*place, *pair] for place, pair in sorted(evidence.numbers.items())],
+            }
+        )
+        reader, topic, partition = DISPATCH
+        row = {"reader": reader, "topic": topic, "partition": partition, "reason": OLDER, "at": now, "body": said}
+        yield Put("holds", [row])
+        return True
+
+    return body
+
+
+def read_older(hold: Row) -> Older:
+    """Return the evidence of a hold of dispatch."""
+    body = canonical.loads(hold["body"])
+    found = [{(t, p): (ours, theirs) for t, p, ours, theirs in body[name]} for name in ("committed", "numbers")]
+    return Older(*found)
+
+
+def release_dispatch(who: str) -> Body[int | None]:
+    """Return the body that ends the hold, once a person has decided; how many recipients wake, None: nothing was held."""
+
+    def body() -> Transaction[int | None]:
+        yield Exclude(CONTROLS)
+        hold = (yield Read("holds", [DISPATCH])).get(DISPATCH)
+        if hold is None:
+            return None
+        evidence = read_older(hold)
+        settled = yield from read_settled()
+        settled |= {place: theirs for place, (_, theirs) in evidence.committed.items()}
+        value = canonical.dumps([[*place, at] for place, at in sorted(settled.items())]).decode()
+        yield Put("epochs", [{"name": SETTLED, "value": value}])
+        yield Delete("holds", [DISPATCH])
+        woken: int = yield from deliver.release(GROUND)()
+        yield from audit("ground release", who, canonical.loads(hold["body"]))
+        return woken
+
+    return body
+
+
+def audit(verb: str, who: str, body: Mapping[str, object]) -> Transaction[None]:
+    """Write down what a person did, when, and upon which facts."""
+    seq = yield NextSeq("audit")
+    now: Micros = yield Now()
+    yield Insert("audit", [{"seq": seq, "at": now, "who": who, "verb": verb, "body": canonical.dumps(dict(body))}])

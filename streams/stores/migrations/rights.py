@@ -1,0 +1,102 @@
+"""Who may do what: the group roles of a cluster, and the rights of each on every table.
+
+They are granted anew at the end of every migration, and what is not here is taken away. The roles cannot log in: an
+installation makes one user for each process (`CREATE ROLE w1 LOGIN PASSWORD '…' IN ROLE tidings_worker`). Roles belong
+to the server, so another database may have made them.
+
+S select, I insert, U update, D delete. A lock makes rows that are not there, and takes them out again: that is why
+whoever locks may insert, and delete what it locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tidings.tables import SEQUENCES, TABLES
+
+WORKER, DELIVERER, READER, VERIFIER, OPERATOR = (
+    "tidings_worker", "tidings_deliverer", "tidings_reader", "tidings_verifier", "tidings_operator",
+)  # fmt: skip
+
+ROLES: Mapping[str, str] = {
+    WORKER: "detects, projects people, archives; writes no message, run or attempt but whose they are",
+    DELIVERER: "dispatches and delivers; touches neither positions nor state of the rules",
+    READER: "shows: reads everything, writes nothing",
+    VERIFIER: "replays the journal; sees nobody's address, message or attempt",
+    OPERATOR: "applies rules and topics, stops and releases, mends; every row, no table",
+}
+
+RIGHTS: Mapping[str, Mapping[str, str]] = {
+    "sources": {WORKER: "SIUD", DELIVERER: "S", VERIFIER: "S"},
+    "floors": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
+    "state": {WORKER: "SIUD"},
+    "buffer": {WORKER: "SID"},
+    "records": {WORKER: "SI", DELIVERER: "SIU", VERIFIER: "S"},
+    "journal": {WORKER: "SI", VERIFIER: "S"},
+    "epochs": {WORKER: "SIU", DELIVERER: "SIU", VERIFIER: "S"},
+    "rule_sets": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
+    "log": {WORKER: "SI", DELIVERER: "S", VERIFIER: "S"},
+    "log_heads": {WORKER: "S", DELIVERER: "S"},
+    "dead_letters": {WORKER: "SI", DELIVERER: "S"},
+    "recipients": {WORKER: "SIUD", DELIVERER: "SIUD"},
+    "runs": {WORKER: "S", DELIVERER: "SIUD"},
+    "messages": {WORKER: "S", DELIVERER: "SIUD"},
+    "attempts": {DELIVERER: "SIU"},
+    "receipts": {DELIVERER: "SI"},
+    "kills": {WORKER: "S", DELIVERER: "S"},
+    "outbox": {WORKER: "SI", DELIVERER: "SIUD"},
+}
+"""What READER and OPERATOR may is the same everywhere: S, and SIUD."""
+
+COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("runs", WORKER): ("recipient",),
+    ("messages", WORKER): ("recipient",),
+}
+"""Single columns that may be updated: who reads that a foreign id is a customer's gives the customer what is open."""
+
+NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": ()}
+"""Who draws from a sequence, beside OPERATOR."""
+
+WORDS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
+
+
+def rights_of(table: str) -> dict[str, str]:
+    """Return the rights on a table by role."""
+    return {READER: "S", OPERATOR: "SIUD", **RIGHTS[table]}
+
+
+def statements(schema: str) -> Iterable[str]:
+    """Return the statements that make the roles and give them their rights, and nothing else."""
+    everyone = ", ".join(ROLES)
+    for role, words in ROLES.items():
+        yield (
+            f"DO $$ BEGIN IF to_regrole('{role}') IS NULL THEN CREATE ROLE {role} NOLOGIN; "
+            f"COMMENT ON ROLE {role} IS '{words.replace(chr(39), chr(39) * 2)}'; END IF; "
+            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+        )
+    yield f'REVOKE ALL ON ALL TABLES IN SCHEMA "{schema}" FROM {everyone}'
+    yield f'REVOKE ALL ON ALL SEQUENCES IN SCHEMA "{schema}" FROM {everyone}'
+    yield f'GRANT USAGE ON SCHEMA "{schema}" TO {everyone}'
+    yield f"GRANT SELECT ON schema_version TO {everyone}"
+    for table in TABLES:
+        for role, letters in rights_of(table).items():
+            yield f'GRANT {", ".join(WORDS[letter] for letter in letters)} ON "{table}" TO {role}'
+    for (table, role), columns in COLUMNS.items():
+        yield f'GRANT UPDATE ({", ".join(columns)}) ON "{table}" TO {role}'
+    for name in SEQUENCES:
+        yield f'GRANT USAGE, SELECT ON SEQUENCE "seq_{name}" TO {", ".join((OPERATOR, *NUMBERS[name]))}'
+        yield f'GRANT SELECT ON SEQUENCE "seq_{name}" TO {READER}'
+    yield "REVOKE ALL ON FUNCTION make_partitions(bigint) FROM PUBLIC"
+    yield f"GRANT EXECUTE ON FUNCTION make_partitions(bigint) TO {WORKER}, {DELIVERER}, {OPERATOR}"
+    # The rule set is a row among others that any process may write; it is changed by an operator only.
+    yield "ALTER TABLE epochs ENABLE ROW LEVEL SECURITY"
+    yield "DROP POLICY IF EXISTS seen ON epochs"
+    yield "CREATE POLICY seen ON epochs FOR SELECT USING (true)"
+    yield "DROP POLICY IF EXISTS applied ON epochs"
+    yield f"CREATE POLICY applied ON epochs TO {OPERATOR} USING (true) WITH CHECK (true)"
+    for verb, check in (("INSERT", "WITH CHECK"), ("UPDATE", "USING")):
+        yield f"DROP POLICY IF EXISTS kept_{verb.lower()} ON epochs"
+        yield (
+            f"CREATE POLICY kept_{verb.lower()} ON epochs FOR {verb} TO {WORKER}, {DELIVERER} "
+            f"{check} (name <> 'rule_set' AND name NOT LIKE 'meant:%')"
+        )

@@ -1,0 +1,174 @@
+"""A log that is not the one that was read: noticed, held, told; a person decides, and reading goes on. On a real broker."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from streams.kafka.cluster import opened
+from streams.kafka.ground import decide
+from streams.processors import ground
+from streams.processors.detect import READER
+from streams.stores.sqlite import SqliteStore
+from tests import services
+from tests.ground.laboratory import TOPIC, Laboratory, laboratory
+from tidings.ground import Finding, Moved, NoChoice
+
+pytestmark = pytest.mark.live
+
+HERE, THERE = (TOPIC, 0), (TOPIC, 1)
+
+
+def play(tmp_path: Path, story: Callable[[Laboratory], Awaitable[None]]) -> None:
+    connection = services.kafka()
+
+    async def whole() -> None:
+        store = await SqliteStore.open(tmp_path / "store.db")
+        try:
+            async with laboratory(connection, store) as lab:
+                await lab.make()
+                await lab.connect()
+                await story(lab)
+        finally:
+            await store.close()
+
+    asyncio.run(whole())
+
+
+async def accept(lab: Laboratory, where: int | str) -> bool:
+    """Decide as `tidings sources accept --confirm` does."""
+    rows = {source: row for source, row in (await lab.sources()).items() if source[2] == 0}
+    async with opened(lab.connection) as cluster:
+        (decision,) = await decide(cluster, lab.store, rows, where)
+    return await lab.store.run(ground.accept(decision, "somebody"))
+
+
+def test_a_topic_made_again_with_more_records_than_before_is_held_and_others_go_on(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        assert await lab.read() == 5
+        await lab.remake()
+        await lab.produce(9, word=b"another")
+        await lab.produce(3, partition=1)
+        assert await lab.ground.check([HERE, THERE]) == {HERE: Finding(Moved.DIFFERS, 5, 0, 9)}
+        before = (await lab.sources())[READER, *HERE]
+        assert await lab.read() == 3
+        after = await lab.sources()
+        assert after[READER, *HERE] == before
+        assert after[READER, *THERE]["next_offset"] == 3
+        assert [row["reason"] for row in await lab.rows("holds")] == ["differs"]
+
+    play(tmp_path, story)
+
+
+def test_after_a_decision_every_record_of_the_new_log_is_decided_once_and_none_is_taken_for_an_old_one(
+    tmp_path: Path,
+) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        await lab.remake()
+        await lab.produce(9, word=b"another")
+        assert await accept(lab, "start")
+        assert not await lab.rows("holds")
+        (said,) = await lab.rows("audit")
+        assert said["verb"] == "sources accept"
+        assert said["who"] == "somebody"
+        assert await lab.read() == 9
+        await lab.produce(1, word=b"later")
+        assert await lab.read() == 1
+        # None of them can be read as an event: each one is a dead letter under an offset of its own.
+        letters = {row["offset"]: row["value"] for row in await lab.rows("dead_letters")}
+        assert len(letters) == 15
+        assert [letters[offset] for offset in range(5)] == [b"record %d" % n for n in range(5)]
+        assert [letters[offset] for offset in range(6, 15)] == [b"another %d" % n for n in range(9)]
+
+    play(tmp_path, story)
+
+
+def test_a_log_that_is_shorter_is_held(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        await lab.remake()
+        await lab.produce(2, word=b"another")
+        assert await lab.ground.check([HERE]) == {HERE: Finding(Moved.SHORTER, 5, 0, 2)}
+        assert await accept(lab, "end")
+        await lab.produce(1, word=b"new")
+        assert await lab.read() == 1
+
+    play(tmp_path, story)
+
+
+def test_a_partition_that_is_gone_is_held_and_one_that_is_not_made_yet_is_not(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(1)
+        await lab.read()
+        await lab.admin.delete_topics([lab.name])
+        assert await lab.ground.check([HERE, THERE]) == {HERE: Finding(Moved.GONE, 1)}
+        async with opened(lab.connection) as cluster:
+            assert TOPIC not in await cluster.topics()  # asking did not make it
+        await lab.make()
+
+    play(tmp_path, story)
+
+
+def test_records_that_expired_unread_are_counted_and_reading_goes_on_behind_them(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(9)
+        await lab.read(most=3)
+        await lab.expire(3)
+        assert await lab.ground.check([HERE]) == {}  # exactly what was read
+        await lab.expire(5)
+        held = (await lab.ground.check([HERE]))[HERE]
+        assert held == Finding(Moved.EXPIRED, 3, 5, 9)
+        assert held.expired == 2
+        assert "2 records expired unread" in str(held)
+        assert await accept(lab, "start")
+        assert await lab.read() == 4
+        row = (await lab.sources())[READER, *HERE]
+        assert (row["next_offset"], row["base"]) == (9, 0)
+
+    play(tmp_path, story)
+
+
+def test_a_hold_ends_by_itself_only_where_the_record_that_was_read_is_seen(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        finding = Finding(Moved.SHORTER, 5, 0, 2)
+        await lab.store.run(ground.note({(READER, *HERE): finding, (READER, *THERE): finding}))
+        # A broker came back without its last records, and then with them. Of the other nothing was ever read.
+        assert await lab.ground.check([HERE, THERE]) == {THERE: finding}
+        assert [row["partition"] for row in await lab.rows("holds")] == [1]
+
+    play(tmp_path, story)
+
+
+def test_a_decision_upon_facts_that_have_changed_changes_nothing(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        await lab.remake()
+        await lab.produce(9, word=b"another")
+        rows = {source: row for source, row in (await lab.sources()).items() if source[2] == 0}
+        async with opened(lab.connection) as cluster:
+            (first,) = await decide(cluster, lab.store, rows, "start")
+            (second,) = await decide(cluster, lab.store, rows, "end")
+        assert await lab.store.run(ground.accept(first, "somebody"))
+        assert not await lab.store.run(ground.accept(second, "somebody else"))
+        assert [row["who"] for row in await lab.rows("audit")] == ["somebody"]
+        assert await lab.read() == 9
+
+    play(tmp_path, story)
+
+
+def test_nobody_moves_back_under_live_state(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        with pytest.raises(NoChoice, match="moving back under live state is refused"):
+            await accept(lab, 2)
+
+    play(tmp_path, story)
