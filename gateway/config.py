@@ -20,6 +20,7 @@ from handlers.channels import headers, unsubscribe
 from handlers.channels.wire import Unfit
 from handlers.providers.guard import Forbidden, checked
 from streams.kafka import connection as kafka
+from streams.registry.endpoint import Endpoint
 from streams.stores import place as stores
 from tidings.errors import Misconfigured
 from tidings.rule import Channel
@@ -32,6 +33,7 @@ KEY = re.compile(r"SK[0-9a-f]{32}")
 NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
 """Who may send a text message: a number, a short code, a messaging service, a name."""
 BROKER = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}")
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]")
 PREFIX = re.compile(r"[a-z0-9._-]{0,40}")
 
 
@@ -105,6 +107,19 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _registry(value: str) -> str:
+    """Check the URL of a registry: like the brokers it may stand in a network of ours, where plain http goes."""
+    bare = value.removeprefix("http://")
+    try:
+        found = checked(value if bare == value else f"https://{bare}")
+    except Forbidden as fault:
+        raise ValueError(str(fault)) from None
+    if found.query_string:
+        text = "the URL has a query (?…)"
+        raise ValueError(text)
+    return value.rstrip("/")
+
+
 def _folder(value: Path) -> Path:
     if "\0" in str(value):
         text = "a NUL is in no path"
@@ -129,6 +144,7 @@ Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Url = Annotated[str, AfterValidator(_public)]
 Place = Annotated[str, AfterValidator(_place)]
 Broker = Annotated[str, AfterValidator(_broker)]
+RegistryUrl = Annotated[str, AfterValidator(_registry)]
 Folder = Annotated[Path, AfterValidator(_folder)]
 
 
@@ -203,9 +219,11 @@ class Postgres(_Section):
 class Registry(_Section):
     """A schema registry over HTTP; without it the shipped schemas are used."""
 
-    url: Place
-    username: str | None = None
+    url: RegistryUrl
+    """What stands before /schemas and /subjects."""
+    username: Annotated[str, Field(pattern="^[^:]+$")] | None = None
     password: SecretReference | None = None
+    ca: Folder | None = None
 
 
 class Http(_Section):
@@ -339,6 +357,23 @@ class Config:
             ca=self._beside(found.ca),
         )
 
+    def registry(self) -> Endpoint | None:
+        """Return where the schema registry is, or None where the shipped schemas are used.
+
+        Raises:
+            Misconfigured: its password cannot be read.
+        """
+        found = self.settings.registry
+        if found is None:
+            return None
+        return Endpoint(
+            url=found.url,
+            username=found.username,
+            password=None if found.password is None else self.secret(found.password),
+            ca=self._beside(found.ca),
+            prefix="" if self.settings.kafka is None else self.settings.kafka.prefix,
+        )
+
     def _beside(self, path: Path | None) -> Path | None:
         return None if path is None else self.path.parent / path
 
@@ -415,6 +450,7 @@ def _cluster(found: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
             yield [one], f"a cluster has both: name [{other}] as well, or neither"
     if "registry" in found and "kafka" not in found:
         yield ["registry"], "a schema registry belongs to Kafka: name [kafka] and [postgres] as well"
+    yield from _of_registry(found.get("registry"))
     brokers = found.get("kafka")
     if not isinstance(brokers, dict):
         return
@@ -427,6 +463,19 @@ def _cluster(found: dict[str, Any]) -> Iterator[tuple[list[str], str]]:
     if ("certificate" in brokers) != ("key" in brokers):
         given, lacks = ("certificate", "key") if "certificate" in brokers else ("key", "certificate")
         yield ["kafka", given], f"'{lacks}' is not set beside it"
+
+
+def _of_registry(found: object) -> Iterator[tuple[list[str], str]]:
+    if not isinstance(found, dict):
+        return
+    if ("username" in found) != ("password" in found):
+        given, lacks = ("username", "password") if "username" in found else ("password", "username")
+        yield ["registry", given], f"'{lacks}' is not set beside it"
+    if not str(found.get("url")).startswith("https:"):
+        if "ca" in found:
+            yield ["registry", "ca"], "it is of use with https only"
+        if "password" in found and LOOPBACK.match(str(found.get("url"))) is None:
+            yield ["registry", "password"], "over plain http everybody on the way reads it: use https"
 
 
 def _told(path: Path, text: str, fault: ValidationError) -> Iterator[str]:

@@ -11,8 +11,9 @@ import fastavro
 from schemas import Contracts
 from schemas.examples import Example, described, examples
 from schemas.gate import Finding
-from streams.codec import Codec, plain
+from streams.codec import Codec
 from streams.json_events import NotAnEvent, from_json, to_json
+from streams.wire import plain
 from tidings.errors import BadContract
 from tidings.log import LogRecord
 

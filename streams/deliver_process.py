@@ -16,6 +16,7 @@ from handlers.channels.content import Contents
 from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
 from streams.delivering import Delivering
+from streams.kafka.ground import WATCH, Ground
 from streams.loops import Loop, Loops
 from streams.processors.deliverer import ProviderOf, Render
 from streams.processors.worker import Observe
@@ -51,6 +52,10 @@ class DeliverProcess:
     observe: Observe = lambda _: None
     pace: Pace = field(default_factory=Pace)
     concurrency: int = 16
+    ground: Ground | None = None
+    """Asked before anything is begun, and now and then: is the database older than the topics?"""
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
+    concerns: frozenset[str] = field(default=frozenset({"rules", "deliveries", "sending"}), init=False)
 
     def __post_init__(self) -> None:
         self.book = RuleBook(self.contracts, self.store)
@@ -66,6 +71,9 @@ class DeliverProcess:
         """
         await self.guard.measure()
         self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})
+        if self.ground is not None:
+            await self.ground.begin(self.store.identity)
+            self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         rules = await self.book.active()
         if rules is None:
             logger.warning("no rule set is active yet: tidings rules apply FOLDER")

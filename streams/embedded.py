@@ -86,6 +86,8 @@ class Engine:
     skews: Mapping[str, Micros | None] = field(default_factory=dict, init=False)
     """One process has one clock."""
     halted: str = field(default="", init=False)
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
+    concerns: frozenset[str] = field(default=frozenset({"rules", "detection", "deliveries", "sending"}), init=False)
 
     async def __aenter__(self) -> Self:
         """Open the file, connect the topics, make the rules active."""

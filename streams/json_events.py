@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
-from streams.codec import MAX_BYTES, MAX_DEPTH, depth_of
+from streams.wire import MAX_BYTES, MAX_DEPTH, depth_of
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 from tidings.event import Event, Micros
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from streams.processors.worker import Observe
 from tidings.event import SECOND
-from tidings.ports import StoreUnavailable
+from tidings.ports import StoreReplaced, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -98,6 +98,8 @@ class Loops:
             self._bells[name].clear()
             try:
                 busy = await loop.step()
+            except StoreReplaced:
+                raise
             except StoreUnavailable as fault:
                 if not away:
                     logger.error("%s: the store is away, tried again until it is back: %s", name, fault)  # noqa: TRY400

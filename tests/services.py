@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from streams.kafka.connection import Connection
+from streams.registry.endpoint import Endpoint
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
 
@@ -19,6 +22,9 @@ KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
 POSTGRES = "TIDINGS_TEST_POSTGRES"
 """`host:port` of a server whose superuser `postgres` needs no password."""
+
+REGISTRY = "TIDINGS_TEST_REGISTRY"
+"""URL of a schema registry, up to before /subjects."""
 
 _numbers = itertools.count(1)
 
@@ -37,6 +43,11 @@ def _corner() -> str:
 def kafka() -> Connection:
     """Return a connection whose topics and groups no other test has."""
     return Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+
+
+def registry() -> Endpoint:
+    """Return a registry in which no other test has subjects of that prefix."""
+    return Endpoint(_given(REGISTRY), prefix=f"{_corner()}.")
 
 
 def _server() -> tuple[str, int]:
@@ -77,3 +88,13 @@ async def empty(place: Place) -> None:
             await connection.execute(f'ALTER SEQUENCE "{place.schema}"."seq_{name}" RESTART')
     finally:
         await connection.close()
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of `initdb` and `postgres`, for tests that kill a server of their own."""
+    _given(POSTGRES)
+    found = shutil.which("postgres")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("this machine has no program `postgres` to start a server of our own with")
+    return places[-1]

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway import config
 from gateway.cli.folder import loaded
+from gateway.cli.operator import operator
 from gateway.cli.rules import closing_line
 from gateway.cli.told import Told
 from gateway.cli.wording import counted
@@ -60,7 +61,7 @@ async def _apply(
     store = await PostgresStore.open(settings.postgres())
     try:
         book = RuleBook(contracts(), store)
-        return await rule_switch.apply(store, book, rules, files, texts, grace=GRACE, dry_run=dry_run)
+        return await rule_switch.apply(store, book, rules, files, texts, grace=GRACE, dry_run=dry_run, who=operator())
     finally:
         await store.close()
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from gateway.cli import contract_page
 from gateway.cli.told import Told
 from schemas import contracts
+from tidings.errors import Misconfigured
 
 FIRST = ("shape", "released versions", "breaking changes")
 """What stands in them makes everything after them wrong, or puts the blame on the wrong file."""
@@ -80,6 +81,38 @@ def check(_: Namespace) -> int:
             break
     print(f"{len(catalogue.lock)} contracts: {_findings(count)}")
     return 1 if count else 0
+
+
+def publish(arguments: Namespace) -> int:
+    """`tidings contracts publish`: every released version into the schema registry."""
+    import asyncio
+
+    from gateway import config
+    from streams.registry.client import Registry
+    from streams.registry.publish import LEVEL, Published
+    from streams.registry.publish import publish as publish_to
+
+    read = config.read(arguments.config)
+    endpoint = read.registry()
+    if endpoint is None:
+        text = f"{read.path} has no [registry]: the shipped schemas are used, and there is nothing to publish"
+        raise Misconfigured(text)
+
+    async def run() -> list[Published]:
+        registry = Registry(endpoint)
+        try:
+            return [one async for one in publish_to(registry, contracts(), write=not arguments.dry_run)]
+        finally:
+            await registry.close()
+
+    found = asyncio.run(run())
+    changed = [one for one in found if one.changed]
+    for one in changed:
+        number = "not registered" if one.number is None else f"id {one.number}"
+        print(f"{one.subject}  version {one.version}  {number}")
+    done = "would be changed" if arguments.dry_run else "changed"
+    print(f"{len(found)} released versions, {LEVEL}, at {endpoint.url}: {len(changed) or 'none'} {done}")
+    return 1 if arguments.dry_run and changed else 0
 
 
 def _findings(count: int) -> str:

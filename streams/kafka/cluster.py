@@ -65,6 +65,16 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
+class New:
+    """A topic to be made."""
+
+    name: str
+    partitions: int
+    replicas: int
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """A consumer group."""
 
@@ -159,13 +169,29 @@ class Cluster:
 
     async def create(self, name: str, partitions: int, replicas: int, settings: Mapping[str, str]) -> bool:
         """Make a topic; False: somebody else has made it meanwhile."""
-        new = NewTopic(self.connection.prefix + name, partitions, replicas, topic_configs=dict(settings))
-        answer = await self._ask(f"making {name}", lambda: self._admin.create_topics([new]))
-        code, message = answer.topic_errors[0][1], answer.topic_errors[0][2]
-        if code == errors.TopicAlreadyExistsError.errno:
-            return False
-        self._no_error(code, message, f"topic {name} cannot be made")
-        return True
+        return bool(await self.create_all([New(name, partitions, replicas, settings)]))
+
+    async def create_all(self, topics: Sequence[New]) -> list[str]:
+        """Make topics, and wait until they can be seen; return those that nobody else has made meanwhile.
+
+        Raises:
+            Refused: one of them was not made; others may have been.
+        """
+        prefix = self.connection.prefix
+        asked = [
+            NewTopic(prefix + one.name, one.partitions, one.replicas, topic_configs=dict(one.settings))
+            for one in topics
+        ]
+        made = []
+        for named, code, message, *_ in (
+            await self._ask("topics", lambda: self._admin.create_topics(asked))
+        ).topic_errors:
+            name = named.removeprefix(prefix)
+            if code != errors.TopicAlreadyExistsError.errno:
+                self._no_error(code, message, f"topic {name} cannot be made")
+                made.append(name)
+        await self._appear({one.name: 1 for one in topics})
+        return made
 
     async def grow(self, name: str, partitions: int) -> None:
         """Give a topic more partitions; that it has them already is no error."""
@@ -175,6 +201,16 @@ class Cluster:
         except Refused:
             if (await self.topics())[name].partitions != partitions:
                 raise
+        await self._appear({name: partitions})
+
+    async def _appear(self, aims: Mapping[str, int]) -> None:
+        """Wait for what the controller has decided and the brokers hear of a moment later."""
+        async with self._deadline("new partitions"):
+            while True:
+                known = await self.topics()
+                if all(name in known and known[name].partitions >= count for name, count in aims.items()):
+                    return
+                await asyncio.sleep(PAUSE / 4)
 
     async def alter(self, name: str, settings: Mapping[str, str]) -> None:
         """Set some settings of a topic.
@@ -195,6 +231,8 @@ class Cluster:
             return {}
         consumer = await self._reader()
         asked = [self._there(place) for place in places]
+        # All topics at once: by itself the client asks for the metadata of one after another, 0.1 s each.
+        await self._ask("the topics", lambda: consumer._client.set_topics({at.topic for at in asked}))  # noqa: SLF001
         starts = await self._ask("the offsets", lambda: consumer.beginning_offsets(asked))
         ends = await self._ask("the offsets", lambda: consumer.end_offsets(asked))
         return {place: (starts[at], ends[at]) for place, at in zip(places, asked, strict=True)}

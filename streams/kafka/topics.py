@@ -6,12 +6,13 @@ without a row counts as never read, one that appears behind a reader's back woul
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas import Contracts
-from streams.kafka.cluster import Cluster, Topic
+from streams.kafka.cluster import Cluster, New, Topic
 from streams.processors import detect, people
 from streams.processors.ground import ARCHIVE, READERS, Source
 from tidings.contract import Contract
@@ -32,6 +33,8 @@ DAY_MS = 86_400_000
 CLOCK_MS = 3_600_000
 BATCH_BYTES = 1_048_588
 """Kafka's own default, said so that no broker's setting lets more through; single records are bounded by the codec."""
+PATIENCE, PAUSE = 20, 0.1
+"""How often, and after how many seconds each time, it is looked again whether the brokers have heard of a change."""
 STAMP, KEPT = "message.timestamp.type", "retention.ms"
 
 
@@ -161,9 +164,8 @@ def _differences(one: Wanted, there: Topic, known: Known) -> Iterable[Line]:
         says = f"{_many(there.replicas, 'copy', 'copies')} of each partition, [kafka] replicas says {one.replicas}"
         mend = "kafka-reassign-partitions moves and adds copies"
         yield Line(Kind.CANNOT if there.replicas < one.replicas else Kind.NOTE, one.name, says, mend)
-    changes = {name: value for name, value in one.settings.items() if there.settings.get(name) != value}
-    if STAMP in changes and one.name in known.filled:
-        del changes[STAMP]
+    changes = _changes(one, there, known)
+    if there.settings.get(STAMP) != one.settings[STAMP] and STAMP not in changes:
         yield Line(
             Kind.CANNOT, one.name, "its records carry the producers' times, not the time of their append",
             "let producers stop, drain it, delete it and run 'tidings topics apply'; docs/ground.md says how to go on",
@@ -228,40 +230,58 @@ async def apply(
         Away, Refused, Misconfigured: the cluster does not do it; what was done before stays.
     """
     known = await look(cluster, store, topics)
+    await _connect(cluster, store, topics, known, (now, grace, history))
     for one in topics:
-        there = known.topics.get(one.name)
-        aim = _partitions(one, known)
         if missing := _missing(one, known):
-            await _connect(
-                cluster, store, one, 0 if there is None else there.partitions, missing, (now, grace, history)
-            )
             told(Line(Kind.CONNECT, one.name, _many(len(missing), "row")))
-        if there is None:
-            if await cluster.create(one.name, aim, one.replicas, one.settings):
-                told(Line(Kind.CREATE, one.name, _many(aim, "partition")))
+    new = [
+        New(one.name, _partitions(one, known), one.replicas, one.settings)
+        for one in topics
+        if one.name not in known.topics
+    ]
+    made = set(await cluster.create_all(new)) if new else set()
+    for each in new:
+        if each.name in made:
+            told(Line(Kind.CREATE, each.name, _many(each.partitions, "partition")))
+    for one in topics:
+        if (there := known.topics.get(one.name)) is None:
             continue
-        if aim > there.partitions:
+        if (aim := _partitions(one, known)) > there.partitions:
             await cluster.grow(one.name, aim)
             told(Line(Kind.GROW, one.name, f"to {_many(aim, 'partition')}"))
-        changes = {name: value for name, value in one.settings.items() if there.settings.get(name) != value}
-        if one.name in known.filled:
-            changes.pop(STAMP, None)
+        changes = _changes(one, there, known)
         if changes:
             await cluster.alter(one.name, changes)
             told(Line(Kind.SET, one.name, ", ".join(sorted(changes))))
-    return plan(topics, await look(cluster, store, topics), rules)
+    for _ in range(PATIENCE):
+        left = plan(topics, await look(cluster, store, topics), rules)
+        if not any(line.is_to_do for line in left):
+            break
+        await asyncio.sleep(PAUSE)
+    return left
+
+
+def _changes(one: Wanted, there: Topic, known: Known) -> dict[str, str]:
+    """Return the settings that can be brought to what is wanted."""
+    changes = {name: value for name, value in one.settings.items() if there.settings.get(name) != value}
+    if one.name in known.filled:
+        changes.pop(STAMP, None)
+    return changes
 
 
 async def _connect(
-    cluster: Cluster, store: Store, one: Wanted, there: int, missing: Sequence[Source], how: tuple[Micros, Micros, str]
+    cluster: Cluster, store: Store, topics: Sequence[Wanted], known: Known, how: tuple[Micros, Micros, str]
 ) -> None:
+    """Write the rows that are missing, one transaction a reader."""
     now, grace, history = how
-    existing: list[Partition] = sorted({(topic, p) for _, topic, p in missing if p < there})
+    missing = [source for one in topics for source in _missing(one, known)]
+    counts = {name: topic.partitions for name, topic in known.topics.items()}
+    existing: list[Partition] = sorted({(topic, p) for _, topic, p in missing if p < counts.get(topic, 0)})
     starts = {place: start for place, (start, _) in (await cluster.ends(existing)).items()}
-    for reader in one.readers:
-        places = [(topic, partition) for whose, topic, partition in missing if whose == reader]
-        body = detect.connect(places, now, grace=grace, history=history, reader=reader, starts=starts)
-        await store.run(body)
+    for reader in READERS:
+        if places := [(topic, partition) for whose, topic, partition in missing if whose == reader]:
+            body = detect.connect(places, now, grace=grace, history=history, reader=reader, starts=starts)
+            await store.run(body)
 
 
 def _rows() -> Transaction[set[Source]]:

@@ -22,6 +22,9 @@ ARCHIVE = "archive"
 """The reader that copies records into the table `log`."""
 READERS = (detect.READER, people.READER, ARCHIVE)
 
+COMPARED = "ground:compared"
+"""Epoch row: the identity of the database that was compared with the topics. In a restored dump it is another one's."""
+
 Source = tuple[str, str, int]
 """(reader, topic, partition): the key of `sources` and of `holds`."""
 
@@ -188,6 +191,21 @@ def read_settled() -> Transaction[dict[Partition, int]]:
     return {} if row is None else {(t, p): at for t, p, at in canonical.loads(row["value"].encode())}
 
 
+def read_compared() -> Transaction[str | None]:
+    """Read which database was compared last."""
+    row = (yield Read("epochs", [(COMPARED,)])).get((COMPARED,))
+    return None if row is None else row["value"]
+
+
+def write_compared(identity: str) -> Body[None]:
+    """Return the body that remembers it."""
+
+    def body() -> Transaction[None]:
+        yield Put("epochs", [{"name": COMPARED, "value": identity}])
+
+    return body
+
+
 def hold_dispatch(evidence: Older) -> Body[bool]:
     """Return the body that holds dispatch and delivery as a whole; after it no intent follows. True: it was not held."""
 
@@ -197,7 +215,8 @@ def hold_dispatch(evidence: Older) -> Body[bool]:
         now = yield Now()
         if held:
             return False
-        yield from deliver.kill(GROUND, str(evidence))()
+        # Inserted, not put: whoever finds it may stop everything, and change nobody's stop.
+        yield Insert("kills", [{"scope": GROUND, "state": "killed", "at": now, "by": "ground"}])
         said = canonical.dumps(
             {
                 "committed": [[*place, *pair] for place, pair in sorted(evidence.committed.items())],
@@ -206,7 +225,7 @@ def hold_dispatch(evidence: Older) -> Body[bool]:
         )
         reader, topic, partition = DISPATCH
         row = {"reader": reader, "topic": topic, "partition": partition, "reason": OLDER, "at": now, "body": said}
-        yield Put("holds", [row])
+        yield Insert("holds", [row])
         return True
 
     return body

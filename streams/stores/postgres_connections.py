@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from streams.stores.place import Place
+from streams.stores.postgres_identity import Identity
 from tidings.errors import Misconfigured
 from tidings.ports import StoreUnavailable
 
@@ -83,8 +84,9 @@ async def connect(place: Place, settings: Mapping[str, str] = SETTINGS) -> async
 class Lane:
     """Up to `size` connections, lent one at a time, the one used last first; made when they are needed."""
 
-    def __init__(self, place: Place, size: int) -> None:
+    def __init__(self, place: Place, size: int, identity: Identity) -> None:
         self.place = place
+        self.identity = identity
         self.size = size
         self.closed = False
         self._free: list[asyncpg.Connection] = []
@@ -103,6 +105,8 @@ class Lane:
             except BaseException:
                 connection.terminate()
                 raise
+            if connection.is_closed():
+                return
             if self.closed or connection.is_in_transaction():
                 connection.terminate()
             else:
@@ -113,7 +117,14 @@ class Lane:
             connection = self._free.pop()
             if not connection.is_closed():
                 return connection
-        return await connect(self.place)
+        connection = await connect(self.place)
+        try:
+            await self.identity.check(connection)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+            connection.terminate()
+            text = f"{self.place}: {fault or type(fault).__name__}"
+            raise StoreUnavailable(text) from fault
+        return connection
 
     async def close(self) -> None:
         """Let go of all connections, when those that are lent have come back."""

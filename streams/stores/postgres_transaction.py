@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -12,7 +12,7 @@ import asyncpg
 from streams.stores import postgres_sql as sql
 from streams.stores.rows import key_of, row_of
 from tidings import ports
-from tidings.ports import Body, Key, Row
+from tidings.ports import Body, Key, Op, Row
 from tidings.tables import LOCK_ORDER, SEQUENCES, TABLES
 
 SERVER_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
@@ -20,6 +20,7 @@ MADE_BY_LOCKS = frozenset({"state"})
 """Tables of which a lock meets new keys all the time: making and locking is one statement, in one order. Of the others
 the rows are there nearly always: they are locked first, and what is missing is made in a second statement. Two that
 meet there at the very moment when a third makes the row may deadlock, and one of them is repeated."""
+Before = Callable[[Op | None], Awaitable[None]]
 _NOTHING: Row = {}
 BEGIN = "BEGIN"
 BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -55,12 +56,19 @@ class PostgresTransaction:
     """Drives one body over one connection, up to its commit, which is not its affair."""
 
     def __init__(
-        self, connection: asyncpg.Connection, schema: str, clock: Callable[[], int], *, readonly: bool = False
+        self,
+        connection: asyncpg.Connection,
+        schema: str,
+        clock: Callable[[], int],
+        *,
+        readonly: bool = False,
+        before: Before | None = None,
     ) -> None:
         self.connection = connection
         self.schema = schema
         self.clock = clock
         self.readonly = readonly
+        self.before = before
         self.begun = False
         self.wrote = False
         """Whether anything that lasts was sent; a row that only a lock has made is no such thing."""
@@ -85,6 +93,8 @@ class PostgresTransaction:
                 if self.readonly and not isinstance(op, (ports.Read, ports.Find, ports.Scan, ports.Now)):
                     text = f"a reader asked for {type(op).__name__}"
                     raise TypeError(text)
+                if self.before is not None:
+                    await self.before(op)
                 reply = getattr(self, f"_{type(op).__name__.lower()}")(op)
                 if reply is not None and not isinstance(op, ports.Now):
                     reply = await reply
@@ -96,6 +106,8 @@ class PostgresTransaction:
             for table, made in self._made.items():
                 self._delete(ports.Delete(table, list(made - self._wait(table).puts.keys())))
             await self._flush(list(self._waiting))
+        if self.before is not None:
+            await self.before(None)
         return value
 
     async def execute(self, statement: str) -> str:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from schemas import contracts
 from schemas.examples import described
 from schemas.loading import Contracts
-from streams.codec import MAX_BYTES, MAX_KEY, SCHEMA_HEADER, Codec
+from streams.codec import Codec
 from streams.json_events import from_json
+from streams.wire import MAX_BYTES, MAX_KEY, SCHEMA_HEADER
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 from tidings.errors import BadContract, Refusal
 from tidings.log import LogRecord

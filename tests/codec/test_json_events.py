@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from schemas import contracts
 from schemas.examples import described
-from streams.codec import MAX_BYTES, Codec
+from streams.codec import Codec
 from streams.json_events import NotAnEvent, from_json, micros, parse_json, rfc3339, to_json
+from streams.wire import MAX_BYTES
 from tidings.log import LogRecord
 
 KNOWN = contracts()

@@ -13,10 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from schemas import contracts
 from streams.codec import Codec
-from streams.embedded import RealRuntime, wall_clock
+from streams.embedded import wall_clock
 from streams.kafka.cluster import opened, record_of
 from streams.kafka.connection import Connection
 from streams.kafka.ground import Ground
+from streams.loops import RealRuntime
 from streams.processors import detect
 from streams.processors.ground import Source
 from streams.processors.worker import Worker
@@ -129,8 +130,8 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(connection: Connection, store: Store) -> AsyncIterator[Laboratory]:
-    """Open everything, and delete the topic afterwards."""
+async def laboratory(connection: Connection, store: Store, *, last: bool = True) -> AsyncIterator[Laboratory]:
+    """Open everything; delete the topic after the last time."""
     admin = AIOKafkaAdminClient(**connection.options())
     producer = AIOKafkaProducer(**connection.options(), acks="all")
     await admin.start()
@@ -140,5 +141,6 @@ async def laboratory(connection: Connection, store: Store) -> AsyncIterator[Labo
         yield lab
     finally:
         await producer.stop()
-        await admin.delete_topics([lab.name])
+        if last:
+            await admin.delete_topics([lab.name])
         await admin.close()

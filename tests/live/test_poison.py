@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from schemas import contracts
-from streams.codec import MAX_BYTES, Codec
+from streams.codec import Codec
 from streams.embedded_log import Append
+from streams.wire import MAX_BYTES
 from tests.live import engines
 from tests.live.engines import Shelf, customer, event, failed, rest, rows
 from tidings import canonical

@@ -28,6 +28,8 @@ ROLES: Mapping[str, str] = {
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "sources": {WORKER: "SIUD", DELIVERER: "S", VERIFIER: "S"},
+    "holds": {WORKER: "SIUD", DELIVERER: "SI"},
+    "audit": {},
     "floors": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
     "state": {WORKER: "SIUD"},
     "buffer": {WORKER: "SID"},
@@ -43,10 +45,10 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "messages": {WORKER: "S", DELIVERER: "SIUD"},
     "attempts": {DELIVERER: "SIU"},
     "receipts": {DELIVERER: "SI"},
-    "kills": {WORKER: "S", DELIVERER: "S"},
+    "kills": {WORKER: "SI", DELIVERER: "SI"},
     "outbox": {WORKER: "SI", DELIVERER: "SIUD"},
 }
-"""What READER and OPERATOR may is the same everywhere: S, and SIUD."""
+"""What READER and OPERATOR may is the same everywhere: S, and SIUD. Whoever finds the database too old may stop sending."""
 
 COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("runs", WORKER): ("recipient",),
@@ -54,7 +56,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """Single columns that may be updated: who reads that a foreign id is a customer's gives the customer what is open."""
 
-NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": ()}
+NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": (), "audit": ()}
 """Who draws from a sequence, beside OPERATOR."""
 
 WORDS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
