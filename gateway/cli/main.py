@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.again import add_again
 from gateway.cli.cluster_verbs import add_cluster, add_config
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
@@ -75,6 +76,7 @@ def parser() -> Parser:
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
+    add_again(verbs)
     _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")
@@ -142,7 +144,7 @@ def _engines(verbs: Any) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="append for the 'tidings run' of this tidings.toml; shows no decision",
+        help="append for the 'tidings run', or the cluster, of this tidings.toml; shows no decision",
     )
     ingest.add_argument(
         "--now",
@@ -249,7 +251,7 @@ def _dead_letters(verbs: Any) -> None:
         metavar="FILE",
         help="for payloads of other systems (default: sources.yaml of the configured rules, else of the example)",
     )
-    again.add_argument("--confirm", action="store_true", help="append them to the log")
+    again.add_argument("--confirm", action="store_true", help="append them to the log, or publish them")
     for action in (listing, show, again):
         add_place(action)
     for action in (listing, show):

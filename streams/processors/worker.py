@@ -125,6 +125,7 @@ class Worker:
                 continue
             if isinstance(done, Skipped):
                 self.positions.update({p: max(0, at) for p, at in done.positions.items() if p in self.positions})
+                self.observe(done)
                 return
             self.positions.update({(s.topic, s.partition): s.end for s in batch.spans})
             self.observe(batch)
