@@ -27,7 +27,6 @@ from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_connections import connect
 from tidings.errors import Misconfigured
 from tidings.event import SECOND, Micros
-from tidings.log import Partition
 from tidings.ports import Put, Transaction
 
 PARTITIONS = 3
