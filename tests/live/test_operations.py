@@ -1,8 +1,8 @@
 """What an operations team does: look at what could not be read, try it again, ask why."""
 
 import json
-from contextlib import closing
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
