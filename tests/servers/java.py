@@ -54,7 +54,7 @@ def jars() -> Path:
         raise NotInstalled(f"the broker's jars come through Maven ({INSTALL})")
     shutil.rmtree(JARS, ignore_errors=True)
     JARS.mkdir(parents=True)
-    words = [
+    words: list[str | Path] = [
         maven, "--batch-mode", "--quiet", "--strict-checksums", "-f", pom, "dependency:copy-dependencies",
         "-DincludeScope=runtime", f"-DoutputDirectory={JARS}",
     ]  # fmt: skip
