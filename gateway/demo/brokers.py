@@ -63,7 +63,9 @@ async def prepared(place: Place, *, anew: bool) -> bool:
     return there
 
 
-async def connected(connection: Connection, store: PostgresStore, contracts: Contracts, now: Micros, grace: Micros) -> None:
+async def connected(
+    connection: Connection, store: PostgresStore, contracts: Contracts, now: Micros, grace: Micros
+) -> None:
     """Make the topics that are missing, with the rows of their readers."""
     async with opened(connection) as cluster:
         wanted = [
@@ -127,5 +129,3 @@ class Brokers:
             for one in records
         ]
         await asyncio.gather(*sent)
-
-

@@ -1,8 +1,8 @@
 """What `make services`, `make services-stop` and `make test` call.
 
-    python -m tests.servers start            keeps running; state and logs in .services
-    python -m tests.servers stop             ends what `start` has begun
-    python -m tests.servers with COMMAND …   runs a command with both, and ends what it had to begin for it
+python -m tests.servers start            keeps running; state and logs in .services
+python -m tests.servers stop             ends what `start` has begun
+python -m tests.servers with COMMAND …   runs a command with both, and ends what it had to begin for it
 """
 
 from __future__ import annotations
