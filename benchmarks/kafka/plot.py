@@ -24,7 +24,7 @@ def drawn(found: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -
             _bar(LEFT, y, rate, "rate"),
             f'<text x="{LEFT + rate + 6:.1f}" y="{y + 12}" class="figure">{one["rate"]:,.0f} events/s</text>',
             _bar(LEFT, y + BAR + 2, client, "client"),
-            _bar(LEFT + client, y + BAR + 2, server, "server"),
+            _bar(LEFT + client, y + BAR + 2, server, "server") if server else "",
             (
                 f'<text x="{LEFT + client + server + 6:.1f}" y="{y + BAR + 14}" class="figure">'
                 f"{one['client']:.0f} + {one['server']:.0f} µs</text>"

@@ -14,8 +14,8 @@ import asyncpg
 
 from benchmarks.by_hand import ABSENCE, NEVER, TICK, Deciding, Place, Row, fingerprint, of_rule, watermarks
 
-TICK_EVERY = 0.1
-"""Seconds between two looks at what is due."""
+TICK_EVERY = 0.25
+"""Seconds between two looks at what is due, as in a worker."""
 
 HELD = """
 SELECT topic, partition, next_offset, max_time FROM sources

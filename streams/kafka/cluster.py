@@ -212,6 +212,12 @@ class Cluster:
                     return
                 await asyncio.sleep(PAUSE / 4)
 
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete topics with all that they hold; one that is gone is no error."""
+        if names:
+            asked = [self.connection.prefix + name for name in names]
+            await self._ask("deleting topics", lambda: self._admin.delete_topics(asked))
+
     async def alter(self, name: str, settings: Mapping[str, str]) -> None:
         """Set some settings of a topic.
 

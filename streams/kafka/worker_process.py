@@ -29,7 +29,7 @@ from streams.kafka.topics import CLOCK, is_read
 from streams.kafka.transport import Pace
 from streams.loops import Loop, Loops, RealRuntime
 from streams.processors import detect
-from streams.processors.worker import Observe, PeopleReader, Worker
+from streams.processors.worker import Observe, PeopleReader, Ready, Worker, nothing_to_ask
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
 from streams.stores.postgres import PostgresStore
@@ -80,6 +80,7 @@ class WorkerProcess:
     grace: Micros = watermark.GRACE
     away_limit: float = AWAY_LIMIT
     decode: Decoder | None = None
+    ready: Ready = nothing_to_ask
 
     concerns: frozenset[str] = field(default=frozenset({"rules", "detection"}), init=False)
 
@@ -118,9 +119,9 @@ class WorkerProcess:
         watched, log = self.loops.watched, KafkaLog(self.connection)
         worker = Worker(
             self.store, log, RealRuntime(self.clock), decode, rules, self.book.get, self.grace, observe=watched,
-            learn=self.book.learn,
+            learn=self.book.learn, ready=self.ready,
         )  # fmt: skip
-        people = PeopleReader(self.store, log, decode, observe=watched, marks_idle=True)
+        people = PeopleReader(self.store, log, decode, observe=watched, marks_idle=True, ready=self.ready)
         intake = Intake(self.store, self.connection, worker, people, self._go_on, self._flows, self.ground)
         self.intake = intake
         self.app = make_app(self.connection, topics, intake.take, intake, self.pace, self.name)
