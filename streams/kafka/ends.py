@@ -59,7 +59,9 @@ class Ends:
     async def _ask(self, places: frozenset[TP]) -> dict[TP, int]:
         if self._client is None:
             options = self.connection.options()
-            self._client = AIOKafkaClient(**options, client_id="tidings-ends", request_timeout_ms=int(self.within * 1000))
+            self._client = AIOKafkaClient(
+                **options, client_id="tidings-ends", request_timeout_ms=int(self.within * 1000)
+            )
             await self._client.bootstrap()
         client = self._client
         topics = {place.topic for place in places}
@@ -74,7 +76,10 @@ class Ends:
                 by_node[node][place.topic].append((place.partition, LATEST))
         found: dict[TP, int] = {}
         answers = await asyncio.gather(
-            *(client.send(node, OffsetRequest(CONSUMER, READ_UNCOMMITTED, list(of.items()))) for node, of in by_node.items()),
+            *(
+                client.send(node, OffsetRequest(CONSUMER, READ_UNCOMMITTED, list(of.items())))
+                for node, of in by_node.items()
+            ),
             return_exceptions=True,
         )
         faults = [answer for answer in answers if isinstance(answer, BaseException)]
