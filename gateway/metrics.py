@@ -51,6 +51,8 @@ class State:
     """By cause: transactions that were run again because they met others; a store with one writer has none."""
     skews: Mapping[str, Micros | None] = field(default_factory=dict)
     """By whose clock: how far it is ahead of ours, where that is known."""
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By reader and topic, where the heads of the log are not in the store."""
 
 
 class Metrics:
@@ -191,7 +193,7 @@ class _Gauges(Collector):
         if state.waiting is not None:
             yield from _waiting(state.waiting, state.rules)
         if state.look is not None:
-            yield from _looked(state.look, state.rules)
+            yield from _looked(state.look, state.rules, state.look.lag or state.lags)
 
 
 def _waiting(waiting: Waiting, rules: RuleSet) -> Iterator[Metric]:
@@ -206,10 +208,10 @@ def _waiting(waiting: Waiting, rules: RuleSet) -> Iterator[Metric]:
     )  # fmt: skip
 
 
-def _looked(look: Look, rules: RuleSet) -> Iterator[Metric]:
+def _looked(look: Look, rules: RuleSet, lag: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
     rows = [((what,), _age(look.now, look.due.get(what))) for what in ("message", "recipient")]
     yield _gauge("oldest_due_seconds", "How long the first of what is due has been waiting.", rows, "what")
-    lags = [(place, count) for place, count in sorted(look.lag.items())]
+    lags = [(place, count) for place, count in sorted(lag.items())]
     yield _gauge("lag_records", "Records that a reader has not taken.", lags, "reader", "topic")
     lateness = {rule.id: rule.operator.allowed_lateness for rule in rules.stateful}
     ages = [

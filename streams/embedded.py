@@ -86,6 +86,8 @@ class Engine:
     skews: Mapping[str, Micros | None] = field(default_factory=dict, init=False)
     """One process has one clock."""
     halted: str = field(default="", init=False)
+    lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
+    concerns: frozenset[str] = field(default=frozenset({"rules", "detection", "deliveries", "sending"}), init=False)
 
     async def __aenter__(self) -> Self:
         """Open the file, connect the topics, make the rules active."""
@@ -155,7 +157,7 @@ class Engine:
         while await self.reader.step():
             pass
         loops = {"people": Loop(self.reader.step), "detect": Loop(self.worker.step, wakes=("dispatch",))}
-        self.loops.start(loops | self.delivering.loops(lambda step: step))
+        self.loops.start(loops | self.delivering.loops())
 
     async def stop(self) -> None:
         """End the loops: each may finish its round, so that what it has begun is told; then it is cut off."""

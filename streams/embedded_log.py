@@ -43,13 +43,8 @@ def append(records: Sequence[Append]) -> Body[list[tuple[str, int, int]]]:
         rows: list[Row] = []
         for record in records:
             place = (record.topic, record.partition)
-            rows.append(
-                {
-                    "topic": record.topic, "partition": record.partition, "offset": ends[place],
-                    "appended_at": max(now, times.get(place, now)), "key": record.key, "value": record.value,
-                    "headers": canonical.dumps([[name, raw.hex()] for name, raw in record.headers]),
-                }
-            )  # fmt: skip
+            at = max(now, times.get(place, now))
+            rows.append(log_row(LogRecord(*place, ends[place], at, record.key, record.value, record.headers)))
             ends[place] += 1
         yield Insert("log", rows, blind=True)
         yield Put("log_heads", [{"topic": t, "partition": p, "next_offset": ends[t, p]} for t, p in places])
@@ -65,6 +60,17 @@ def create(places: Sequence[Partition]) -> Body[None]:
         yield Insert("log_heads", [{"topic": t, "partition": p, "next_offset": 0} for t, p in sorted(places)])
 
     return body
+
+
+def log_row(record: LogRecord) -> Row:
+    """Return the row of a record in `log`."""
+    headers = NO_HEADERS
+    if record.headers:
+        headers = canonical.dumps([[name, raw.hex()] for name, raw in record.headers])
+    return {
+        "topic": record.topic, "partition": record.partition, "offset": record.offset,
+        "appended_at": record.appended_at, "key": record.key, "value": record.value, "headers": headers,
+    }  # fmt: skip
 
 
 def read_record(row: Row) -> LogRecord:

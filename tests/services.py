@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.kafka.connection import Connection
+from streams.registry.endpoint import Endpoint
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
 
@@ -24,7 +26,8 @@ KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
 POSTGRES = "TIDINGS_TEST_POSTGRES"
 """`host:port` of a server whose superuser `postgres` needs no password."""
-
+REGISTRY = "TIDINGS_TEST_REGISTRY"
+"""URL of a schema registry, up to before /subjects."""
 REQUIRED = "TIDINGS_TEST_SERVICES_REQUIRED"
 """Set where a test may not be skipped for want of a server."""
 STARTED = Path(__file__).resolve().parents[1] / ".services" / "env"
@@ -85,6 +88,11 @@ def _sweep() -> None:
         asyncio.run(asyncio.wait_for(sweep(), SWEEPS))
 
 
+def registry() -> Endpoint:
+    """Return a registry in which no other test has subjects of that prefix."""
+    return Endpoint(_given(REGISTRY), prefix=f"{_corner()}.")
+
+
 def postgres_address() -> tuple[str, int]:
     """Return host and port of the server."""
     host, _, port = _given(POSTGRES).rpartition(":")
@@ -124,3 +132,13 @@ async def empty(place: Place) -> None:
             await connection.execute(f'ALTER SEQUENCE "{place.schema}"."seq_{name}" RESTART')
     finally:
         await connection.close()
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of `initdb` and `postgres`, for tests that kill a server of their own."""
+    _given(POSTGRES)
+    found = shutil.which("postgres")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("this machine has no program `postgres` to start a server of our own with")
+    return places[-1]

@@ -40,7 +40,7 @@ def create_app(
         ages = {name: max(0.0, time.monotonic() - since) for name, since in engine.progress.items()}
         state = State(
             engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
-            engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews,
+            engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews, engine.lags,
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gateway.http.look import Asked, Look, Progress, look
+from streams.processors.detect import READER
 from tidings.event import SECOND, Micros
+from tidings.gates import GROUND
 from tidings.ports import Now, Put, StoreUnavailable, Transaction
 
 T = TypeVar("T")
@@ -28,8 +30,9 @@ class Limits:
 
     round: float = 30.0
     """Seconds for one round of a loop."""
-    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0})
-    """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP."""
+    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "intake": 60.0})
+    """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP;
+    `intake` stands since a worker has unread records and commits no batch."""
     untaken: int = 50_000
     """Records that detection has not taken: some seconds of work."""
     waits: Micros = 300 * SECOND
@@ -89,7 +92,8 @@ class Readiness:
         checks = [Check("store", *_stored(committed))]
         if not isinstance(seen, Look):
             return [*checks, Check("work", "wrong", f"the store cannot be read: {_why(seen)}")]
-        checks += [self._rules(seen), *self._lag(seen), self._due(seen), _sending(seen)]
+        looked = [self._rules(seen), self._lag(seen), self._due(seen), _sending(seen)]
+        checks += [check for check in looked if check.name in self.engine.concerns]
         if self.engine.skews:
             why = self.engine.halted
             checks.append(Check("clock", "wrong" if why else "ok", why or "agrees with the others"))
@@ -104,12 +108,12 @@ class Readiness:
             return Check("rules", "note", f"{says}; an edited set was refused, and this last good one stays")
         return Check("rules", "ok" if rules.active else "note", says)
 
-    def _lag(self, seen: Look) -> list[Check]:
-        if not seen.lag:
-            return []
-        wrong = seen.untaken > self.limits.untaken
+    def _lag(self, seen: Look) -> Check:
+        lags = seen.lag or self.engine.lags
+        untaken = sum(count for (reader, _), count in lags.items() if reader == READER)
+        wrong = untaken > self.limits.untaken
         limit = f"; the limit is {self.limits.untaken}" if wrong else ""
-        return [Check("detection", "wrong" if wrong else "ok", f"{seen.untaken} records not taken{limit}")]
+        return Check("detection", "wrong" if wrong else "ok", f"{untaken} records not taken{limit}")
 
     def _due(self, seen: Look) -> Check:
         if not seen.due:
@@ -133,6 +137,8 @@ def _sending(seen: Look) -> Check:
     """Note what was stopped. It was meant, so it is no reason to take the process out of service."""
     if not seen.kills:
         return Check("sending", "ok", "nothing is stopped")
+    if GROUND in seen.kills:
+        return Check("sending", "wrong", "everything is held: the database is older than the topics; docs/ground.md")
     named = ", ".join(sorted({scope.partition(":")[0] for scope in seen.kills}))
     return Check("sending", "note", f"stopped by an operator: {len(seen.kills)} scopes ({named})")
 

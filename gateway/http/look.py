@@ -24,6 +24,10 @@ AHEAD = 100
 """Messages looked at for another attempt."""
 
 
+EVERYTHING = frozenset({"rules", "detection", "deliveries", "sending"})
+"""Checks of readiness beside the store and the clock."""
+
+
 class Progress(Protocol):
     """What a running engine shows of itself."""
 
@@ -53,6 +57,16 @@ class Progress(Protocol):
     @property
     def halted(self) -> str:
         """Why nothing is begun now, or nothing."""
+        ...
+
+    @property
+    def lags(self) -> Mapping[tuple[str, str], int]:
+        """By reader and topic: records that wait in Kafka, whose heads are nobody's rows, as this process knows them."""
+        ...
+
+    @property
+    def concerns(self) -> frozenset[str]:
+        """Which checks of readiness are about what this process does."""
         ...
 
     @property

@@ -150,7 +150,7 @@ def run_with(command: Sequence[str]) -> int:
 def _run(command: Sequence[str], environment: dict[str, str]) -> int:
     """Run it as if we were not there: Ctrl-C reaches it by the terminal, SIGTERM by us."""
     child = subprocess.Popen(command, env=environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after it: what is ignored is inherited
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     code = child.wait()
     return 128 - code if code < 0 else code
