@@ -78,6 +78,11 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
     ),
+    "tidings verify": (
+        ("Replay the journal on scratch state, and compare every detection record with what is stored, byte for byte. "
+         "It writes nothing, and can send nothing. Ends with 0: no difference; 1: there is one; 2: it cannot be told."),
+        "tidings verify --config tidings.toml",
+    ),
     "tidings dead-letters": ("Look at the records that could not be read, and try them again.", "tidings dead-letters list"),
     "tidings dead-letters list": (
         "List every record that could not be read: its place, its reason, what it was.",

@@ -80,6 +80,9 @@ class PostgresStore:
         try:
             async with store._readers.lend() as connection:
                 await check_version(connection, place)
+        except SERVER_FAULTS as fault:
+            await store.close()
+            raise told(place, fault) from fault
         except BaseException:
             await store.close()
             raise
@@ -138,6 +141,21 @@ class PostgresStore:
             before = self.clock()
             theirs = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
             return int(theirs) - (before + self.clock()) // 2
+
+        return await self._ask(ask)
+
+    async def settled(self, shared: str) -> int:
+        """Return the last number of the journal up to which every row is there, or never will be.
+
+        Numbers are drawn before they are committed. So it waits until nobody has the lock which everybody shares who
+        writes the journal, and holds up the next for that moment.
+        """
+        number = lock_number(self.place.schema, shared)
+
+        async def ask(connection: asyncpg.Connection) -> int:
+            async with connection.transaction():
+                await connection.execute(f"SELECT pg_advisory_xact_lock({number})")
+                return int(await connection.fetchval("SELECT max(seq) FROM journal") or 0)
 
         return await self._ask(ask)
 
