@@ -33,7 +33,7 @@ ROUND = 5.0
 """Seconds that the loops have for their last round when the process is asked to end."""
 PARTING = 20.0
 """Seconds for what is in flight afterwards; the sum is below the 30 s that orchestrators give."""
-LONGEST = 0.1
+LONGEST = 0.05
 """Seconds that a loop rests at most while nothing is to be done: so long may what another process wrote lie."""
 LOOK_FOR_RULES = 1.0
 NONE_YET = RuleSet("", (), {})
