@@ -266,8 +266,8 @@ async def _journaled(db: asyncpg.Connection, name: str) -> None:
     ends: dict[tuple[str, int], int] = {}
     for (body,) in await db.fetch("SELECT body FROM journal WHERE kind = 'batch' ORDER BY seq"):
         for topic, partition, start, end, left_out in json.loads(body)["spans"]:
-            if ends.get((topic, partition), 0) != start or left_out:
-                raise Differs(f"{name}: the journal leaves out {topic}[{partition}]@{start}")
+            if (end_before := ends.get((topic, partition), 0)) != start or left_out:
+                raise Differs(f"{name}: the journal leaves out {topic}[{partition}]@{end_before}")
             ends[topic, partition] = end
     rows = await db.fetch(
         "SELECT topic, partition, next_offset FROM sources WHERE reader = 'detect' AND next_offset > 0"
