@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import tempfile
-import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,30 +15,23 @@ from textwrap import shorten
 from typing import Any
 
 from gateway.cli.ingest import mapped
-from gateway.cli.place import folder_of, settings_of
+from gateway.cli.installation import Installation, looked_at
 from gateway.cli.told import Told
-from gateway.cli.watch import Watch
 from gateway.cli.wording import counted
-from handlers.providers.catcher import FileCatcher
-from handlers.providers.ways import Ways
 from handlers.rules.load import load
 from schemas import contracts
-from streams import control
-from streams.clock import clock_of
 from streams.codec import Codec
-from streams.embedded import Engine
 from streams.embedded_log import Append, read_record
 from streams.json_events import rfc3339
 from streams.processors.detect import EPOCH
 from streams.processors.intake import prepare
 from streams.redrive import Redriven
-from streams.redrive import redrive as again_as_intake
 from streams.sources.intake import appends_of
 from streams.sources.mapping import SourceMap
-from streams.stores.sqlite import SqliteReader, SqliteStore
+from streams.stores.sqlite import SqliteReader
 from tidings import canonical
 from tidings.errors import BadContract
-from tidings.ports import Read, Row, Scan, Transaction
+from tidings.ports import Read, Reader, Row, Scan, Transaction
 from tidings.rule import RuleSet
 
 INGESTED = "ingest:"
@@ -72,7 +63,7 @@ def key_of(row: Row) -> tuple[str, str, int, int]:
     return (row["reader"], row["topic"], row["partition"], row["offset"])
 
 
-def letters_of(reader: SqliteReader) -> list[Row]:
+async def letters_of(reader: Reader) -> list[Row]:
     """Return every dead letter once, the oldest first; one that two readers could not read is one."""
 
     def body() -> Transaction[list[Row]]:
@@ -80,15 +71,14 @@ def letters_of(reader: SqliteReader) -> list[Row]:
         return sorted(rows, key=lambda row: (row["appended_at"], place_of(row), row["reader"]))
 
     found: dict[str, Row] = {}
-    for row in reader.read(body):
+    for row in await reader.read(body):
         found.setdefault(place_of(row), row)
     return list(found.values())
 
 
 def listing(arguments: Namespace) -> int:
     """`tidings dead-letters list`."""
-    with reading(folder_of(arguments)) as reader:
-        every = letters_of(reader)
+    every = asyncio.run(_letters(arguments))
     letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
         print(json.dumps([_plain(row) for row in letters], indent=1))
@@ -115,8 +105,7 @@ def _sum(letters: Sequence[Row], every: Sequence[Row], reason: str | None) -> st
 
 def show(arguments: Namespace) -> int:
     """`tidings dead-letters show PLACE`."""
-    with reading(folder_of(arguments)) as reader:
-        (row,) = _named(letters_of(reader), [arguments.place])
+    (row,) = _named(asyncio.run(_letters(arguments)), [arguments.place])
     if arguments.json:
         print(json.dumps(_plain(row), indent=1))
         return 0
@@ -196,43 +185,56 @@ class Again:
 
 def redrive(arguments: Namespace) -> int:
     """`tidings dead-letters redrive`: propose by default; with `--confirm` it is new intake."""
-    folder, settings = folder_of(arguments), settings_of(arguments)
-    with reading(folder) as reader:
-        letters = letters_of(reader)
-        chosen = _named(letters, arguments.places) if arguments.places else letters
-        for row in chosen if arguments.places else ():
-            if row["redriven_at"] is not None:
-                print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
-        chosen = [row for row in chosen if row["redriven_at"] is None]
-        now = clock_of(reader.path)()
-        foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
-        mapping = mapped(arguments.mapping, None if settings is None else settings.rules) if foreign else None
-        again = [_again(row, mapping, now) for row in chosen]
+    return asyncio.run(_redrive(arguments))
+
+
+async def _redrive(arguments: Namespace) -> int:
+    async with looked_at(arguments) as there:
+        again = await _chosen(arguments, there)
         readable = [one for one in again if one.appends]
-        for one in again:
-            events = counted(len(one.appends), "event")
-            what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {events}"
-            print(f"{place_of(one.row)}  {what}")
         if not readable:
             print("nothing to redrive")
             return 0 if not again else 1
         if not arguments.confirm:
-            print("\nIf you confirm, this is what happens (tried on a copy; nobody was told):\n")
-            with tempfile.TemporaryDirectory(prefix="tidings-") as temporary:
-                copied = Path(temporary) / "tidings.db"
-                reader.copy(copied)
-                asyncio.run(_propose(copied, readable))
+            print("\nIf you confirm, this is what happens (tried beside the store; nobody was told):\n")
+            _, lines = await there.preview([one for each in readable for one in each.appends], set())
+            print("\n".join(lines) or "no rule has anything to say about it")
             print("\nNothing was sent. Add --confirm to do it.")
             return 0
-    count, who = _confirm(folder, [Redriven(key_of(one.row), one.appends) for one in readable])
+    count, who = await there.redrive([Redriven(key_of(one.row), one.appends) for one in readable])
     print(f"{count} redriven; {who}")
     return 0
 
 
-def _again(row: Row, mapping: SourceMap | None, now: int) -> Again:
+async def _letters(arguments: Namespace) -> list[Row]:
+    async with looked_at(arguments) as there:
+        return await letters_of(there.reader)
+
+
+async def _chosen(arguments: Namespace, there: Installation) -> list[Again]:
+    """Return the letters that were named, or all; say of each what it is now."""
+    letters = await letters_of(there.reader)
+    chosen = _named(letters, arguments.places) if arguments.places else letters
+    for row in chosen if arguments.places else ():
+        if row["redriven_at"] is not None:
+            print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
+    chosen = [row for row in chosen if row["redriven_at"] is None]
+    foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
+    rules = None if there.settings is None else there.settings.rules
+    mapping = mapped(arguments.mapping, rules) if foreign else None
+    await there.codec.ready(read_record(row) for row in chosen if row["value"] is not None)
+    await there.codec.enlist()
+    again = [_again(there.codec, row, mapping, there.clock()) for row in chosen]
+    for one in again:
+        events = counted(len(one.appends), "event")
+        what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {events}"
+        print(f"{place_of(one.row)}  {what}")
+    return again
+
+
+def _again(codec: Codec, row: Row, mapping: SourceMap | None, now: int) -> Again:
     if row["value"] is None:
         return Again(row, fault="it has no bytes")
-    codec = Codec(contracts())
     try:
         if row["topic"].startswith(INGESTED) and mapping is not None:
             source = row["topic"].removeprefix(INGESTED)
@@ -245,7 +247,7 @@ def _again(row: Row, mapping: SourceMap | None, now: int) -> Again:
         return Again(row, fault=f"{fault.reason}: {fault.detail}")
     if batch.refused:
         return Again(row, fault=f"{batch.refused[0].reason}: {batch.refused[0].detail}")
-    return Again(row, (Append(record.topic, record.key, record.value, record.headers),))
+    return Again(row, (Append(record.topic, record.key, record.value, record.headers, record.partition),))
 
 
 def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
@@ -264,45 +266,3 @@ def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[
     if found.rules is None:
         raise Told("the active rules do not load with this version:\n" + "\n".join(str(one) for one in found.errors))
     return found.rules, files, sources["templates"]
-
-
-async def _propose(file: Path, again: Sequence[Again]) -> None:
-    with contextlib.closing(SqliteReader(file)) as reader:
-        rules, files, texts = active_rules(reader)
-    clock = clock_of(file)
-    provider = FileCatcher(file.parent / "caught.jsonl", clock)
-    lines: list[str] = []
-    watch = Watch(rules, clock, out=lines.append)
-    engine = Engine(file, contracts(), files, texts, rules, Ways(provider).of, clock, observe=watch, kind=None)
-    async with engine:
-        await engine.start()
-        # What was under way anyway is not the proposal's.
-        await _rest(engine)
-        lines.clear()
-        await engine.log.append([one for each in again for one in each.appends])
-        await _rest(engine)
-        await engine.stop()
-    print("\n".join(lines) or "no rule has anything to say about it")
-
-
-async def _rest(engine: Engine) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and not await engine.at_rest():
-        engine.check()
-        await asyncio.sleep(0.02)
-
-
-def _confirm(folder: Path, letters: Sequence[Redriven]) -> tuple[int, str]:
-    """Redrive by the running engine, or by taking the file where none runs; return how many, and who decides now."""
-    count = control.redrive_by(folder, letters)
-    if count is not None:
-        return count, "the running engine decides on them"
-    return asyncio.run(_take(folder / "tidings.db", letters)), "the next run of the engine decides on them"
-
-
-async def _take(file: Path, letters: Sequence[Redriven]) -> int:
-    store = await SqliteStore.open(file, clock_of(file))
-    try:
-        return await store.run(again_as_intake(letters))
-    finally:
-        await store.close()
