@@ -16,6 +16,7 @@ from handlers.channels.content import Contents
 from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
 from streams.delivering import Delivering
+from streams.kafka.ground import WATCH, Ground
 from streams.loops import Loop, Loops
 from streams.processors.deliverer import ProviderOf, Render
 from streams.processors.worker import Observe
@@ -32,6 +33,8 @@ ROUND = 5.0
 """Seconds that the loops have for their last round when the process is asked to end."""
 PARTING = 20.0
 """Seconds for what is in flight afterwards; the sum is below the 30 s that orchestrators give."""
+LONGEST = 0.1
+"""Seconds that a loop rests at most while nothing is to be done: so long may what another process wrote lie."""
 LOOK_FOR_RULES = 1.0
 NONE_YET = RuleSet("", (), {})
 MAINTAIN = 3600.0
@@ -51,6 +54,8 @@ class DeliverProcess:
     observe: Observe = lambda _: None
     pace: Pace = field(default_factory=Pace)
     concurrency: int = 16
+    ground: Ground | None = None
+    """Asked before anything is begun, and now and then: is the database older than the topics?"""
     lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
     concerns: frozenset[str] = field(default=frozenset({"rules", "deliveries", "sending"}), init=False)
 
@@ -68,6 +73,9 @@ class DeliverProcess:
         """
         await self.guard.measure()
         self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})
+        if self.ground is not None:
+            await self.ground.begin(self.store.identity)
+            self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         rules = await self.book.active()
         if rules is None:
             logger.warning("no rule set is active yet: tidings rules apply FOLDER")
@@ -80,7 +88,7 @@ class DeliverProcess:
             name, self.store, self.book, rules, self.provider_of, self.render, self.clock, self.loops.watched,
             self.pace, self.concurrency,
         )  # fmt: skip
-        self.loops.start(self.delivering.loops(self.guard.before))
+        self.loops.start(self.delivering.loops(self.guard.before, LONGEST))
 
     async def stop(self) -> int:
         """End the loops, finish what is in flight; return how many messages are of unknown outcome for that."""

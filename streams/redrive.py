@@ -39,20 +39,6 @@ def redrive(letters: Sequence[Redriven]) -> Body[int]:
     return body
 
 
-def mark(letters: Sequence[Redriven]) -> Body[int]:
-    """Return the body that marks letters whose records were published; its result: how many were not marked before."""
-
-    def body() -> Transaction[int]:
-        rows = yield Read("dead_letters", [letter.place for letter in letters])
-        fresh = [row for row in rows.values() if row["redriven_at"] is None]
-        now = yield Now()
-        if fresh:
-            yield Put("dead_letters", [{**row, "redriven_at": now} for row in fresh])
-        return len(fresh)
-
-    return body
-
-
 def to_json(append: Append) -> list[Any]:
     """Return a record as one line of JSON carries it."""
     headers = [[name, value.hex()] for name, value in append.headers]

@@ -26,11 +26,13 @@ def port(text: str) -> int:
 
 def add_cluster(verbs: Any) -> None:
     """Add the verbs."""
+    worker = verbs.add_parser("worker", help="on a cluster: read events and decide, until asked to stop")
+    worker.set_defaults(run="gateway.cli.worker:worker")
     deliver = verbs.add_parser("deliver", help="on a cluster: dispatch and deliver, until asked to stop")
     deliver.set_defaults(run="gateway.cli.deliver:deliver")
     archive = verbs.add_parser("archive", help="on a cluster: copy every record into the database, until asked to stop")
     archive.set_defaults(run="gateway.cli.archive:archive")
-    for verb in (deliver, archive):
+    for verb in (worker, deliver, archive):
         add_config(verb)
         verb.add_argument("--name", metavar="NAME", help="of this process, in log and attempts (default: the host's)")
         verb.add_argument(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from gateway.cli.beside import Reader, beside
 from gateway.cli.ingest import mapped
 from gateway.cli.installation import Installation, looked_at
 from gateway.cli.told import Told
@@ -28,10 +27,9 @@ from streams.processors.intake import prepare
 from streams.redrive import Redriven
 from streams.sources.intake import appends_of
 from streams.sources.mapping import SourceMap
-from streams.stores.sqlite import SqliteReader
 from tidings import canonical
 from tidings.errors import BadContract
-from tidings.ports import Read, Reader, Row, Scan, Transaction
+from tidings.ports import Read, Row, Scan, Transaction
 from tidings.rule import RuleSet
 
 INGESTED = "ingest:"
@@ -41,16 +39,6 @@ DETAIL = 160
 """Characters of a detail in a list; `show` gives all of it."""
 MAX_LINES, MAX_TEXT = 40, 4000
 """Of a value that is text."""
-
-
-@contextlib.contextmanager
-def reading(folder: Path) -> Iterator[SqliteReader]:
-    """Open the file of a folder for reading, beside the process that may own it."""
-    reader = SqliteReader(folder / "tidings.db")
-    try:
-        yield reader
-    finally:
-        reader.close()
 
 
 def place_of(row: Row) -> str:
@@ -63,22 +51,19 @@ def key_of(row: Row) -> tuple[str, str, int, int]:
     return (row["reader"], row["topic"], row["partition"], row["offset"])
 
 
-async def letters_of(reader: Reader) -> list[Row]:
-    """Return every dead letter once, the oldest first; one that two readers could not read is one."""
-
-    def body() -> Transaction[list[Row]]:
-        rows = yield Scan("dead_letters")
-        return sorted(rows, key=lambda row: (row["appended_at"], place_of(row), row["reader"]))
-
+def every_letter() -> Transaction[list[Row]]:
+    """Read every dead letter once, the oldest first; one that two readers could not read is one."""
     found: dict[str, Row] = {}
-    for row in await reader.read(body):
+    rows = yield Scan("dead_letters")
+    for row in sorted(rows, key=lambda row: (row["appended_at"], place_of(row), row["reader"])):
         found.setdefault(place_of(row), row)
     return list(found.values())
 
 
 def listing(arguments: Namespace) -> int:
     """`tidings dead-letters list`."""
-    every = asyncio.run(_letters(arguments))
+    with beside(arguments) as reader:
+        every = reader.read(every_letter)
     letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
         print(json.dumps([_plain(row) for row in letters], indent=1))
@@ -105,7 +90,8 @@ def _sum(letters: Sequence[Row], every: Sequence[Row], reason: str | None) -> st
 
 def show(arguments: Namespace) -> int:
     """`tidings dead-letters show PLACE`."""
-    (row,) = _named(asyncio.run(_letters(arguments)), [arguments.place])
+    with beside(arguments) as reader:
+        (row,) = _named(reader.read(every_letter), [arguments.place])
     if arguments.json:
         print(json.dumps(_plain(row), indent=1))
         return 0
@@ -206,14 +192,9 @@ async def _redrive(arguments: Namespace) -> int:
     return 0
 
 
-async def _letters(arguments: Namespace) -> list[Row]:
-    async with looked_at(arguments) as there:
-        return await letters_of(there.reader)
-
-
 async def _chosen(arguments: Namespace, there: Installation) -> list[Again]:
     """Return the letters that were named, or all; say of each what it is now."""
-    letters = await letters_of(there.reader)
+    letters = await there.reader.read(every_letter)
     chosen = _named(letters, arguments.places) if arguments.places else letters
     for row in chosen if arguments.places else ():
         if row["redriven_at"] is not None:
@@ -250,13 +231,13 @@ def _again(codec: Codec, row: Row, mapping: SourceMap | None, now: int) -> Again
     return Again(row, (Append(record.topic, record.key, record.value, record.headers, record.partition),))
 
 
-def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
+def active_rules(reader: Reader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
     """Return the rule set that is active in a file, with its texts."""
 
     def body() -> Transaction[bytes]:
         rows = yield Read("epochs", [(EPOCH,)])
         if not rows:
-            raise Told("no rules are active in this file yet")
+            raise Told(f"no rules are active in {reader.name} yet")
         name = rows[EPOCH,]["value"]
         return bytes((yield Read("rule_sets", [(name,)]))[name,]["body"])
 

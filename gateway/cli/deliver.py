@@ -20,6 +20,7 @@ from handlers.providers.ways import Ways
 from schemas import contracts
 from streams.deliver_process import DeliverProcess
 from streams.embedded import calm_collector, wall_clock
+from streams.kafka.ground import Ground
 from streams.stores.postgres import PostgresStore
 from tidings.ports import StoreUnavailable
 
@@ -48,7 +49,8 @@ async def _deliver(settings: Config, ways: Ways, contents: Contents, open_store:
     if store is None:
         return 0
     process = DeliverProcess(
-        store, contracts(), ways.of, wall_clock, arguments.name or socket.gethostname(), contents
+        store, contracts(), ways.of, wall_clock, arguments.name or socket.gethostname(), contents,
+        ground=Ground(settings.kafka(), store, ()),
     )  # fmt: skip
     metrics = Metrics(lambda: process.rules, contracts().by_type, wall_clock)
     log = logs.observing(lambda: process.rules)

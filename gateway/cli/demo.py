@@ -21,6 +21,7 @@ from gateway.cli.watch import Watch, summary
 from gateway.demo.play import Play
 from gateway.demo.post import Post
 from gateway.demo.scene import HOME, Scene, local
+from gateway.demo.stage import OneFile
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams import clock as clocks
@@ -64,7 +65,7 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     async with engine:
-        play = await Play.on(engine, example(), arguments.seed)
+        play = await Play.on(OneFile(engine), example(), arguments.seed)
         clock.go()
         await engine.start()
         async with _kept(engine), telling.showing(engine, play, file):

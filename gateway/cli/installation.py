@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,12 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.cli.operator import operator
 from gateway.cli.place import folder_of, settings_of
+from gateway.cli.republish import published, republish
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
 from gateway.codec import codec_of
 from gateway.config import Config
-from gateway.logs import silence
 from handlers.channels.content import Contents
 from schemas import contracts
 from streams import control
@@ -24,7 +24,7 @@ from streams.codec import Codec
 from streams.embedded_log import Append, append
 from streams.preview import Preview
 from streams.processors.ground import audit
-from streams.redrive import Redriven, mark, redrive
+from streams.redrive import Redriven, redrive
 from streams.rule_book import RuleBook
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader, SqliteStore
@@ -91,10 +91,9 @@ class Installation:
 
     async def redrive(self, letters: Sequence[Redriven]) -> tuple[int, str]:
         """Append what dead letters become, and mark them; return how many were not marked before, and who decides."""
-        if self.folder is None:
-            # Published first: what is published and not marked comes twice, and counts once.
-            await self._publish([one for letter in letters for one in letter.appends], {"dead_letters": len(letters)})
-            return await self._on_server(mark(letters)), DECIDE
+        if self.settings is not None and self.folder is None:
+            return await republish(self.settings, letters), DECIDE
+        assert self.folder is not None, "where there is no cluster there is a file"
         count = control.redrive_by(self.folder, letters)
         if count is not None:
             return count, ENGINE
@@ -102,17 +101,10 @@ class Installation:
 
     async def _publish(self, appends: Sequence[Append], said: Mapping[str, object]) -> None:
         assert self.settings is not None, "a cluster is configured"
-        from streams.kafka.cluster import Refused  # heavy, and of no use with a file
-        from streams.kafka.publish import publish
-        from streams.kafka.reach import Away
-
-        silence("aiokafka")
         # Written down first: who has no right to that shall not publish either.
         await self._on_server(_audited({**said, "records": len(appends)}))
-        try:
-            await publish(self.settings.kafka(), appends)
-        except (Away, Refused) as fault:
-            raise Told(str(fault)) from fault
+        # Each goes back to its own partition, byte for byte.
+        await published(self.settings, appends, [one.partition for one in appends])
 
     async def _on_server(self, body: Body[T]) -> T:
         assert self.settings is not None, "a cluster is configured"
@@ -153,7 +145,7 @@ def _parts(appends: Sequence[Append]) -> list[list[Append]]:
 
 def _audited(said: Mapping[str, object]) -> Body[None]:
     def body() -> Transaction[None]:
-        yield from audit("repair", getpass.getuser(), said)
+        yield from audit("repair", operator(), said)
 
     return body
 

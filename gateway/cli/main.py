@@ -144,7 +144,7 @@ def _engines(verbs: Any) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="append for the 'tidings run' of this tidings.toml; shows no decision",
+        help="append for the 'tidings run', or the cluster, of this tidings.toml; shows no decision",
     )
     ingest.add_argument(
         "--now",
@@ -251,7 +251,7 @@ def _dead_letters(verbs: Any) -> None:
         metavar="FILE",
         help="for payloads of other systems (default: sources.yaml of the configured rules, else of the example)",
     )
-    again.add_argument("--confirm", action="store_true", help="append them to the log")
+    again.add_argument("--confirm", action="store_true", help="append them to the log, or publish them")
     for action in (listing, show, again):
         add_place(action)
     for action in (listing, show):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from gateway.http.look import Asked, Look, Progress, look
 from streams.processors.detect import READER
 from tidings.event import SECOND, Micros
+from tidings.gates import GROUND
 from tidings.ports import Now, Put, StoreUnavailable, Transaction
 
 T = TypeVar("T")
@@ -29,8 +30,9 @@ class Limits:
 
     round: float = 30.0
     """Seconds for one round of a loop."""
-    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0})
-    """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP."""
+    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "intake": 60.0})
+    """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP;
+    `intake` stands since a worker has unread records and commits no batch."""
     untaken: int = 50_000
     """Records that detection has not taken: some seconds of work."""
     waits: Micros = 300 * SECOND
@@ -135,6 +137,8 @@ def _sending(seen: Look) -> Check:
     """Note what was stopped. It was meant, so it is no reason to take the process out of service."""
     if not seen.kills:
         return Check("sending", "ok", "nothing is stopped")
+    if GROUND in seen.kills:
+        return Check("sending", "wrong", "everything is held: the database is older than the topics; docs/ground.md")
     named = ", ".join(sorted({scope.partition(":")[0] for scope in seen.kills}))
     return Check("sending", "note", f"stopped by an operator: {len(seen.kills)} scopes ({named})")
 

@@ -50,6 +50,7 @@ class App(faust.App):
             web_enabled=False,
         )
         self._made_of = (connection, positions, pace)
+        self.rebalances = 0
 
     def _new_transport(self) -> Transport:
         return Transport(self, *self._made_of)
@@ -60,6 +61,12 @@ class App(faust.App):
     def on_init_dependencies(self) -> Iterable[Any]:
         """Start what is needed, and no monitor."""
         return self.boot_strategy.server()
+
+    def on_rebalance_start(self) -> None:
+        """Count it; there is no sensor, and Faust wonders why."""
+        super().on_rebalance_start()
+        self.rebalances += 1
+        self._rebalancing_sensor_state = {"": None}
 
     def _create_directories(self) -> None:
         """Write nothing to disk."""
@@ -81,11 +88,10 @@ def make_app(
     async def attend(stream: Any) -> None:
         async for event in stream.noack().events():
             batch: Records = event.value
-            try:
-                if await take(batch):
-                    event.ack()
-            finally:
-                app.intake.finished(batch)
+            if not app.intake.is_stale(batch) and await take(batch):
+                event.ack()
+            else:
+                app.intake.let_go(event.message)
 
     for topic in topics:
         channel = app.topic(f"{connection.prefix}{topic}", schema=Whole())

@@ -8,6 +8,7 @@ asked again every few seconds; a hold ends by itself only where that very record
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,12 +21,17 @@ from streams.kafka.connection import Connection
 from streams.kafka.reach import PATIENCE, Away
 from streams.processors import ground
 from streams.processors.ground import Decision, Older, Source, standing_of
+from tidings.errors import Misconfigured
 from tidings.ground import Finding, NoChoice, Seen, choose, is_proven, judge
 from tidings.log import Partition, fingerprint
 from tidings.ports import Row, Store
 
 logger = logging.getLogger("tidings.ground")
 
+WORKERS = "worker"
+"""Consumer group of the workers, without prefix."""
+WATCH = 60.0
+"""Seconds between two comparisons of the database with the topics."""
 RECHECK = 5.0
 """Seconds after which a worker asks again for what is held."""
 TURNS = 3
@@ -122,10 +128,10 @@ class Ground:
     store: Store
     readers: Sequence[str]
     """Whose positions count here."""
-    group: str
-    """Consumer group of the workers, without prefix."""
+    group: str = WORKERS
     numbers: Numbers | None = None
     within: float = PATIENCE
+    identity: str | None = None
 
     async def check(self, places: Sequence[Partition]) -> dict[Partition, Finding]:
         """Return what is not to be read now, with the reason; what is new of it is logged and written to `holds`.
@@ -170,6 +176,47 @@ class Ground:
         if await self.store.run(ground.hold_dispatch(evidence)):
             logger.error("nothing is sent: %s; see docs/ground.md", evidence)
         return evidence
+
+    async def begin(self, identity: str | None = None) -> None:
+        """Return when this process may send: the database was compared, or it is the one that was compared before.
+
+        A database of another identity (`PostgresStore.identity`) was restored or failed over to; while no broker
+        answers, nobody knows which, and it waits. `again` asks as soon as one does.
+
+        Raises:
+            Misconfigured: the brokers do not take us.
+        """
+        self.identity = identity
+        said = False
+        while True:
+            try:
+                await self.again()
+            except (Away, Refused) as fault:
+                known = await self.store.read(ground.read_compared)
+                if known in (None, identity):
+                    logger.warning("the database is taken as it is until the topics can be asked: %s", fault)
+                    return
+                if not said:
+                    logger.error("nothing is begun: another database, and no topic can be asked: %s", fault)  # noqa: TRY400
+                said = True
+                await asyncio.sleep(RECHECK)
+            else:
+                return
+
+    async def again(self) -> bool:
+        """Compare now, and remember that this database was compared; for a loop."""
+        await self.database()
+        if self.identity is not None and await self.store.read(ground.read_compared) != self.identity:
+            await self.store.run(ground.write_compared(self.identity))
+        return False
+
+    async def watch(self) -> bool:
+        """`again` for a loop that goes on whatever the brokers do."""
+        try:
+            return await self.again()
+        except (Away, Refused, Misconfigured) as fault:
+            logger.debug("the database was not compared: %s", fault)
+            return False
 
 
 async def find_older(cluster: Cluster, store: Store, group: str, numbers: Numbers | None = None) -> Older:

@@ -89,8 +89,7 @@ class Records:
     epoch: int
     """Of the seek that it follows."""
     applied: int | None = None
-    """Set by whoever took it: the next offset that may be committed, when it is acknowledged."""
-    done: bool = False
+    """Set by whoever took it: the next offset that may be committed, once it is acknowledged."""
 
     @property
     def last(self) -> int:
@@ -98,7 +97,7 @@ class Records:
         return cast(int, self.records[-1].offset) + 1
 
 
-class Whole(faust.Schema):
+class Whole(faust.Schema[Any, Any]):
     """Hands batches through: they are no bytes."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -168,7 +167,6 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _poll(self, places: Sequence[TopicPartition]) -> list[Records]:
         consumer = self._ensure_consumer()
-        self._interrupted.clear()
         epoch = self._epoch
         found = await consumer.getmany(*places)
         if not found and self.consumer.flow_active:
@@ -178,6 +176,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 await asyncio.wait((asking, waking), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 waking.cancel()
+                self._interrupted.clear()
                 asking.cancel()  # records are taken out without an await: cancelled, it has taken none
             with contextlib.suppress(asyncio.CancelledError):
                 found = await asking
@@ -264,9 +263,10 @@ class Consumer(driver.Consumer):
         self._may_read: set[TP] = set()
         self._waiting: dict[str, int] = defaultdict(int)
         self._books: dict[TP, _Book] = {}
-        self._epoch = 0
+        self._sought: dict[TP, int] = {}
+        self._afresh = 0
         self._room = asyncio.Event()
-        self._skipped: frozenset[TP] = frozenset()
+        self._full: set[str] = set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -286,9 +286,10 @@ class Consumer(driver.Consumer):
                 positions = await self.transport.positions.assigned(places)
         except TimeoutError:
             logger.warning("positions are not known in %.0f s; asked again later", SEEK_WITHIN)
-        self._waiting.clear()
         self._books = {}
-        self._epoch = await self._thread.seek_to(positions, afresh=True)
+        self._afresh = await self._thread.seek_to(positions, afresh=True)
+        self._sought = dict.fromkeys(places, self._afresh)
+        self._waiting.clear()
         self._may_read = {place for place in positions if place in places}
         self._room.set()
 
@@ -297,9 +298,9 @@ class Consumer(driver.Consumer):
         assigned = self.assignment()
         known = {place: offset for place, offset in positions.items() if place in assigned}
         if known:
+            self._sought |= dict.fromkeys(known, await self._thread.seek_to(known, afresh=False))
             for place in known:
                 self._books.pop(place, None)
-            self._epoch = await self._thread.seek_to(known, afresh=False)
             self._may_read |= known.keys()
             self._room.set()
             self._thread.interrupt()
@@ -312,25 +313,28 @@ class Consumer(driver.Consumer):
         """Return of each partition that is read where the fetch stands, and where the last batch ended."""
         return await self._thread.standing()
 
-    def finished(self, batch: Records) -> None:
-        """Make room for another batch; whether this one was applied or not."""
-        if batch.done:
+    def is_stale(self, batch: Records) -> bool:
+        """Whether its partition has been sought elsewhere since it was fetched."""
+        return batch.epoch < self._sought.get(batch.place, 0)
+
+    def let_go(self, message: Any) -> None:
+        """Make room for another batch, and wait for this one no more: it is fetched again, or somebody else has it."""
+        batch: Records = message.value
+        self._unacked_messages.discard(message)
+        if batch.epoch < self._afresh:
             return
-        batch.done = True
         topic = batch.place.topic
-        if topic in self._waiting:
-            self._waiting[topic] = max(0, self._waiting[topic] - len(batch.records))
-            if self._waiting[topic] < RECORDS:
-                self._room.set()
-                if any(place.topic == topic for place in self._skipped):
-                    self._thread.interrupt()
+        self._waiting[topic] -= len(batch.records)
+        if self._waiting[topic] < RECORDS:
+            self._room.set()
+            if topic in self._full:
+                self._thread.interrupt()
 
     def ack(self, message: Any) -> bool:
         """Take note that a batch is applied: from now on its end may be committed."""
         batch: Records = message.value
         message.acked = True
-        self._unacked_messages.discard(message)
-        self.finished(batch)
+        self.let_go(message)
         book = self._books.get(batch.place)
         if book is not None:
             while book.open and book.open[0].applied is not None:
@@ -356,26 +360,18 @@ class Consumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
-                    await self.wait(self.can_resume_flow)
+                    await self.wait(cast(Any, self.can_resume_flow))
                     continue
                 for batch in await self._asked():
-                    if not self.flow_active or batch.epoch < self._epoch_of(batch.place):
-                        self.finished(batch)
-                        continue
                     await self._hand_out(batch)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
 
-    def _epoch_of(self, place: TP) -> int:
-        book = self._books.get(place)
-        return 0 if book is None or not book.open else book.open[-1].epoch
-
     async def _asked(self) -> Sequence[Records]:
         """Ask for records of everything that has room."""
-        full = {topic for topic, count in self._waiting.items() if count >= RECORDS}
-        places = [place for place in self._may_read if place.topic not in full]
-        self._skipped = frozenset(place for place in self._may_read if place.topic in full)
+        self._full = {topic for topic, count in self._waiting.items() if count >= RECORDS}
+        places = [place for place in self._may_read if place.topic not in self._full]
         if not places:
             self._room.clear()
             with contextlib.suppress(TimeoutError):
@@ -398,9 +394,11 @@ class Consumer(driver.Consumer):
             logger.warning("records could not be read: %s", type(fault).__name__)
             await self.sleep(PAUSE)
             return ()
-        for batch in found:
+        fresh = [batch for batch in found if not self.is_stale(batch)]
+        for batch in fresh:
             self._waiting[batch.place.topic] += len(batch.records)
-        return found
+            self._books.setdefault(batch.place, _Book()).open.append(batch)
+        return fresh
 
     async def _hand_out(self, batch: Records) -> None:
         first = batch.records[0]
@@ -409,7 +407,6 @@ class Consumer(driver.Consumer):
             None, None, cast(bytes, batch), None, 0, 0, batch.place, time_in=monotonic(),
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
-        self._books.setdefault(batch.place, _Book()).open.append(batch)
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
 

@@ -22,6 +22,9 @@ ARCHIVE = "archive"
 """The reader that copies records into the table `log`."""
 READERS = (detect.READER, people.READER, ARCHIVE)
 
+COMPARED = "ground:compared"
+"""Epoch row: the identity of the database that was compared with the topics. In a restored dump it is another one's."""
+
 Source = tuple[str, str, int]
 """(reader, topic, partition): the key of `sources` and of `holds`."""
 
@@ -186,6 +189,21 @@ def read_settled() -> Transaction[dict[Partition, int]]:
     """Read what a person has settled before."""
     row = (yield Read("epochs", [(SETTLED,)])).get((SETTLED,))
     return {} if row is None else {(t, p): at for t, p, at in canonical.loads(row["value"].encode())}
+
+
+def read_compared() -> Transaction[str | None]:
+    """Read which database was compared last."""
+    row = (yield Read("epochs", [(COMPARED,)])).get((COMPARED,))
+    return None if row is None else row["value"]
+
+
+def write_compared(identity: str) -> Body[None]:
+    """Return the body that remembers it."""
+
+    def body() -> Transaction[None]:
+        yield Put("epochs", [{"name": COMPARED, "value": identity}])
+
+    return body
 
 
 def hold_dispatch(evidence: Older) -> Body[bool]:

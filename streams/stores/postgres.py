@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncpg
 
@@ -61,7 +61,7 @@ class PostgresStore:
         """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
         self.before: Before | None = None
         """Awaited before every operation of `run`, and with None before its commit: where a simulation takes a hand."""
-        identity = Identity(place)
+        self._identity = identity = Identity(place)
         self._writers = Lane(place, writers, identity)
         self._urgent = Lane(place, urgent, identity)
         self._readers = Lane(place, readers, identity)
@@ -75,7 +75,7 @@ class PostgresStore:
         writers: int = 4,
         urgent: int = 8,
         readers: int = 4,
-    ) -> PostgresStore:
+    ) -> Self:
         """Connect, and see that the database is of this version.
 
         `writers`, `urgent` and `readers` bound the connections for `run`, `run(urgent=True)` and `read`.
@@ -88,6 +88,9 @@ class PostgresStore:
         try:
             async with store._readers.lend() as connection:
                 await check_version(connection, place)
+        except SERVER_FAULTS as fault:
+            await store.close()
+            raise told(place, fault) from fault
         except BaseException:
             await store.close()
             raise
@@ -145,6 +148,11 @@ class PostgresStore:
         """
         return await self._ask(lambda connection: postgres_counts.waiting(connection, within))
 
+    @property
+    def identity(self) -> str:
+        """Which database this is: restored, or failed over to, it would be another one."""
+        return str(self._identity)
+
     async def skew(self) -> int:
         """Return by how many microseconds the server's clock is ahead of ours, to half a round trip."""
 
@@ -193,7 +201,13 @@ class PostgresStore:
         before = None if readonly else self.before
         transaction = PostgresTransaction(connection, self.place.schema, self.clock, readonly=readonly, before=before)
         try:
-            value = await transaction.drive(body)
+            try:
+                value = await transaction.drive(body)
+            except Failed:
+                raise
+            except Exception as fault:  # noqa: BLE001 - it belongs to whoever asked
+                await self._roll_back(transaction)
+                return _Done(None, fault)
             if transaction.begun:
                 await self._end(transaction)
         except Failed as failed:
@@ -202,9 +216,6 @@ class PostgresStore:
                 raise told(self.place, failed.fault) from failed.fault
             await self._roll_back(transaction)
             return _Repeat(cause)
-        except Exception as fault:  # noqa: BLE001 - it belongs to whoever asked
-            await self._roll_back(transaction)
-            return _Done(None, fault)
         return _Done(value, None)
 
     async def _end(self, transaction: PostgresTransaction) -> None:
@@ -221,11 +232,12 @@ class PostgresStore:
         assert tag == "COMMIT", "a statement has failed and nobody was told"
 
     async def _roll_back(self, transaction: PostgresTransaction) -> None:
-        if transaction.connection.is_in_transaction():
+        connection = transaction.connection
+        if not connection.is_closed() and connection.is_in_transaction():
             try:
                 await transaction.execute("ROLLBACK")
             except Failed:
-                transaction.connection.terminate()
+                connection.terminate()
 
 
 @dataclass(frozen=True)

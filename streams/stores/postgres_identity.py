@@ -25,6 +25,10 @@ class Identity:
         self.place = place
         self._seen: tuple[object, ...] | None = None
 
+    def __str__(self) -> str:
+        """Return it as a text."""
+        return "/".join(map(str, self._seen or ()))
+
     async def check(self, connection: asyncpg.Connection) -> None:
         """See that a new connection leads to the same database.
 

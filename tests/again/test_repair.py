@@ -192,7 +192,7 @@ def test_a_topic_that_is_not_there_is_not_made_by_publishing(place, tmp_path, ca
     connection = services.kafka()
     config = configured(tmp_path, place, connection.bootstrap[0], connection.prefix)
     assert main(["repair", "--config", str(config), f"{ORDERS}[0]@0", "--confirm"]) == 1
-    assert "there is no sales.order.placed.v1[0]" in capsys.readouterr().err
+    assert "sales.order.placed.v1" in capsys.readouterr().err
 
     async def topics() -> list[str]:
         async with opened(connection) as cluster:

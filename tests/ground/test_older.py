@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from streams.kafka.connection import Connection
+from streams.kafka.ground import Ground
 from streams.processors import ground
 from streams.processors.deliver import kill
 from streams.processors.ground import DISPATCH, Older
@@ -138,6 +140,26 @@ def test_a_process_never_goes_on_upon_another_database_than_that_it_began_with()
         asyncio.run(whole(place, copy()))
         asyncio.run(services.administer(f"ALTER DATABASE {place.database} RENAME TO {place.database}_older"))
         asyncio.run(services.administer(f"ALTER DATABASE {place.database}_lost RENAME TO {place.database}"))
+
+
+def test_another_database_waits_for_the_topics_and_one_that_was_compared_does_not() -> None:
+    nowhere = Connection(("127.0.0.1:1",))
+
+    async def whole(place: Place) -> None:
+        async with opened(place) as store:
+            reached, unreached = Ground(services.kafka(), store, ()), Ground(nowhere, store, ())
+            await unreached.begin(store.identity)  # never compared: nothing speaks against it
+            await reached.begin(store.identity)
+            await unreached.begin(store.identity)
+            await store.run(ground.write_compared("1/1/1"))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(unreached.begin(store.identity), 1)
+            await reached.begin(store.identity)
+            assert await store.read(ground.read_compared) == store.identity
+
+    with services.database() as place:
+        asyncio.run(migrate(place))
+        asyncio.run(whole(place))
 
 
 def test_outcomes_that_only_the_topics_know_hold_everything_as_well() -> None:

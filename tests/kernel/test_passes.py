@@ -113,6 +113,8 @@ class House:
     def run(self, later: int = 0, *, deliver: bool = True) -> None:
         """Let the time pass, then run until nothing is left to do now."""
         self.now += later
+        if isinstance(self.deliverer.runtime, Still):
+            self.deliverer.runtime.now_ = self.now
 
         async def rounds() -> None:
             for _ in range(20):

@@ -1,0 +1,272 @@
+"""Intake of a worker on Kafka: batches become transactions, in the order of each partition, from the database's positions.
+
+The database decides. Kafka may give one partition to two workers, a batch may be lost on the way, a process may have
+slept: each batch says where its fetch began, and is applied only where the row in `sources` stands at or behind that,
+cut where it stands inside; whoever moved the row meanwhile is followed. Offsets in `sources` are Kafka's plus the
+partition's `base` (`streams.processors.ground`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from faust.types import TP
+
+from streams.kafka.cluster import Refused, record_of
+from streams.kafka.connection import Connection
+from streams.kafka.reach import Away
+from streams.kafka.transport import Records
+from streams.processors import detect, ground, people
+from streams.processors.detect import Idle
+from streams.processors.worker import PeopleReader, Worker
+from tidings.errors import Misconfigured
+from tidings.event import Micros
+from tidings.log import Partition
+from tidings.ports import Row, Store, StoreUnavailable
+
+logger = logging.getLogger("tidings.worker")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+"""Seconds between two attempts to apply a batch while the store is away."""
+TURNS = 50
+"""How often a batch follows others that move its position, before it is fetched again."""
+
+
+class Ground(Protocol):
+    """Whoever says which logs are those that were read."""
+
+    async def check(self, places: Sequence[Partition]) -> Mapping[Partition, object]:
+        """Return what is not to be read now, with the reason.
+
+        Raises:
+            Away, Refused, StoreUnavailable: nothing is known; read nothing, and ask again.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Part:
+    """A partition that this worker reads."""
+
+    kafka: TP
+    base: int
+    readers: tuple[str, ...]
+    at: int
+    """Kafka's offset up to which everything has been applied, markers of transactions included."""
+
+
+@dataclass
+class Counts:
+    """What happened since the start."""
+
+    batches: int = 0
+    skipped: int = 0
+    """Times that somebody else had moved a position, or applied a batch or a part of it."""
+    holes: int = 0
+    """Times that a batch had been lost on the way, and its partition was sought again."""
+    seconds: float = 0.0
+    """Spent on batches."""
+    marks: int = 0
+
+
+@dataclass
+class Intake:
+    """See the module. It is what the application asks for positions, and what takes its batches."""
+
+    store: Store
+    connection: Connection
+    worker: Worker
+    people: PeopleReader
+    go_on: Callable[[Mapping[TP, int]], Awaitable[None]]
+    """Seeks, in the application."""
+    flows: Callable[[], bool]
+    """Whether no rebalance is under way, and nobody has asked us to stop."""
+    ground: Ground | None = None
+    parts: dict[Partition, Part] = field(default_factory=dict)
+    unread: dict[Partition, str] = field(default_factory=dict)
+    """What is assigned and not read, with the reason."""
+    counts: Counts = field(default_factory=Counts)
+    moved: float = field(default_factory=time.monotonic)
+    """When a batch was last committed (`time.monotonic`)."""
+    away_since: float | None = None
+    """Since when the store takes no batch."""
+    fault: BaseException | None = None
+    """What ended the intake; nothing is acknowledged any more."""
+    newest: dict[str, Micros] = field(default_factory=dict)
+    """By topic: append time of the newest record that was applied."""
+    _assignment: int = 0
+
+    async def assigned(self, places: frozenset[TP]) -> Mapping[TP, int]:
+        """Take partitions over, after a rebalance; see `transport.Positions`."""
+        self._assignment += 1
+        self.parts.clear()
+        self.worker.positions.clear()
+        self.people.positions.clear()
+        self.unread = dict.fromkeys((self._ours(place) for place in places), "")
+        return await self._take_over(list(self.unread))
+
+    def unreadable(self, place: TP, fault: Exception) -> None:
+        """Leave a partition alone until it is looked at again."""
+        ours = self._ours(place)
+        self._drop(ours)
+        self.unread[ours] = ""
+        logger.warning("%s:%d cannot be read at its position: %s", *ours, type(fault).__name__)
+
+    async def look_again(self) -> bool:
+        """One round: take over what was not read, where it may be read by now."""
+        if self.unread and self.flows():
+            await self.go_on(await self._take_over(list(self.unread)))
+        return False
+
+    async def take(self, batch: Records) -> bool:
+        """Apply a batch; True: it is in the database. Raises nothing: what cannot be told here ends the process."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                done = await self._take(batch)
+            except StoreUnavailable as fault:
+                if self.away_since is None:
+                    self.away_since = time.monotonic()
+                    logger.error("the store takes no batch, tried again until it does: %s", fault)  # noqa: TRY400 - a state
+                if not self.flows():
+                    return False
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            except Exception as fault:  # noqa: BLE001 - nothing may escape an agent: Faust would go on behind the batch
+                self.fault = self.fault or fault
+                await asyncio.Event().wait()  # until the process ends; nothing is acknowledged meanwhile
+            else:
+                if self.away_since is not None:
+                    logger.info("the store takes batches again")
+                self.away_since = None
+                return done
+
+    async def mark_idle(self, ends: Mapping[TP, int], standing: Mapping[TP, tuple[int, int]], since: Micros) -> int:
+        """Write down what is empty at its end, known since before `ends` were asked for; return how many rows moved.
+
+        A partition is empty there when everything up to its end has been *applied*. Where the fetch stands counts only
+        where nothing that it brought is still in work, or was lost: markers of transactions are no records.
+        """
+        found: dict[str, list[Idle]] = {detect.READER: [], people.READER: []}
+        positions = {detect.READER: self.worker.positions, people.READER: self.people.positions}
+        for place, part in self.parts.items():
+            end = ends.get(part.kafka)
+            fetched, after = standing.get(part.kafka, (-1, -2))
+            reached = max(part.at, fetched) if after == part.at else part.at
+            if end is None or reached < end:
+                continue
+            for reader in part.readers:
+                if (position := positions[reader].get(place)) is not None:
+                    found[reader].append(Idle(place, position, since))
+        marked = 0
+        for reader, idle in found.items():
+            if idle:
+                marked += await self.store.run(detect.mark_idle(idle, reader=reader))
+        self.counts.marks += marked
+        return marked
+
+    def behind(self, ends: Mapping[TP, int]) -> dict[Partition, int]:
+        """Return how many offsets lie between what was applied and the end of each partition that is read."""
+        return {place: max(0, ends[part.kafka] - part.at) for place, part in self.parts.items() if part.kafka in ends}
+
+    async def _take(self, batch: Records) -> bool:
+        place = self._ours(batch.place)
+        part = self.parts.get(place)
+        if part is None:
+            return False
+        began = time.monotonic()
+        for reader in part.readers:
+            if not await self._apply(reader, place, part, batch):
+                self.counts.holes += 1
+                self._drop(place)
+                self.unread[place] = ""
+                await self.go_on(await self._take_over([place]))
+                return False
+        if self.parts.get(place) is not part:
+            return False  # taken from us meanwhile; it is in the database nevertheless
+        part.at = batch.end
+        batch.applied = batch.last
+        self.newest[place[0]] = max(self.newest.get(place[0], 0), batch.records[-1].timestamp * 1000)
+        self.counts.batches += 1
+        self.moved = time.monotonic()
+        self.counts.seconds += self.moved - began
+        return True
+
+    async def _apply(self, reader: str, place: Partition, part: Part, batch: Records) -> bool:
+        """Apply what a reader has not; False: what lies before the batch is missing."""
+        one: Worker | PeopleReader = self.worker if reader == detect.READER else self.people
+        start, end = batch.start + part.base, batch.last + part.base
+        for _ in range(TURNS):
+            at = one.positions.get(place)
+            if at is None or at < start:
+                return False
+            if at > start:
+                self.counts.skipped += 1
+            if at >= end:
+                return True
+            every = (record_of(self.connection, record, part.base) for record in batch.records)
+            await one.apply([record for record in every if record.offset >= at], {place: at})
+            if one.positions.get(place) == end:
+                return True
+        return False
+
+    async def _take_over(self, places: Sequence[Partition]) -> dict[TP, int]:
+        """Read where to go on; what may not be read, or is not known, stays in `unread`."""
+        held: Mapping[Partition, object] = {}
+        assignment = self._assignment
+        try:
+            if self.ground is not None:
+                held = await self.ground.check(places)
+            rows = await self.store.read(ground.read_sources(places, (detect.READER, people.READER)))
+        except (Away, Refused, StoreUnavailable) as fault:
+            self._leave(places, f"positions are not known: {fault}")
+            return {}
+        except Misconfigured as fault:
+            self.fault = self.fault or fault
+            return {}
+        if assignment != self._assignment:
+            return {}
+        positions: dict[TP, int] = {}
+        for place in places:
+            if place in held:
+                self._leave([place], f"held: {held[place]}")
+                continue
+            kafka = TP(self.connection.prefix + place[0], place[1])
+            known = {reader: row for (reader, *_), row in _of(rows, place).items()}
+            if detect.READER not in known:
+                self._leave([place], "it has no row in the database: run 'tidings topics apply'")
+                continue
+            base = known[detect.READER]["base"]
+            readers = tuple(reader for reader in (people.READER, detect.READER) if reader in known)
+            self.worker.positions[place] = known[detect.READER]["next_offset"]
+            if people.READER in known:
+                self.people.positions[place] = known[people.READER]["next_offset"]
+            at = min(row["next_offset"] for row in known.values()) - base
+            self.parts[place] = Part(kafka, base, readers, at)
+            self.unread.pop(place, None)
+            positions[kafka] = at
+        return positions
+
+    def _leave(self, places: Sequence[Partition], why: str) -> None:
+        for place in places:
+            if self.unread.get(place) != why:
+                logger.warning("%s:%d is not read: %s", *place, why)
+            self.unread[place] = why
+
+    def _drop(self, place: Partition) -> None:
+        self.parts.pop(place, None)
+        self.worker.positions.pop(place, None)
+        self.people.positions.pop(place, None)
+
+    def _ours(self, place: TP) -> Partition:
+        return (place.topic.removeprefix(self.connection.prefix), place.partition)
+
+
+def _of(rows: Mapping[ground.Source, Row], place: Partition) -> dict[ground.Source, Row]:
+    sources = [(reader, *place) for reader in (people.READER, detect.READER)]
+    return {source: rows[source] for source in sources if source in rows}
