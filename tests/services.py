@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import asyncpg
 import pytest
@@ -18,7 +19,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams.kafka.connection import Connection
-from streams.registry.endpoint import Endpoint
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
 
@@ -42,9 +42,12 @@ _connections: list[Connection] = []
 
 def _given(name: str) -> str:
     found = os.environ.get(name) or _started(name)
-    if found:
-        return found
-    text = f"{name} is not set: `make test` starts the services where it can"
+    if not found:
+        _missing(f"{name} is not set: `make test` starts the services where it can")
+    return found
+
+
+def _missing(text: str) -> NoReturn:
     if os.environ.get(REQUIRED):
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
@@ -88,14 +91,37 @@ def _sweep() -> None:
         asyncio.run(asyncio.wait_for(sweep(), SWEEPS))
 
 
-def registry() -> Endpoint:
-    """Return a registry in which no other test has subjects of that prefix."""
-    return Endpoint(_given(REGISTRY), prefix=f"{_corner()}.")
+def registry(folder: Path) -> Iterator[str]:
+    """Give the URL of a registry: the one that is named, or one of our own in `folder`, as few tests need it."""
+    if named := os.environ.get(REGISTRY):
+        yield named
+        return
+    from tests.servers import NotInstalled, PrivateRegistry
+
+    own = PrivateRegistry(folder)
+    try:
+        own.start()
+    except NotInstalled as fault:
+        _missing(str(fault))
+    try:
+        yield own.url
+    finally:
+        own.discard()
+
+
+def corner() -> str:
+    """Return a prefix that no other test has."""
+    return f"{_corner()}."
+
+
+def postgres() -> str:
+    """Return `host:port` of the server."""
+    return _given(POSTGRES)
 
 
 def postgres_address() -> tuple[str, int]:
     """Return host and port of the server."""
-    host, _, port = _given(POSTGRES).rpartition(":")
+    host, _, port = postgres().rpartition(":")
     return host, int(port)
 
 
