@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from gateway import config, logs
+from gateway.codec import codec_of
 from gateway.config import Config
 from gateway.long_running import AWAY, asked_to_stop, before, served, until_stopped, until_there
 from gateway.metrics import Metrics
@@ -57,9 +58,11 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
     store: PostgresStore | None = await until_there(open_store, stop)
     if store is None:
         return 0
-    ground = Ground(connection, store, (detect.READER, people.READER), GROUP)
+    ground = Ground(connection, store, (detect.READER, people.READER), GROUP, identity=store.identity)
+    codec = codec_of(settings)
     process = WorkerProcess(
-        store, connection, contracts(), wall_clock, arguments.name or socket.gethostname(), ground, Skew(connection)
+        store, connection, contracts(), wall_clock, arguments.name or socket.gethostname(), ground, Skew(connection),
+        decode=codec.decode, ready=codec.ready,
     )  # fmt: skip
     metrics = Metrics(lambda: process.rules, contracts().by_type, wall_clock)
     metrics.registry.register(WorkerMetrics(process))
@@ -85,6 +88,7 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
                     await process.stop()
         logger.info("stopped")
     finally:
+        await codec.close()
         await store.close()
     return 0
 
@@ -94,7 +98,7 @@ async def _begin(process: WorkerProcess, ground: Ground, stop: asyncio.Event) ->
 
     async def there() -> None:
         try:
-            await ground.database()
+            await ground.again()
         except Away as fault:
             raise StoreUnavailable(str(fault)) from fault
 
