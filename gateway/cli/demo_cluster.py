@@ -28,7 +28,7 @@ from streams.clock import FastClock
 from streams.codec import Codec
 from streams.delivering import Delivering
 from streams.embedded import wall_clock
-from streams.kafka.cluster import opened
+from streams.kafka.cluster import Refused, opened
 from streams.kafka.connection import Connection
 from streams.kafka.reach import Away, address
 from streams.loops import Loop, Loops
@@ -62,7 +62,7 @@ async def demo_on_cluster(arguments: Namespace, folder: Path) -> int:
         return await _demo(
             arguments, folder, Connection(everything.bootstrap, prefix=f"{PREFIX}{secrets.token_hex(3)}."), place
         )
-    except (Away, StoreUnavailable) as fault:
+    except (Away, Refused, StoreUnavailable) as fault:
         raise Told(f"{fault}; 'make services' starts a broker and a database server") from fault
 
 
@@ -106,7 +106,7 @@ async def _demo(arguments: Namespace, folder: Path, connection: Connection, plac
         return telling.ended(counts, _next(catcher.path, folder))
     finally:
         await store.close()
-        with contextlib.suppress(Away):
+        with contextlib.suppress(Away, Refused):
             await forgotten(connection)
 
 

@@ -31,6 +31,7 @@ from streams.stores.postgres_connections import connect
 from streams.stores.postgres_counts import totals
 from tidings.errors import Misconfigured
 from tidings.event import SECOND, Micros
+from tidings.log import Partition
 from tidings.ports import Put, Transaction
 from tidings.reasons import MessageState
 

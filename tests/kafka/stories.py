@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import faust
 from faust.types import TP
@@ -71,10 +72,11 @@ def stock(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
 
     if story == "seek":
 
-        @app.on_partitions_assigned.connect
-        async def assigned(sender, places, **_):
+        async def assigned(_sender, places, **_words):
             for place in places:
                 await app.consumer.seek(place, 3)
+
+        app.on_partitions_assigned.connect(assigned)
 
     supervisor = CrashingSupervisor if story == "crash" else None
     agent = in_batches if story == "take" else one_by_one
@@ -125,7 +127,7 @@ async def run(kind: str, story: str, topic: str, path: str, turn: str) -> None:
     app = {"stock": stock, "ours": ours}[kind](story, topic, book, first=first)
     if story == "send":
         await app.producer.start()
-        answer = await app.topic(topic, value_type=bytes).send(value=b"x")
+        answer: Any = await app.topic(topic, value_type=bytes).send(value=b"x")
         book.write(f"answered {answer.done()}")
         await answer
         await app.producer.stop()
@@ -133,7 +135,7 @@ async def run(kind: str, story: str, topic: str, path: str, turn: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await app.start()
-    watching = [asyncio.create_task(stop.wait())]
+    watching: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
     if not (first and story in ("kill", "sigterm")):
         watching.append(asyncio.create_task(book.quiet()))
     watching.append(asyncio.create_task(app.wait_until_stopped()))

@@ -111,7 +111,7 @@ def told(tmp_path_factory):
     books = {case: folder / ".".join(case) for case in cases}
     asyncio.run(prepare(connection, list(topics.values())))
     with ThreadPoolExecutor(len(cases)) as pool:
-        list(pool.map(lambda case: tell(*case, topics[case], books[case]), cases))
+        list(pool.map(lambda case: tell(case[0], case[1], topics[case], books[case]), cases))
     offsets = asyncio.run(committed(connection, list(topics.values())))
     return {case: Told(books[case].read_text().split("\n"), offsets[topics[case]]) for case in cases}
 
