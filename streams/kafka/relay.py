@@ -27,6 +27,7 @@ from streams.kafka.connection import Connection
 from streams.kafka.outcome_log import NUMBER, last_numbers, partitions, places_of
 from streams.kafka.reach import Away, refusal
 from streams.processors import outcomes
+from streams.processors.outcomes import Published, TookOver
 from streams.registry.client import RegistryUnavailable
 from tidings import canonical
 from tidings.errors import BadContract, Misconfigured
@@ -55,21 +56,6 @@ FAULTS = (
     Away, Refused, Misconfigured, RegistryUnavailable, BadContract, errors.KafkaError, TimeoutError, OSError,
 )  # fmt: skip
 """What makes outcomes wait, and nothing else: deliveries go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Outcomes that went to a topic."""
-
-    topic: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class TookOver:
-    """This process publishes from now on; `published` rows of another one were in the topics already."""
-
-    published: int
 
 
 @dataclass

@@ -42,6 +42,21 @@ RELAY = "relay"
 """Named lock under which numbers are drawn, and the epoch row that says whose turn it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Outcomes that went to a topic."""
+
+    topic: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TookOver:
+    """This process publishes from now on; `published` rows of another one were in the topics already."""
+
+    published: int
+
+
 @dataclass(frozen=True)
 class Telling:
     """A store that writes the outbox beside what it is asked to write."""
