@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,7 +16,6 @@ from tests import services
 from tests.kafka.world import World, until, world
 from tests.live import engines
 from tests.live.engines import failed
-from tests.live.test_run import free_port
 
 pytestmark = pytest.mark.live
 
@@ -43,6 +43,11 @@ def begin(path: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
 def ask(port: int, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
         return answer.read().decode()
@@ -58,20 +63,22 @@ def test_a_worker_decides_says_how_it_is_and_ends_with_0_when_it_is_asked_to(tmp
                 await there.publish(("billing.payment.failed", failed(f"p-{n}")) for n in range(30))
                 await there.taken(60)
 
-                async def told() -> bool:
-                    text = await asyncio.to_thread(ask, port, "/metrics")
-                    return 'tidings_last_event_timestamp_seconds{topic="billing.payment.failed.v1"}' in text
-
-                await until(told)
-                text = await asyncio.to_thread(ask, port, "/metrics")
-                for line in (
+                lines = (
                     'tidings_partition_lag_records{partition="0",topic="billing.payment.failed.v1"} 0.0',
+                    'tidings_last_event_timestamp_seconds{topic="billing.payment.failed.v1"}',
+                    'tidings_topic_watermark_timestamp_seconds{topic="billing.payment.failed.v1"}',
                     "tidings_rebalances_total 1.0",
                     "tidings_unread_partitions 0.0",
                     "tidings_kafka_answers 1.0",
                     "tidings_batch_holes_total 0.0",
-                ):
-                    assert line in text, text
+                )
+
+                async def told() -> bool:
+                    text = await asyncio.to_thread(ask, port, "/metrics")
+                    return all(line in text for line in lines)
+
+                await until(told)
+                text = await asyncio.to_thread(ask, port, "/metrics")
                 assert "tidings_batch_seconds_count" in text
                 alive = json.loads(await asyncio.to_thread(ask, port, "/healthz"))
                 assert "intake" in {check["name"] for check in alive["checks"]}
@@ -116,5 +123,3 @@ with worker._deadline(75):
 def test_a_stop_that_hangs_is_ended_from_outside():
     done = subprocess.run([sys.executable, "-c", HANGS], cwd=ROOT, capture_output=True, timeout=60, check=False)
     assert done.returncode == 75
-
-

@@ -317,4 +317,3 @@ async def progress(there: World) -> int:
 
 async def _beyond(there: World, before: int) -> bool:
     return await progress(there) > before
-
