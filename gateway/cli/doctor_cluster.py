@@ -45,6 +45,7 @@ ADDRESS = 3.0
 """Seconds for one address."""
 QUESTION = 4.0
 """Seconds for one question to the cluster."""
+AUTO = "auto.create.topics.enable"
 DEADLINE = 9.0
 """Seconds for everything about one of the grounds."""
 SHOWN = 5
@@ -176,6 +177,10 @@ async def _brokers(found: Cluster, connection: Connection) -> Findings:
         else:
             mend = f"its advertised.listeners must name an address that leads to it from here; {fault.mend}"
             yield Found(f"broker {where}", "wrong", f"it gives out this address, and {fault.says}", mend)
+    with contextlib.suppress(Misconfigured):  # without the right to see them, nothing is said
+        if any([(await found.settings_of(one)).get(AUTO) == "true" for one in brokers]):
+            says = f"{AUTO} is on: a topic comes into being by a slip of the pen, and again after it was deleted"
+            yield Found("brokers", "note", says, f"set {AUTO} = false; 'tidings topics apply' makes what is needed")
     if len(brokers) == 1:
         yield Found("brokers", "note", "one only: while it is away nothing is read, and its disk holds the only copy")
 
