@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup demo test check proofs bench lock clean
+.PHONY: help setup services services-stop demo test check proofs bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -22,11 +22,23 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 	@echo "Ready: .venv/bin/tidings --help"
 
-demo: $(STAMP)  ## run the small shop (FOR=60s ends it by itself; SPEED=3600: a day in 24 s; ARGS=--plain line by line)
-	@$(BIN)/tidings demo $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
+demo: $(STAMP)  ## run the small shop (ON=kafka: with three workers; FOR=60s ends it by itself; ARGS=--plain line by line)
+ifeq ($(ON),kafka)
+	@$(BIN)/python -m tests.servers with sh -c 'exec $(BIN)/tidings demo --kafka "$$TIDINGS_TEST_KAFKA" --postgres "$$TIDINGS_TEST_POSTGRES" "$$@"' demo $(SHOP)
+else
+	@$(BIN)/tidings demo $(SHOP)
+endif
 
-test: $(STAMP)  ## the tests
-	@$(BIN)/python -m pytest $(ARGS)
+SHOP = $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
+
+services: $(STAMP)  ## start Kafka and PostgreSQL on loopback, without Docker (Java, Maven and PostgreSQL must be installed)
+	@$(BIN)/python -m tests.servers start
+
+services-stop: $(STAMP)  ## end what `make services` started; data and logs stay in .services
+	@$(BIN)/python -m tests.servers stop
+
+test: $(STAMP)  ## the tests; with Kafka and PostgreSQL where this machine has them
+	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, layers, contracts
 	@$(BIN)/ruff check .
@@ -36,10 +48,10 @@ check: $(STAMP)  ## lint, format, types, layers, contracts
 	@$(BIN)/tidings contracts check
 
 proofs: $(STAMP)  ## the long runs: 20,000 simulated histories
-	@$(BIN)/python -m pytest -m proofs -s $(ARGS)
+	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest -m proofs -s $(ARGS)
 
-bench: $(STAMP)  ## speed, memory and the way of a message (ARGS=--quick: only that it runs)
-	@$(BIN)/python -m benchmarks.run $(ARGS)
+bench: $(STAMP)  ## speed, memory and the way of a message (ON=kafka: beside others; ARGS=--quick: only that it runs)
+	@$(BIN)/python -m benchmarks.run $(if $(ON),--on $(ON)) $(ARGS)
 
 lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
@@ -47,4 +59,5 @@ lock:  ## write requirements.lock anew, with the newest versions that pyproject.
 	@$(BIN)/uv pip compile --upgrade --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements.lock
 
 clean:  ## remove .venv and everything that runs leave behind
-	@rm -rf .venv demo dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@test ! -d .services/kafka || $(BIN)/python -m tests.servers stop
+	@rm -rf .services .venv demo dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis

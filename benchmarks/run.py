@@ -54,9 +54,20 @@ def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description="Measures; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="tiny: says that everything runs, and nothing about speed")
-    parser.add_argument("--events", type=int, help="events of the long run for memory")
+    parser.add_argument("--events", type=int, help="events of the long run for memory, or on the cluster")
     parser.add_argument("--only", choices=("detection", "memory", "delivery"), action="append", help="one of the parts")
+    cluster = parser.add_argument_group("on a cluster")
+    cluster.add_argument("--on", choices=("kafka",), help="Kafka and PostgreSQL, beside what one would use instead")
+    cluster.add_argument("--keys", type=int, help="customers whose images are there before the first event")
+    cluster.add_argument("--partitions", type=int, default=2, help="of each of the six topics")
+    cluster.add_argument("--rounds", type=int, help="how often everybody runs")
+    cluster.add_argument("--contestant", action="append", help="one of them: hand, tidings, …")
+    cluster.add_argument("--plot", type=Path, help="an SVG of the figures")
     asked = parser.parse_args()
+    if asked.on == "kafka":
+        from benchmarks.kafka import run as on_kafka
+
+        return on_kafka.main(asked)
     sizes = QUICK if asked.quick else FULL
     memory_events = asked.events or sizes.memory_events
     parts = asked.only or ["detection", "memory", "delivery"]

@@ -60,15 +60,25 @@ def topics() -> list[str]:
     return sorted(known[kind].topic for kind in (*read_workload().mix, CHANGED))
 
 
+def first_profile(customer: str) -> dict[str, Any]:
+    """Return what a customer's profile begins with."""
+    return {
+        "first_name": "Ada", "last_name": f"L-{customer}", "email": f"{customer}@example.org", "phone": None,
+        "plan": "free", "tier": None, "mrr": {"amount_minor": 0, "currency": "EUR"}, "delinquent": False,
+    }  # fmt: skip
+
+
 class Generator:
     """Draws events, in order of time. The same seed draws the same ones."""
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, *, known: bool = False) -> None:
+        """With `known`, every customer has an image before the first event: `first_profile`."""
         self.workload = workload
+        self.known = known
         self.random = Random(workload.seed)
         self.number = 0
         self.unpaid: deque[tuple[str, str]] = deque()
-        self.profiles: dict[str, dict[str, Any]] = {}
+        self.profiles: dict[str, dict[str, Any] | None] = {}
 
     def __iter__(self) -> Iterator[tuple[str, Payload]]:
         """Yield (event type, payload), without end."""
@@ -141,12 +151,12 @@ class Generator:
 
     def _changed(self) -> Payload:
         customer, matches, random = self._customer(), self._matches(), self.random
+        if self.known and customer not in self.profiles:
+            self.profiles[customer] = first_profile(customer)
         old = self.profiles.get(customer)
         new: dict[str, Any] | None = {
-            "first_name": "Ada", "last_name": f"L-{customer}", "email": f"{customer}@example.org", "phone": None,
-            "plan": random.choice(PLANS), "tier": None, "mrr": self._money(0, 100), "delinquent": False,
+            **first_profile(customer), "plan": random.choice(PLANS), "mrr": self._money(0, 100),
         }  # fmt: skip
-        assert new is not None
         if old is not None:
             new = {**old, "mrr": self._money(0, 100)}
             if matches:
@@ -154,10 +164,7 @@ class Generator:
                 new["email"] = f"{customer}-{self.number}@example.org" if what == "email" else new["email"]
                 new["plan"] = "business" if what == "plan" else new["plan"]
                 new = None if what == "close" else new
-        if new is None:
-            del self.profiles[customer]
-        else:
-            self.profiles[customer] = new
+        self.profiles[customer] = new
         sent = old is not None and random.random() < self.workload.before
         return {
             "customer_id": customer, "before": old if sent else None, "after": new,

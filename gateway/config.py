@@ -221,7 +221,7 @@ class Registry(_Section):
 
     url: RegistryUrl
     """What stands before /schemas and /subjects."""
-    username: str | None = None
+    username: Annotated[str, Field(pattern="^[^:]+$")] | None = None
     password: SecretReference | None = None
     ca: Folder | None = None
 

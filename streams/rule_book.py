@@ -11,7 +11,7 @@ from handlers.rules.load import load_sources
 from schemas import Contracts
 from streams.processors.detect import EPOCH
 from tidings.errors import Misconfigured
-from tidings.ports import Body, Read, Store, Transaction
+from tidings.ports import Body, Read, Reader, Transaction
 from tidings.rule import RuleSet
 
 KEPT = 64
@@ -59,7 +59,7 @@ class RuleBook:
     """What this process knows of the rule sets. Rows are never changed, so what was read once stays true."""
 
     contracts: Contracts
-    store: Store
+    store: Reader
     _built: OrderedDict[str, RuleSet | ValueError] = field(default_factory=OrderedDict)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 

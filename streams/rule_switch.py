@@ -9,6 +9,7 @@ from handlers.rules.load import dump_sources
 from handlers.rules.signature import refusals, remembered
 from streams.processors import detect
 from streams.processors.dispatch import CONTROLS, active_rules
+from streams.processors.ground import audit
 from streams.rule_book import RuleBook
 from tidings.errors import Misconfigured
 from tidings.event import Micros
@@ -114,12 +115,12 @@ class Refused:
 
 
 def switch(
-    old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros
+    old: RuleSet | None, new: RuleSet, source: bytes, *, grace: Micros, who: str | None = None
 ) -> Body[detect.Done | detect.Outdated | Refused]:
     """Return the body that makes `new` the active set, unless live state would lose its meaning.
 
     Asked behind the locks, so that no key begins to live between the question and the switch. Dispatch and the intent
-    are kept out as well: no intent of the old set follows the answer.
+    are kept out as well: no intent of the old set follows the answer. `who` is written down, where it is a person.
     """
 
     def body() -> Transaction[detect.Done | detect.Outdated | Refused]:
@@ -130,7 +131,10 @@ def switch(
             stands = yield from standing(old, new, count=1)()
             if why := why_not(old, new, stands):
                 return Refused(tuple(why))
-        return (yield from detect.switch(old, new, source, grace=grace, meant=_meant(old, new))())
+        done = yield from detect.switch(old, new, source, grace=grace, meant=_meant(old, new))()
+        if who is not None and isinstance(done, detect.Done):
+            yield from audit("rules apply", who, {"old": None if old is None else old.hash, "new": new.hash})
+        return done
 
     return body
 
@@ -174,8 +178,9 @@ async def apply(
     *,
     grace: Micros,
     dry_run: bool = False,
+    who: str | None = None,
 ) -> Applied:
-    """Make `new` the active set, or say why not. Repeated, it changes nothing.
+    """Make `new` the active set, or say why not. Repeated, it changes nothing. `who` does it, where it is a person.
 
     Raises:
         Misconfigured: the active set does not load with this version, or others switch all the time.
@@ -192,7 +197,7 @@ async def apply(
             return replace(found, why=tuple(why))
         if dry_run:
             return found
-        done = await store.run(switch(old, new, source, grace=grace))
+        done = await store.run(switch(old, new, source, grace=grace, who=who))
         if isinstance(done, Refused):
             return replace(found, why=done.why)
         if isinstance(done, detect.Done):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from streams.kafka.connection import Connection
+from streams.registry.endpoint import Endpoint
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
 
@@ -19,15 +22,32 @@ KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
 POSTGRES = "TIDINGS_TEST_POSTGRES"
 """`host:port` of a server whose superuser `postgres` needs no password."""
+REGISTRY = "TIDINGS_TEST_REGISTRY"
+"""URL of a schema registry, up to before /subjects."""
+REQUIRED = "TIDINGS_TEST_SERVICES_REQUIRED"
+"""Set where a test may not be skipped for want of a server."""
+STARTED = Path(__file__).resolve().parents[1] / ".services" / "env"
+"""Where `make services` says what it has started."""
 
 _numbers = itertools.count(1)
 
 
 def _given(name: str) -> str:
-    found = os.environ.get(name)
-    if not found:
-        pytest.skip(f"{name} is not set: `make test` starts the services where it can")
-    return found
+    found = os.environ.get(name) or _started(name)
+    if found:
+        return found
+    text = f"{name} is not set: `make test` starts the services where it can"
+    if os.environ.get(REQUIRED):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def _started(name: str) -> str | None:
+    try:
+        lines = STARTED.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((place for key, _, place in (line.partition("=") for line in lines) if key == name), None)
 
 
 def _corner() -> str:
@@ -37,6 +57,11 @@ def _corner() -> str:
 def kafka() -> Connection:
     """Return a connection whose topics and groups no other test has."""
     return Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+
+
+def registry() -> Endpoint:
+    """Return a registry in which no other test has subjects of that prefix."""
+    return Endpoint(_given(REGISTRY), prefix=f"{_corner()}.")
 
 
 def _server() -> tuple[str, int]:
@@ -77,3 +102,13 @@ async def empty(place: Place) -> None:
             await connection.execute(f'ALTER SEQUENCE "{place.schema}"."seq_{name}" RESTART')
     finally:
         await connection.close()
+
+
+def postgres_binaries() -> Path:
+    """Return the folder of `initdb` and `postgres`, for tests that kill a server of their own."""
+    _given(POSTGRES)
+    found = shutil.which("postgres")
+    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not places:
+        pytest.skip("this machine has no program `postgres` to start a server of our own with")
+    return places[-1]

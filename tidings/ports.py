@@ -145,15 +145,19 @@ class StoreReplaced(StoreUnavailable):
     """What answers now is not the store that the process began with. Trying again does not help: end, and start anew."""
 
 
-class Store(Protocol):
+class Reader(Protocol):
+    """What can be looked at."""
+
+    async def read(self, body: Body[T]) -> T:
+        """Run a body that only reads, on a snapshot, beside the writers."""
+        ...
+
+
+class Store(Reader, Protocol):
     """Where every promise is kept."""
 
     async def run(self, body: Body[T], *, urgent: bool = False) -> T:
         """Run `body` as one transaction and return its result. `urgent` goes first (deliveries before decisions)."""
-        ...
-
-    async def read(self, body: Body[T]) -> T:
-        """Run a body that only reads, on a snapshot, beside the writers."""
         ...
 
 

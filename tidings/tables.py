@@ -115,6 +115,7 @@ MESSAGES = _table(
     "state:text reason:text? open:int? due_at:int? created_at:int deadline:int start_by:int? seen:int rev:int "
     "owner:text? attempt:int on_unknown:text receipt:text? body:bytes",
     by_work="state due_at",
+    by_channel="state channel due_at",
     by_recipient="tenant recipient open",
     by_run="run_id step",
 )

@@ -26,6 +26,8 @@ def port(text: str) -> int:
 
 def add_cluster(verbs: Any) -> None:
     """Add the verbs."""
+    worker = verbs.add_parser("worker", help="on a cluster: read events and decide, until asked to stop")
+    worker.set_defaults(run="gateway.cli.worker:worker")
     deliver = verbs.add_parser("deliver", help="on a cluster: dispatch and deliver, until asked to stop")
     deliver.set_defaults(run="gateway.cli.deliver:deliver")
     ground = verbs.add_parser("ground", help="on a cluster: what a restored database has to learn from the topics")
@@ -43,7 +45,7 @@ def add_cluster(verbs: Any) -> None:
     rebuild.add_argument("--json", action="store_true", help="for scripts, with all ids")
     archive = verbs.add_parser("archive", help="on a cluster: copy every record into the database, until asked to stop")
     archive.set_defaults(run="gateway.cli.archive:archive")
-    for verb in (deliver, archive):
+    for verb in (worker, deliver, archive):
         add_config(verb)
         verb.add_argument("--name", metavar="NAME", help="of this process, in log and attempts (default: the host's)")
         verb.add_argument(

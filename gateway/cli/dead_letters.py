@@ -9,15 +9,17 @@ import tempfile
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+from gateway.cli.beside import FileReader, Reader, beside
 from gateway.cli.ingest import mapped
-from gateway.cli.place import folder_of, settings_of
+from gateway.cli.place import settings_of
+from gateway.cli.republish import republish
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
 from gateway.cli.wording import counted
@@ -37,7 +39,7 @@ from streams.redrive import Redriven
 from streams.redrive import redrive as again_as_intake
 from streams.sources.intake import appends_of
 from streams.sources.mapping import SourceMap
-from streams.stores.sqlite import SqliteReader, SqliteStore
+from streams.stores.sqlite import SqliteStore
 from tidings import canonical
 from tidings.errors import BadContract
 from tidings.ports import Read, Row, Scan, Transaction
@@ -52,16 +54,6 @@ MAX_LINES, MAX_TEXT = 40, 4000
 """Of a value that is text."""
 
 
-@contextlib.contextmanager
-def reading(folder: Path) -> Iterator[SqliteReader]:
-    """Open the file of a folder for reading, beside the process that may own it."""
-    reader = SqliteReader(folder / "tidings.db")
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
 def place_of(row: Row) -> str:
     """Return how a dead letter is named: `topic[partition]@offset`."""
     return f"{row['topic']}[{row['partition']}]@{row['offset']}"
@@ -72,7 +64,7 @@ def key_of(row: Row) -> tuple[str, str, int, int]:
     return (row["reader"], row["topic"], row["partition"], row["offset"])
 
 
-def letters_of(reader: SqliteReader) -> list[Row]:
+def letters_of(reader: Reader) -> list[Row]:
     """Return every dead letter once, the oldest first; one that two readers could not read is one."""
 
     def body() -> Transaction[list[Row]]:
@@ -87,7 +79,7 @@ def letters_of(reader: SqliteReader) -> list[Row]:
 
 def listing(arguments: Namespace) -> int:
     """`tidings dead-letters list`."""
-    with reading(folder_of(arguments)) as reader:
+    with beside(arguments) as reader:
         every = letters_of(reader)
     letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
@@ -115,7 +107,7 @@ def _sum(letters: Sequence[Row], every: Sequence[Row], reason: str | None) -> st
 
 def show(arguments: Namespace) -> int:
     """`tidings dead-letters show PLACE`."""
-    with reading(folder_of(arguments)) as reader:
+    with beside(arguments) as reader:
         (row,) = _named(letters_of(reader), [arguments.place])
     if arguments.json:
         print(json.dumps(_plain(row), indent=1))
@@ -196,15 +188,15 @@ class Again:
 
 def redrive(arguments: Namespace) -> int:
     """`tidings dead-letters redrive`: propose by default; with `--confirm` it is new intake."""
-    folder, settings = folder_of(arguments), settings_of(arguments)
-    with reading(folder) as reader:
+    settings = settings_of(arguments)
+    with beside(arguments) as reader:
         letters = letters_of(reader)
         chosen = _named(letters, arguments.places) if arguments.places else letters
         for row in chosen if arguments.places else ():
             if row["redriven_at"] is not None:
                 print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
         chosen = [row for row in chosen if row["redriven_at"] is None]
-        now = clock_of(reader.path)()
+        now = reader.now()
         foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
         mapping = mapped(arguments.mapping, None if settings is None else settings.rules) if foreign else None
         again = [_again(row, mapping, now) for row in chosen]
@@ -216,15 +208,26 @@ def redrive(arguments: Namespace) -> int:
         if not readable:
             print("nothing to redrive")
             return 0 if not again else 1
-        if not arguments.confirm:
+        if isinstance(reader, FileReader) and not arguments.confirm:
             print("\nIf you confirm, this is what happens (tried on a copy; nobody was told):\n")
             with tempfile.TemporaryDirectory(prefix="tidings-") as temporary:
                 copied = Path(temporary) / "tidings.db"
-                reader.copy(copied)
+                reader.file.copy(copied)
                 asyncio.run(_propose(copied, readable))
             print("\nNothing was sent. Add --confirm to do it.")
             return 0
-    count, who = _confirm(folder, [Redriven(key_of(one.row), one.appends) for one in readable])
+        if not arguments.confirm:
+            print(
+                "\nNothing was published: beside a cluster nothing is tried first. --confirm publishes them to Kafka,"
+            )
+            print("and whoever works there decides on them, as on any other record.")
+            return 0
+        redriven = [Redriven(key_of(one.row), one.appends) for one in readable]
+        folder = reader.folder if isinstance(reader, FileReader) else None
+    if folder is None:
+        assert settings is not None
+        return asyncio.run(republish(settings, redriven))
+    count, who = _confirm(folder, redriven)
     print(f"{count} redriven; {who}")
     return 0
 
@@ -248,13 +251,13 @@ def _again(row: Row, mapping: SourceMap | None, now: int) -> Again:
     return Again(row, (Append(record.topic, record.key, record.value, record.headers),))
 
 
-def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
+def active_rules(reader: Reader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
     """Return the rule set that is active in a file, with its texts."""
 
     def body() -> Transaction[bytes]:
         rows = yield Read("epochs", [(EPOCH,)])
         if not rows:
-            raise Told("no rules are active in this file yet")
+            raise Told(f"no rules are active in {reader.name} yet")
         name = rows[EPOCH,]["value"]
         return bytes((yield Read("rule_sets", [(name,)]))[name,]["body"])
 
@@ -267,7 +270,7 @@ def active_rules(reader: SqliteReader) -> tuple[RuleSet, dict[str, bytes], dict[
 
 
 async def _propose(file: Path, again: Sequence[Again]) -> None:
-    with contextlib.closing(SqliteReader(file)) as reader:
+    with contextlib.closing(FileReader(file.parent)) as reader:
         rules, files, texts = active_rules(reader)
     clock = clock_of(file)
     provider = FileCatcher(file.parent / "caught.jsonl", clock)

@@ -10,9 +10,9 @@ from textwrap import shorten
 from typing import Any
 
 from gateway.cli import found_event
+from gateway.cli.beside import beside
 from gateway.cli.folder import example, loaded, to_mend
 from gateway.cli.found_event import Became, FoundEvent
-from gateway.cli.place import folder_of
 from gateway.cli.told import Told
 from gateway.cli.wording import counted, moment
 from handlers.operators.event import EventOperator, has_changed
@@ -31,9 +31,15 @@ MAX_WORDS = 100
 
 
 def explain(arguments: Namespace) -> int:
-    """Run the verb; EVENT is an id in the file of `--data`, or a JSON file with one event."""
+    """Run the verb; EVENT is an id in the file of `--data` or in the archive of a cluster, or a JSON file with one event."""
     path = Path(arguments.event)
-    found = found_event.of_file(path) if path.is_file() else found_event.of_log(folder_of(arguments), arguments.event)
+    if path.is_file():
+        return _explain(arguments, found_event.of_file(path))
+    with beside(arguments) as reader:
+        return _explain(arguments, found_event.of_log(reader, arguments.event))
+
+
+def _explain(arguments: Namespace, found: FoundEvent) -> int:
     active = _rules(arguments.rules) if arguments.rules is not None or found.rules is None else found.rules
     rules = [rule for rule in active.rules if arguments.rule in (None, rule.id)]
     if not rules:
@@ -46,6 +52,10 @@ def explain(arguments: Namespace) -> int:
         body = {"event": event.id, "type": event.type, "time": rfc3339(event.occurred_at), "rules": looked}
         print(json.dumps(body, indent=1, ensure_ascii=False))
         return 0
+    if found.alone:
+        print(
+            "beside the archive of a cluster an event is seen alone: 'before', and other entities, as far as it holds them"
+        )
     print(f"{event.type}  {event.id}  {rfc3339(event.occurred_at)}  {event.data.get('customer_id') or ''}".rstrip())
     for one in looked:
         print(f"\n{one['rule']}: {one['says']}")

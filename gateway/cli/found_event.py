@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.dead_letters import active_rules, reading
+from gateway.cli.beside import ClusterReader, FileReader, Reader
+from gateway.cli.dead_letters import active_rules
 from gateway.cli.folder import read
 from gateway.cli.told import Told
 from gateway.cli.whom import content_of, person_of
 from handlers.channels.content import Contents
 from handlers.rules.load import load_sources
 from schemas import contracts
+from streams import archived
 from streams.codec import Codec
 from streams.embedded_log import read_record
 from streams.json_events import NotAnEvent, from_json, parse_json
-from streams.stores.sqlite import SqliteReader
 from tidings import canonical, ids, images
 from tidings.contract import value_at
 from tidings.errors import BadContract
@@ -38,7 +39,10 @@ class FoundEvent:
     event: Event
     images: Mapping[bytes, Image] = field(default_factory=dict)
     rules: RuleSet | None = None
-    file: Path | None = None
+    reader: Reader | None = None
+    """Beside what it was found."""
+    alone: bool = False
+    """Whether nothing is known of what came before it."""
 
     def beside(self, rule: Rule) -> Event:
         """Return the event as a rule sees it: with the entities that it reads, under their aliases."""
@@ -55,7 +59,7 @@ class FoundEvent:
 
     def told(self, rule: Rule, key: tuple[Any, ...]) -> list[Became]:
         """Return what became of the messages of the firing that this event began, if it did and the file has them."""
-        if self.file is None:
+        if self.reader is None:
             return []
         firing = ids.firing_id(self.event.tenant, rule.id, key, (self.event.source, self.event.ref))
 
@@ -66,8 +70,7 @@ class FoundEvent:
                     found.append((yield from _became(read_message(row))))  # noqa: PERF401 - a comprehension cannot yield
             return found
 
-        with reading(self.file) as reader:
-            return reader.read(body)
+        return self.reader.read(body)
 
 
 @dataclass(frozen=True)
@@ -115,15 +118,40 @@ def of_file(path: Path) -> FoundEvent:
         raise Told(text) from fault
 
 
-def of_log(folder: Path, name: str) -> FoundEvent:
-    """Return an event of the log, with `before` as complete as it was then.
+def of_log(reader: FileReader | ClusterReader, name: str) -> FoundEvent:
+    """Return an event of the log, with `before` as complete as it was then; beside a cluster, alone.
 
     By its id or our reference, or by the id of a firing that it began, or of a message about that.
     """
-    with reading(folder) as reader:
-        rules, _, _ = active_rules(reader)
-        records = reader.read(_records)
-        return _among(reader, records, reader.read(_began(name)) or name, folder, rules)
+    rules, _, _ = active_rules(reader)
+    if isinstance(reader, ClusterReader):
+        return _archived(reader, name, rules)
+    return _among(reader, reader.read(_records), reader.read(_began(name)) or name, rules)
+
+
+def _archived(reader: ClusterReader, name: str, rules: RuleSet) -> FoundEvent:
+    codec = Codec(contracts())
+    traced = reader.read(archived.trace(name))
+    if traced is None:
+        wanted, records = name, archived.newest(reader.read)
+    else:
+        rule = rules.by_id.get(traced.rule)
+        topics = [one.topic for one in contracts().by_type.values()] if rule is None else list(rule.topics)
+        wanted, records = traced.ref, archived.near(reader.read, traced, topics)
+    for record in records:
+        with contextlib.suppress(BadContract):
+            event = codec.decode(record)
+            if wanted in (event.id, event.ref):
+                return FoundEvent(event, {}, rules, reader, alone=True)
+    if traced is not None:
+        raise Told(
+            f"{reader.name} has the firing, and its archive has not the event any more, or not yet: tidings archive"
+        )
+    text = (
+        f"there is no firing or message {name!r} in {reader.name}, no such file, and no such event among the newest "
+        f"{archived.NEWEST} records of each partition"
+    )
+    raise Told(text)
 
 
 def _began(name: str) -> Body[str | None]:
@@ -144,7 +172,7 @@ def _records() -> Transaction[list[LogRecord]]:
 
 
 def _among(
-    reader: SqliteReader, records: list[LogRecord], name: str, folder: Path, rules: RuleSet
+    reader: Reader, records: list[LogRecord], name: str, rules: RuleSet
 ) -> FoundEvent:  # fmt: skip
     codec = Codec(contracts())
     known: dict[bytes, Image] = {}
@@ -157,6 +185,6 @@ def _among(
         if (place := images.state_key(contract, event)) is not None:
             event, known[place] = images.complete(event, known.get(place))
         if name in (event.id, event.ref):
-            return FoundEvent(event, known, rules, folder)
-    text = f"there is no event {name!r} in {reader.path}, no firing or message with this id, and no such file"
+            return FoundEvent(event, known, rules, reader)
+    text = f"there is no event {name!r} in {reader.name}, no firing or message with this id, and no such file"
     raise Told(text)

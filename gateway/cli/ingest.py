@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway import config
 from gateway.cli.folder import example, loaded, read
+from gateway.cli.republish import published, told_of
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary, waiting
 from gateway.cli.whom import content_of, person_of
@@ -135,6 +136,12 @@ def _hand_over(arguments: Namespace) -> int:
     if refused:
         print(f"{refused} of {len(payloads)} cannot be read; nothing was appended")
         return 1
+    if settings.on_cluster:
+        done = asyncio.run(published(settings, appends, [None] * len(appends)))
+        for one in done:
+            print(f"published {one}")
+        print(told_of(done))
+        return 0
     events = counted(len(appends), "event")
     if control.append_by(settings.data, appends) is None:
         asyncio.run(_append(settings.data / "tidings.db", appends))

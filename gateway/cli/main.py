@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from gateway.cli.again import add_again
 from gateway.cli.cluster_verbs import add_cluster, add_config
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
@@ -58,6 +59,12 @@ def parser() -> Parser:
         help="how much faster the shop's clock runs (default: 7200, a day in 12 s)",
     )
     demo.add_argument("--seed", type=int, default=7, metavar="N", help="which shop day is played (default: 7)")
+    demo.add_argument(
+        "--kafka", metavar="HOST:PORT", help="run it on this broker, with three workers; 'make services' starts one"
+    )
+    demo.add_argument(
+        "--postgres", metavar="HOST:PORT", help="the database server beside --kafka; user postgres, without a password"
+    )
 
     _engines(verbs)
     add_cluster(verbs)
@@ -75,6 +82,7 @@ def parser() -> Parser:
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
     _dead_letters(verbs)
+    add_again(verbs)
     _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")
@@ -142,7 +150,7 @@ def _engines(verbs: Any) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="append for the 'tidings run' of this tidings.toml; shows no decision",
+        help="append for the 'tidings run', or the cluster, of this tidings.toml; shows no decision",
     )
     ingest.add_argument(
         "--now",
@@ -249,7 +257,7 @@ def _dead_letters(verbs: Any) -> None:
         metavar="FILE",
         help="for payloads of other systems (default: sources.yaml of the configured rules, else of the example)",
     )
-    again.add_argument("--confirm", action="store_true", help="append them to the log")
+    again.add_argument("--confirm", action="store_true", help="append them to the log, or publish them")
     for action in (listing, show, again):
         add_place(action)
     for action in (listing, show):

@@ -37,6 +37,11 @@ COUNT_WITHIN = 2.0
 def run(arguments: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when it ended in order."""
     settings = config.read(arguments.config)
+    if settings.on_cluster:
+        raise Told(
+            f"{settings.path.name} names a cluster, and 'tidings run' is for one file; on a cluster start "
+            "'tidings worker', 'tidings deliver' and 'tidings archive', as docs/cluster.md says"
+        )
     found, files, texts = loaded(settings.rules)
     if found.rules is None:
         raise Told("the rules have errors:\n" + "\n".join(str(one) for one in found.errors))

@@ -32,12 +32,35 @@ SAID: Mapping[str, tuple[str, str]] = {
          "with --retain, let go of what is old."),
         "tidings migrate --config tidings.toml --plan",
     ),
+    "tidings worker": (
+        ("Read the topics of a cluster and decide. Any number of workers share the partitions; positions stand in the "
+         "database. Ends with 75 where broker or database stay away: start it again then."),
+        "tidings worker --config tidings.toml --http-port 8081",
+    ),
     "tidings ingest": (
         ("Turn payloads of other systems into events, and show what the rules decide and what "
-         "people would read; with --config, hand them to 'tidings run' instead."),
+         "people would read; with --config, hand them to 'tidings run', or to Kafka, instead."),
         "tidings ingest --source stripe payload.json",
     ),
-    "tidings rules": ("Check rules, play their tests, and explain what they made of an event.", "tidings rules check"),
+    "tidings deliver": (
+        ("On a cluster: decide who hears of what, and hand messages over. Any number of these share "
+         "the work of one database."),
+        "tidings deliver --config tidings.toml --http-port 8081",
+    ),
+    "tidings archive": (
+        ("On a cluster: copy every record into the database, for explain and verify. One copies, "
+         "others stand by."),
+        "tidings archive --config tidings.toml",
+    ),
+    "tidings rules": (
+        "Check rules, play their tests, apply them to a cluster, and explain what they made of an event.",
+        "tidings rules check",
+    ),
+    "tidings rules apply": (
+        ("Make a folder the rules of a cluster, in one step: say what changes, and refuse what would "
+         "change the meaning of what waits."),
+        "tidings rules apply myshop --dry-run",
+    ),
     "tidings rules check": (
         "Say everything that is wrong with a folder of rules and templates: place, cause, remedy.",
         "tidings rules check myshop",
@@ -54,6 +77,11 @@ SAID: Mapping[str, tuple[str, str]] = {
     "tidings templates preview": (
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
+    ),
+    "tidings verify": (
+        ("Replay the journal on scratch state, and compare every detection record with what is stored, byte for byte. "
+         "It writes nothing, and can send nothing. Ends with 0: no difference; 1: there is one; 2: it cannot be told."),
+        "tidings verify --config tidings.toml",
     ),
     "tidings dead-letters": ("Look at the records that could not be read, and try them again.", "tidings dead-letters list"),
     "tidings dead-letters list": (

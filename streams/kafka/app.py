@@ -6,6 +6,7 @@ no web server, no monitor, no folder on disk, and no setting is read from the en
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ GROUP = "worker"
 """Consumer group of the workers, without the installation's prefix."""
 
 Take = Callable[[Records], Awaitable[bool]]
-"""Applies a batch; True: it may be acknowledged. Must raise nothing."""
+"""Applies a batch; True: it may be acknowledged. What it raises ends the application."""
 
 
 class _Boot(BootStrategy):
@@ -50,6 +51,7 @@ class App(faust.App):
             web_enabled=False,
         )
         self._made_of = (connection, positions, pace)
+        self.rebalances = 0
 
     def _new_transport(self) -> Transport:
         return Transport(self, *self._made_of)
@@ -64,6 +66,7 @@ class App(faust.App):
     def on_rebalance_start(self) -> None:
         """Count it; there is no sensor, and Faust wonders why."""
         super().on_rebalance_start()
+        self.rebalances += 1
         self._rebalancing_sensor_state = {"": None}
 
     def _create_directories(self) -> None:
@@ -86,7 +89,13 @@ def make_app(
     async def attend(stream: Any) -> None:
         async for event in stream.noack().events():
             batch: Records = event.value
-            if not app.intake.is_stale(batch) and await take(batch):
+            try:
+                done = not app.intake.is_stale(batch) and await take(batch)
+            except Exception as fault:  # noqa: BLE001 - Faust would go on behind the batch
+                app.intake.let_go(event.message)
+                await app.crash(fault)
+                await asyncio.Event().wait()  # until the application ends
+            if done:
                 event.ack()
             else:
                 app.intake.let_go(event.message)

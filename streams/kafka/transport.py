@@ -97,7 +97,7 @@ class Records:
         return cast(int, self.records[-1].offset) + 1
 
 
-class Whole(faust.Schema):
+class Whole(faust.Schema[Any, Any]):
     """Hands batches through: they are no bytes."""
 
     def compile(self, app: Any, **_: Any) -> Any:
@@ -360,7 +360,7 @@ class Consumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
-                    await self.wait(self.can_resume_flow)
+                    await self.wait(cast(Any, self.can_resume_flow))
                     continue
                 for batch in await self._asked():
                     await self._hand_out(batch)

@@ -6,12 +6,11 @@ Any number of them share the partitions. What ends one is told by `check`: whoev
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import errors
 from faust.types import TP
@@ -22,22 +21,25 @@ from streams.kafka.app import App, make_app
 from streams.kafka.cluster import opened
 from streams.kafka.connection import Connection
 from streams.kafka.ends import Ends
+from streams.kafka.ground import WATCH
 from streams.kafka.intake import Ground, Intake
 from streams.kafka.log import KafkaLog
 from streams.kafka.reach import Away
-from streams.kafka.topics import is_read
+from streams.kafka.skew import Skew
+from streams.kafka.topics import CLOCK, is_read
 from streams.kafka.transport import Pace
 from streams.loops import Loop, Loops, RealRuntime
+from streams.processors import detect
 from streams.processors.outcomes import Telling
-from streams.processors.worker import Observe, PeopleReader, Worker
+from streams.processors.worker import Observe, PeopleReader, Ready, Worker, nothing_to_ask
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
 from streams.stores.postgres import PostgresStore
 from tidings import watermark
 from tidings.errors import Misconfigured
-from tidings.event import Micros
+from tidings.event import SECOND, Micros
 from tidings.log import Decoder, Partition
-from tidings.ports import StoreUnavailable
+from tidings.ports import Row, Scan, StoreUnavailable, Transaction
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.worker")
@@ -48,6 +50,7 @@ TICK = 0.25
 BARRIER = 1.0
 """Seconds between two questions where partitions end; W of what is idle moves as often."""
 LOOK_AGAIN = 2.0
+LOOK_AT_TOPICS = 5.0
 MAINTAIN = 3600.0
 AWAY_LIMIT = 120.0
 """Seconds without the store, or without any broker, after which the process ends for something outside to start it again."""
@@ -72,23 +75,29 @@ class WorkerProcess:
     clock: Callable[[], int]
     name: str
     ground: Ground | None = None
-    near: Callable[[], bool] = lambda: True
-    """Whether the clocks of the brokers are near enough to ours for idle marks."""
+    skew: Skew | None = None
+    """How far the brokers' clocks are from ours; without it nobody asks, and they are taken to be near."""
     observe: Observe = lambda _: None
     pace: Pace = field(default_factory=Pace)
     grace: Micros = watermark.GRACE
     away_limit: float = AWAY_LIMIT
     decode: Decoder | None = None
+    ready: Ready = nothing_to_ask
+
+    concerns: frozenset[str] = field(default=frozenset({"rules", "detection"}), init=False)
 
     def __post_init__(self) -> None:
         self.book = RuleBook(self.contracts, self.store)
         self.loops = Loops(lambda seen: self.observe(seen))  # noqa: PLW0108 - the observer may change
         self.ends = Ends(self.connection)
-        self.lags: Mapping[Partition, int] = {}
-        """As the last barrier found them."""
+        self.behind: Mapping[Partition, int] = {}
+        """Of what this worker reads: records that are not applied, as the last barrier found them."""
         self.kafka_away: float | None = None
+        self.watermarks: Mapping[str, Micros] = {}
+        """By topic, from all workers' rows."""
         self.intake: Intake | None = None
         self.app: App | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._quiet_since = time.monotonic()
 
     async def start(self) -> None:
@@ -98,6 +107,11 @@ class WorkerProcess:
             Misconfigured: topics are missing, or the active rules do not load with this version.
             Away: no broker answers.
         """
+        self.loops.start({"maintain": Loop(self._maintain, MAINTAIN)})
+        if self.ground is not None:
+            self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
+        if self.skew is not None:
+            self._measuring = asyncio.create_task(self.skew.measuring())
         topics = await self._topics()
         rules = await self.book.active()
         if rules is None:
@@ -109,9 +123,9 @@ class WorkerProcess:
         watched, log = self.loops.watched, KafkaLog(self.connection)
         worker = Worker(
             Telling(self.store), log, RealRuntime(self.clock), decode, rules, self.book.get, self.grace, observe=watched,
-            learn=self.book.learn,
+            learn=self.book.learn, ready=self.ready,
         )  # fmt: skip
-        people = PeopleReader(self.store, log, decode, observe=watched, marks_idle=True)
+        people = PeopleReader(self.store, log, decode, observe=watched, marks_idle=True, ready=self.ready)
         intake = Intake(self.store, self.connection, worker, people, self._go_on, self._flows, self.ground)
         self.intake = intake
         self.app = make_app(self.connection, topics, intake.take, intake, self.pace, self.name)
@@ -120,7 +134,7 @@ class WorkerProcess:
                 "tick": Loop(worker.tick, TICK),
                 "barrier": Loop(self._barrier, BARRIER),
                 "unread": Loop(intake.look_again, LOOK_AGAIN),
-                "maintain": Loop(self._maintain, MAINTAIN),
+                "topics": Loop(self._look_at_topics, LOOK_AT_TOPICS),
                 "intake": Loop(self._watch, BARRIER, since=lambda: self._quiet_since),
             }
         )
@@ -132,6 +146,8 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """Finish the batches in work, tell Kafka how far we are, leave the group."""
+        if self._measuring is not None:
+            self._measuring.cancel()
         if self.app is not None:
             await self.app.stop()
         await self.loops.stop(ROUND)
@@ -176,12 +192,44 @@ class WorkerProcess:
     @property
     def skews(self) -> Mapping[str, Micros | None]:
         """By whose clock: how far it is ahead of ours."""
-        return {}
+        if self.skew is None:
+            return {}
+        return {f"broker of {CLOCK}:{number}": sample.skew for number, sample in self.skew.best().items()}
 
     @property
     def halted(self) -> str:
-        """Why nothing is begun now, or nothing."""
-        return ""
+        """Why nothing is marked idle now, or nothing. Events are decided nevertheless."""
+        if self.skew is None or self.skew.ok(self.grace):
+            return ""
+        worst = self.skew.worst()
+        if worst is None:
+            return "the brokers' clocks are not known yet; nothing is marked idle"
+        return f"a broker's clock may be {worst / SECOND:.1f} s from ours; nothing is marked idle"
+
+    @property
+    def newest(self) -> Mapping[str, Micros]:
+        """By topic: append time of the newest record that was applied here."""
+        return {} if self.intake is None else self.intake.newest
+
+    @property
+    def lags(self) -> Mapping[tuple[str, str], int]:
+        """By reader and topic: records of its partitions that this worker has not applied."""
+        found: dict[tuple[str, str], int] = defaultdict(int)
+        for place, records in self.behind.items():
+            part = None if self.intake is None else self.intake.parts.get(place)
+            for reader in () if part is None else part.readers:
+                found[reader, place[0]] += records
+        return found
+
+    @property
+    def partitions(self) -> frozenset[Partition]:
+        """What this worker reads."""
+        return frozenset() if self.intake is None else frozenset(self.intake.parts)
+
+    @property
+    def rebalances(self) -> int:
+        """How many this worker has seen."""
+        return 0 if self.app is None else self.app.rebalances
 
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most."""
@@ -222,18 +270,27 @@ class WorkerProcess:
         if not self._flows():
             return False
         standing = await app.intake.standing()
-        self.lags = intake.lags(ends)
-        if self.near():
+        self.behind = intake.behind(ends)
+        if not self.halted:
             await intake.mark_idle(ends, standing, since)
         return False
 
     async def _watch(self) -> bool:
         """One round: nothing stands while nothing is unread, or what it waits for is away."""
-        unread = any(self.lags.values())
+        unread = any(self.behind.values())
         if not unread or self.store_away is not None or self.kafka_away is not None:
             self._quiet_since = time.monotonic()
         elif self.intake is not None:
             self._quiet_since = max(self._quiet_since, self.intake.moved)
+        return False
+
+    async def _look_at_topics(self) -> bool:
+        """One round: read how far each topic is known to be complete, for the metrics."""
+        rows = await self.store.read(_sources)
+        by_topic: dict[str, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_topic[row["topic"]].append(row)
+        self.watermarks = {topic: watermark.of_topic(found, self.grace) for topic, found in by_topic.items()}
         return False
 
     async def _maintain(self) -> bool:
@@ -241,10 +298,5 @@ class WorkerProcess:
         return False
 
 
-async def end(process: WorkerProcess) -> None:
-    """Stop, whatever comes of it: nothing that was acknowledged is lost by a stop that fails."""
-    with contextlib.suppress(Exception):
-        await process.stop()
-
-
-__all__ = ["Any", "Broken", "WorkerProcess", "end"]
+def _sources() -> Transaction[list[Row]]:
+    return [row for row in (yield Scan("sources")) if row["reader"] == detect.READER]

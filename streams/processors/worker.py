@@ -24,10 +24,16 @@ from tidings.rule import RuleSet
 logger = logging.getLogger("tidings.worker")
 
 Observe = Callable[[object], None]
+Ready = Callable[[Sequence[LogRecord]], Awaitable[None]]
+"""Awaited before records are decoded: finds out what decoding them needs (`Codec.ready`)."""
 
 
 def _unobserved(_: object) -> None:
     """Nobody watches."""
+
+
+async def nothing_to_ask(_: Sequence[LogRecord]) -> None:
+    """Everything is known already."""
 
 
 async def in_halves(
@@ -72,6 +78,7 @@ class Worker:
     observe: Observe = _unobserved
     learn: Learn = nobody_switches
     """Reads a rule set that another process has made active."""
+    ready: Ready = nothing_to_ask
     positions: dict[Partition, int] = field(default_factory=dict)
     marked: dict[Partition, Micros] = field(default_factory=dict)
     quiet: object = None
@@ -97,6 +104,7 @@ class Worker:
 
     async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:
         """Decide a batch; halve it where our own code fails."""
+        await self.ready(records)
         await in_halves(records, starts, self.decode, self._detect)
 
     async def tick(self) -> bool:
@@ -167,6 +175,7 @@ class PeopleReader:
     observe: Observe = _unobserved
     marks_idle: bool = False
     """Whether it says how far words about people are known: dispatch asks that where the log's heads are nobody's rows."""
+    ready: Ready = nothing_to_ask
     positions: dict[Partition, int] = field(default_factory=dict)
     marked: dict[Partition, Micros] = field(default_factory=dict)
 
@@ -190,6 +199,7 @@ class PeopleReader:
 
     async def apply(self, records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> None:
         """Project records, halving where our own code fails."""
+        await self.ready(records)
         await in_halves(records, starts, self.decode, self._project)
 
     async def _project(self, batch: Batch) -> None:

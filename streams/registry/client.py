@@ -74,15 +74,14 @@ class Registry:
     def __init__(self, endpoint: Endpoint, *, deadline: float = DEADLINE) -> None:
         self.endpoint = endpoint
         self.deadline = deadline
-        auth = None
+        headers = {"Accept": f"{TYPE}, application/json", "Accept-Encoding": "identity"}
         if endpoint.username is not None:
-            auth = aiohttp.BasicAuth(endpoint.username, endpoint.password or "", "utf-8")
+            headers["Authorization"] = aiohttp.encode_basic_auth(endpoint.username, endpoint.password or "", "utf-8")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=AT_ONCE, ssl=endpoint.context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            auth=auth,
-            headers={"Accept": f"{TYPE}, application/json", "Accept-Encoding": "identity"},
+            headers=headers,
             # A packed body could be unpacked beyond every cap: none is asked for.
             auto_decompress=False,
             trust_env=False,

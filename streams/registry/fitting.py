@@ -41,21 +41,28 @@ def fitted(name: SchemaName, found: Registered, known: Contracts) -> Wire:
     """
     number = name if isinstance(name, int) else None
     try:
-        schema = _parsed(found)
-        _Guard(schema["__named_schemas"]).check(schema)
+        return _judged(name, found, known)
     except _Unfit as fault:
         raise BadContract(Refusal.WRONG_SCHEMA, f"schema {name} of the registry {fault}", number) from fault
+    except BadContract:
+        raise
+    except Exception as fault:
+        # Not every fault of a schema is found where it is parsed; whatever it is, it is the schema's.
+        text = f"schema {name} of the registry cannot be parsed ({type(fault).__name__}: {str(fault)[:200]})"
+        raise BadContract(Refusal.WRONG_SCHEMA, text, number) from fault
+
+
+def _judged(name: SchemaName, found: Registered, known: Contracts) -> Wire:
+    schema = _parsed(found)
+    _Guard(schema["__named_schemas"]).check(schema)
     full_name = schema["name"]
     contract = known.by_full_name.get(full_name)
     if contract is None:
         text = f"schema {name} of the registry is {full_name[:200]!r}, which is none of our contracts"
-        raise BadContract(Refusal.UNKNOWN_SCHEMA, text, number)
+        raise BadContract(Refusal.UNKNOWN_SCHEMA, text, name if isinstance(name, int) else None)
     ours = known.schema(full_name)
     reader: Any = fastavro.parse_schema(ours)
-    try:
-        _Fit(schema["__named_schemas"], reader["__named_schemas"]).check(schema, reader, full_name)
-    except _Unfit as fault:
-        raise BadContract(Refusal.WRONG_SCHEMA, f"schema {name} of the registry: {fault}", number) from fault
+    _Fit(schema["__named_schemas"], reader["__named_schemas"]).check(schema, reader, full_name)
     written, current = (fastavro.parse_schema(plain(one)) for one in (json.loads(found.text), ours))
     same = to_parsing_canonical_form(written) == to_parsing_canonical_form(current)
     return Wire(name, full_name, contract, current if same else written, None if same else current)
@@ -72,10 +79,7 @@ def _parsed(found: Registered) -> Any:
         raise _Unfit(f"has {len(raw)} bytes; at most {MAX_BYTES}")
     if depth_of(raw) > MAX_DEPTH:
         raise _Unfit(f"is nested deeper than {MAX_DEPTH}")
-    try:
-        schema = fastavro.parse_schema(json.loads(found.text))
-    except Exception as fault:
-        raise _Unfit(f"cannot be parsed ({type(fault).__name__}: {str(fault)[:200]})") from fault
+    schema = fastavro.parse_schema(json.loads(found.text))
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise _Unfit("is no record")
     return schema
@@ -173,17 +177,17 @@ class _Fit:
         theirs, ours = _resolved(theirs, self.written), _resolved(ours, self.ours)
         kind, wanted = _kind(theirs), _kind(ours)
         if kind != wanted and (kind, wanted) != ("int", "long"):
-            raise _Unfit(f"{where} is {kind}, and {wanted} in our contract")
+            raise _Unfit(f"has {where} as {kind}, and {wanted} in our contract")
         unit, known = _unit(theirs), _unit(ours)
         if unit != known:
-            raise _Unfit(f"{where} is {unit or 'a plain number'}, and {known or 'a plain number'} in our contract")
+            raise _Unfit(f"has {where} as {unit or 'a plain number'}, and {known or 'a plain number'} in our contract")
         if kind == "array":
             self.check(theirs["items"], ours["items"], f"{where}[]")
         elif kind == "map":
             self.check(theirs["values"], ours["values"], f"{where}{{}}")
         elif kind in ("record", "enum"):
             if theirs["name"] != ours["name"]:
-                raise _Unfit(f"{where} is {theirs['name'][:200]}, and {ours['name']} in our contract")
+                raise _Unfit(f"has {where} as {theirs['name'][:200]}, and {ours['name']} in our contract")
             if kind == "record" and theirs["name"] not in self.done:
                 self.done.add(theirs["name"])
                 self._fields(theirs, ours, where)
@@ -195,7 +199,7 @@ class _Fit:
             if field["name"] in written:
                 self.check(written[field["name"]]["type"], field["type"], place)
             elif "default" not in field:
-                raise _Unfit(f"it lacks {place}, which has no default")
+                raise _Unfit(f"lacks {place}, which has no default")
 
 
 def _resolved(kind: Any, named: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncpg
 
@@ -67,7 +67,7 @@ class PostgresStore:
         writers: int = 4,
         urgent: int = 8,
         readers: int = 4,
-    ) -> PostgresStore:
+    ) -> Self:
         """Connect, and see that the database is of this version.
 
         `writers`, `urgent` and `readers` bound the connections for `run`, `run(urgent=True)` and `read`.
@@ -80,6 +80,9 @@ class PostgresStore:
         try:
             async with store._readers.lend() as connection:
                 await check_version(connection, place)
+        except SERVER_FAULTS as fault:
+            await store.close()
+            raise told(place, fault) from fault
         except BaseException:
             await store.close()
             raise
@@ -141,6 +144,21 @@ class PostgresStore:
 
         return await self._ask(ask)
 
+    async def settled(self, shared: str) -> int:
+        """Return the last number of the journal up to which every row is there, or never will be.
+
+        Numbers are drawn before they are committed. So it waits until nobody has the lock which everybody shares who
+        writes the journal, and holds up the next for that moment.
+        """
+        number = lock_number(self.place.schema, shared)
+
+        async def ask(connection: asyncpg.Connection) -> int:
+            async with connection.transaction():
+                await connection.execute(f"SELECT pg_advisory_xact_lock({number})")
+                return int(await connection.fetchval("SELECT max(seq) FROM journal") or 0)
+
+        return await self._ask(ask)
+
     async def maintain(self) -> int:
         """Make the partitions of the days to come, once a day or so; return how many. Nothing depends on it in time."""
         return await self._ask(lambda connection: connection.fetchval("SELECT make_partitions($1)", self.clock()))
@@ -164,7 +182,13 @@ class PostgresStore:
         before = None if readonly else self.before
         transaction = PostgresTransaction(connection, self.place.schema, self.clock, readonly=readonly, before=before)
         try:
-            value = await transaction.drive(body)
+            try:
+                value = await transaction.drive(body)
+            except Failed:
+                raise
+            except Exception as fault:  # noqa: BLE001 - it belongs to whoever asked
+                await self._roll_back(transaction)
+                return _Done(None, fault)
             if transaction.begun:
                 await self._end(transaction)
         except Failed as failed:
@@ -173,9 +197,6 @@ class PostgresStore:
                 raise told(self.place, failed.fault) from failed.fault
             await self._roll_back(transaction)
             return _Repeat(cause)
-        except Exception as fault:  # noqa: BLE001 - it belongs to whoever asked
-            await self._roll_back(transaction)
-            return _Done(None, fault)
         return _Done(value, None)
 
     async def _end(self, transaction: PostgresTransaction) -> None:
@@ -192,11 +213,12 @@ class PostgresStore:
         assert tag == "COMMIT", "a statement has failed and nobody was told"
 
     async def _roll_back(self, transaction: PostgresTransaction) -> None:
-        if transaction.connection.is_in_transaction():
+        connection = transaction.connection
+        if not connection.is_closed() and connection.is_in_transaction():
             try:
                 await transaction.execute("ROLLBACK")
             except Failed:
-                transaction.connection.terminate()
+                connection.terminate()
 
 
 @dataclass(frozen=True, slots=True)

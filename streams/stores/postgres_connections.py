@@ -105,6 +105,8 @@ class Lane:
             except BaseException:
                 connection.terminate()
                 raise
+            if connection.is_closed():
+                return
             if self.closed or connection.is_in_transaction():
                 connection.terminate()
             else:

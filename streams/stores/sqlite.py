@@ -249,6 +249,11 @@ class SqliteReader:
         finally:
             self._connection.execute("ROLLBACK")
 
+    def last_seq(self) -> int:
+        """Return the number of the last row of the journal. One writer numbers and commits them in one order."""
+        (found,) = self._connection.execute("SELECT max(seq) FROM journal").fetchone()
+        return int(found or 0)
+
     def copy(self, target: Path) -> None:
         """Write everything that is committed into another file, which must not exist."""
         with contextlib.closing(sqlite3.connect(target)) as other:

@@ -194,7 +194,7 @@ def replayed(d: Detector) -> bytes:
     def events_of(span: Span) -> list[Event]:
         return d.partitions[span.topic, span.partition][span.start : span.end]
 
-    again = Replay(lambda _: d.rules, events_of).run(entries)
+    again = Replay(lambda _: d.rules).run(entries, events_of)
     return canonical_records([(*key, record.body) for key, record in again.items()])
 
 

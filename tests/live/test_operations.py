@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.cli.dead_letters import reading
+from gateway.cli.beside import FileReader
 from gateway.cli.folder import example
 from gateway.cli.main import main
 from schemas import contracts
@@ -102,7 +103,7 @@ def test_a_firing_and_a_message_lead_to_their_event_and_it_to_what_was_told(shop
     assert message["details"][0] == '"Your payment of €19.99 did not go through"'
     assert "2026-03-05 10:00 in London" in message["details"][1]
     assert "consent 'transactional' not withdrawn" in message["details"][2]
-    with reading(shop) as reader:
+    with closing(FileReader(shop)) as reader:
         (firing,) = reader.read(firings)
     for name in (message["message"], firing):
         code, out, _ = run(capsys, "rules", "explain", name, "--data", shop)

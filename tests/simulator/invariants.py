@@ -213,7 +213,7 @@ def replay_of(history: History) -> bytes:
         offsets = (at for at in range(span.start, span.end) if at not in span.left_out)
         return [events[span.topic, span.partition, at] for at in offsets]
 
-    again = Replay(history.rule_sets.__getitem__, events_of).run(entries)
+    again = Replay(history.rule_sets.__getitem__).run(entries, events_of)
     return canonical_records([(*key, record.body) for key, record in again.items()])
 
 

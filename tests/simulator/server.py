@@ -185,7 +185,7 @@ class SimPostgres(PostgresStore):
         for table in TABLES:
 
             def everything(table: str = table) -> Transaction[list[Row]]:
-                return (yield ports.Scan(table))
+                return (yield ports.Scan(table))  # type: ignore[no-any-return]
 
             found[table] = await self.read(everything)
         self._seen = found
@@ -212,6 +212,8 @@ class ServerWatch(invariants.Watch):
 class ServerHistory(History):
     """A history on a server."""
 
+    store: SimPostgres  # type: ignore[assignment]
+
     def __init__(self, plan: Plan, place: Place, roles: Mapping[str, Place] | None = None) -> None:
         """`roles`: by kind of process (`worker`, `people`, `deliverer`), who it is to the server."""
         super().__init__(plan)
@@ -220,12 +222,14 @@ class ServerHistory(History):
 
     async def run(self) -> ServerHistory:  # type: ignore[override]
         """Run the history to its rest, and look at every table."""
-        scheduler = self.scheduler = ServerScheduler(self.random, START)  # type: ignore[assignment]
+        scheduler = ServerScheduler(self.random, START)
+        self.scheduler = scheduler  # type: ignore[assignment]
         scheduler.fate = self._fate
-        self.log.scheduler = self.provider.scheduler = scheduler
+        self.log.scheduler = self.provider.scheduler = scheduler  # type: ignore[assignment]
         self.watch = ServerWatch(self)
         self.provider.on_first_byte = self.watch.first_byte
-        self.store = store = await SimPostgres.open(self.place, lambda: scheduler.clock, writers=8, urgent=8, readers=8)  # type: ignore[assignment]
+        store = await SimPostgres.open(self.place, lambda: scheduler.clock, writers=8, urgent=8, readers=8)
+        self.store = store
         store.history = self
         store.others = {kind: await PostgresStore.open(place, store.clock) for kind, place in self.roles.items()}
 
