@@ -83,6 +83,12 @@ SAID: Mapping[str, tuple[str, str]] = {
          "It writes nothing, and can send nothing. Ends with 0: no difference; 1: there is one; 2: it cannot be told."),
         "tidings verify --config tidings.toml",
     ),
+    "tidings repair": (
+        ("Take chosen events in once more, as new records: say what they would fire and tell now; with --confirm, do "
+         "it. An event keeps its id: what it fired before is not said again. Moving the positions of readers back is "
+         "refused: their state has gone on since."),
+        "tidings repair --type billing.invoice.paid --from 2012-01-18T12:00:00Z",
+    ),
     "tidings dead-letters": ("Look at the records that could not be read, and try them again.", "tidings dead-letters list"),
     "tidings dead-letters list": (
         "List every record that could not be read: its place, its reason, what it was.",

@@ -30,14 +30,11 @@ class Limits:
 
     round: float = 30.0
     """Seconds for one round of a loop."""
-<<<<<<< HEAD
-    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "relay": 150.0})
-    """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP."""
-=======
-    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "intake": 60.0})
+    rounds: Mapping[str, float] = field(
+        default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "relay": 150.0, "intake": 60.0}
+    )
     """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP;
     `intake` stands since a worker has unread records and commits no batch."""
->>>>>>> deliver
     untaken: int = 50_000
     """Records that detection has not taken: some seconds of work."""
     waits: Micros = 300 * SECOND

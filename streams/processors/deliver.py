@@ -130,7 +130,10 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
 
 
 def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) -> Body[Message]:
-    """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent."""
+    """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent.
+
+    Run again, because nobody knows whether its commit was written, it changes nothing: an attempt has one outcome.
+    """
 
     def body() -> Transaction[Message]:
         held = yield from lock_people([who])
@@ -141,12 +144,13 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
         )
         place = (outgoing.message_id, outgoing.attempt)
         attempt = (yield Read("attempts", [place]))[place]
-        detail = outcome.detail[:500]
-        yield Put(
-            "attempts",
-            [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
-        )  # fmt: skip
-        if outcome.address_gone and (row := held.get(who)) is not None and who[1].startswith("customer:"):
+        detail, known = outcome.detail[:500], attempt["outcome"] is not None
+        if not known:
+            yield Put(
+                "attempts",
+                [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
+            )  # fmt: skip
+        if outcome.address_gone and not known and (row := held.get(who)) is not None and who[1].startswith("customer:"):
             # Of the linked customer, where there is one: the address is theirs.
             owner: Who = who if row["linked_to"] is None else (who[0], row["linked_to"])
             if (theirs := held.get(owner)) is not None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.stores.migrate import migrate
+from streams.stores.overlay import OverlayStore
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteStore
@@ -21,6 +22,7 @@ from tidings.ports import (
     Delete,
     Exclude,
     Find,
+    FindEach,
     Insert,
     Lock,
     NextSeq,
@@ -64,6 +66,41 @@ async def sqlite(folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
+class Settling:
+    """An overlay whose writes sink into its base after every second transaction: rows lie in both, and over each other."""
+
+    def __init__(self) -> None:
+        self.base = MemoryStore(clock=lambda: 42)
+        self.overlay = OverlayStore(self.base, lambda: 42)
+        self.turns = 0
+
+    async def run(self, body: Any, *, urgent: bool = False) -> Any:
+        self.turns += 1
+        done = await self.overlay.run(body, urgent=urgent)
+        if self.turns % 2 == 0:
+            await self.base.run(self._sink)
+        return done
+
+    async def read(self, body: Any) -> Any:
+        return await self.overlay.read(body)
+
+    def _sink(self) -> Transaction[None]:
+        for table, rows in self.overlay.written.items():
+            yield Put(table, [row for row in rows.values() if row is not None])
+            yield Delete(table, [key for key, row in rows.items() if row is None])
+        self.overlay.written.clear()
+
+
+@asynccontextmanager
+async def overlay(_: Path) -> AsyncIterator[Store]:
+    yield OverlayStore(MemoryStore(clock=lambda: 42), lambda: 42)
+
+
+@asynccontextmanager
+async def settling(_: Path) -> AsyncIterator[Store]:
+    yield Settling()
+
+
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Place | None]:
     """One database for the module; every store that is made on it finds it empty."""
@@ -72,12 +109,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place | None]:
         yield found
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.live)])
+@pytest.fixture(params=["memory", "sqlite", "overlay", "settling", pytest.param("postgres", marks=pytest.mark.live)])
 def make(request: pytest.FixtureRequest) -> Callable[[Path], Any]:
     if request.param == "postgres":
         place = request.getfixturevalue("place")
         return lambda _: postgres(place)
-    return {"memory": memory, "sqlite": sqlite}[request.param]
+    return {"memory": memory, "sqlite": sqlite, "overlay": overlay, "settling": settling}[request.param]
 
 
 def floor(rule: str, w: int) -> Row:
@@ -196,6 +233,30 @@ def test_find_orders_bounds_limits_and_leaves_null_out(make: Any, tmp_path: Path
     async def test(store: Store) -> None:
         await store.run(put(*rows, table="recipients"))
         assert await store.run(body) == [["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"]]
+
+    run(make, tmp_path, test)
+
+
+def test_find_each_gives_what_single_questions_give(make: Any, tmp_path: Path) -> None:
+    def item(k: bytes, time: int) -> Row:
+        return {"k": k, "time": time, "rank": 0, "source": "s", "ref": "r", "value": b"v"}
+
+    def body() -> Transaction[Any]:
+        yield Put("buffer", [item(b"b", 2)])
+        keys = [(b"a",), (b"b",), (b"none",), (b"a",)]
+        together = yield FindEach("buffer", "by_time", keys, limit=2)
+        single = {}
+        for key in keys:
+            single[key] = yield Find("buffer", "by_time", key, limit=2)
+        nothing = yield FindEach("buffer", "by_time", [])
+        return together, single, nothing
+
+    async def test(store: Store) -> None:
+        await store.run(put(*(item(b"a", time) for time in (3, 1, 2)), item(b"c", 1), table="buffer"))
+        together, single, nothing = await store.run(body)
+        assert together == single
+        assert [row["time"] for row in together[b"a",]] == [1, 2]
+        assert nothing == {}
 
     run(make, tmp_path, test)
 
