@@ -53,7 +53,9 @@ class Running:
     def __init__(self, place: Place, kafka: Connection) -> None:
         words = [place.host, str(place.port), place.database, kafka.bootstrap[0], kafka.prefix, str(LEASE)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.outcomes.run_relay", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "tests.outcomes.run_relay", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         assert self.process.stdout is not None
         self.said = self.process.stdout
