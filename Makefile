@@ -22,8 +22,14 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 	@echo "Ready: .venv/bin/tidings --help"
 
-demo: $(STAMP)  ## run the small shop (FOR=60s ends it by itself; SPEED=3600: a day in 24 s; ARGS=--plain line by line)
-	@$(BIN)/tidings demo $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
+demo: $(STAMP)  ## run the small shop (ON=kafka: with three workers; FOR=60s ends it by itself; ARGS=--plain line by line)
+ifeq ($(ON),kafka)
+	@$(BIN)/python -m tests.servers with sh -c 'exec $(BIN)/tidings demo --kafka "$$TIDINGS_TEST_KAFKA" --postgres "$$TIDINGS_TEST_POSTGRES" "$$@"' demo $(SHOP)
+else
+	@$(BIN)/tidings demo $(SHOP)
+endif
+
+SHOP = $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
 
 services: $(STAMP)  ## start Kafka and PostgreSQL on loopback, without Docker (Java, Maven and PostgreSQL must be installed)
 	@$(BIN)/python -m tests.servers start

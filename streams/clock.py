@@ -12,7 +12,7 @@ from pathlib import Path
 
 from streams.stores.sqlite import SqliteReader, SqliteStore
 from tidings.event import Micros
-from tidings.ports import Now, Put, Read, Scan, Transaction
+from tidings.ports import Now, Put, Read, Scan, Store, Transaction
 
 ROW = "clock"
 """Name of the epoch row that keeps the time."""
@@ -39,6 +39,20 @@ class FastClock:
     def freeze(self) -> None:
         """Stand still."""
         self._state = (self(), None)
+
+    @property
+    def anchor(self) -> str:
+        """Return what another process of this machine needs to read the same time: see `anchored`."""
+        at, since = self._state
+        return f"{at}:{since if since is not None else ''}:{self.speed}"
+
+
+def anchored(anchor: str) -> FastClock:
+    """Return the clock of another process of this machine: the monotonic clock is one for all of them."""
+    at, since, speed = anchor.split(":")
+    clock = FastClock(int(at), int(speed))
+    clock._state = (int(at), int(since) if since else None)  # noqa: SLF001 - its other constructor
+    return clock
 
 
 def keep() -> Transaction[None]:
@@ -68,9 +82,14 @@ async def resumed(path: Path, speed: int, start: Micros) -> FastClock:
     """
     store = await SqliteStore.open(path, lambda: start)
     try:
-        stood = await store.read(newest)
+        return await resumed_in(store, speed, start)
     finally:
         await store.close()
+
+
+async def resumed_in(store: Store, speed: int, start: Micros) -> FastClock:
+    """Return the clock of a store, standing where it stood; of one that has none yet, at `start`."""
+    stood = await store.read(newest)
     return FastClock(start if stood is None else stood, speed)
 
 

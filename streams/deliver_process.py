@@ -33,6 +33,8 @@ ROUND = 5.0
 """Seconds that the loops have for their last round when the process is asked to end."""
 PARTING = 20.0
 """Seconds for what is in flight afterwards; the sum is below the 30 s that orchestrators give."""
+LONGEST = 0.05
+"""Seconds that a loop rests at most while nothing is to be done: so long may what another process wrote lie."""
 LOOK_FOR_RULES = 1.0
 NONE_YET = RuleSet("", (), {})
 MAINTAIN = 3600.0
@@ -86,7 +88,7 @@ class DeliverProcess:
             name, self.store, self.book, rules, self.provider_of, self.render, self.clock, self.loops.watched,
             self.pace, self.concurrency,
         )  # fmt: skip
-        self.loops.start(self.delivering.loops(self.guard.before))
+        self.loops.start(self.delivering.loops(self.guard.before, LONGEST))
 
     async def stop(self) -> int:
         """End the loops, finish what is in flight; return how many messages are of unknown outcome for that."""

@@ -21,6 +21,9 @@ from tidings.rule import Channel, RuleSet
 
 PASSES = 16
 """Recipients that are dispatched side by side: they wait for commits, not for the processor."""
+RECONCILE = 0.5
+"""Seconds between two looks for what is of unknown outcome; it settles for a minute."""
+Step = Callable[[], Awaitable[bool]]
 
 
 @dataclass
@@ -71,13 +74,17 @@ class Delivering:
         """The one that dispatches."""
         return next(iter(self.by_way.values()))
 
-    def loops(self, guard: Callable[[Callable[[], Awaitable[bool]]], Callable[[], Awaitable[bool]]]) -> dict[str, Loop]:
-        """Return the loops; `guard` stands before each round of them."""
-        loops = {"dispatch": Loop(guard(self.attending.attend), wakes=tuple(f"deliver {name}" for name in self.by_way))}
-        loops |= {
-            f"deliver {name}": Loop(guard(flights.step), since=flights.since) for name, flights in self.flights.items()
-        }
-        return loops | {f"reconcile {name}": Loop(guard(one.reconcile)) for name, one in self.by_way.items()}
+    def loops(
+        self, before: Callable[[Step], Step] = lambda step: step, longest: float | None = None
+    ) -> dict[str, Loop]:
+        """Return the loops; `before` stands before each round of them, `longest` bounds their rests."""
+        named = tuple(f"deliver {name}" for name in self.by_way)
+        loops = {"dispatch": Loop(before(self.attending.attend), longest=longest, wakes=named)}
+        for name, flights in self.flights.items():
+            loops[f"deliver {name}"] = Loop(before(flights.step), longest=longest, since=flights.since)
+        for name, one in self.by_way.items():
+            loops[f"reconcile {name}"] = Loop(before(one.reconcile), RECONCILE)
+        return loops
 
     async def finish(self, seconds: float) -> int:
         """Wait for what is in flight, once no loop begins more; return how many are of unknown outcome now."""

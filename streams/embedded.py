@@ -157,7 +157,7 @@ class Engine:
         while await self.reader.step():
             pass
         loops = {"people": Loop(self.reader.step), "detect": Loop(self.worker.step, wakes=("dispatch",))}
-        self.loops.start(loops | self.delivering.loops(lambda step: step))
+        self.loops.start(loops | self.delivering.loops())
 
     async def stop(self) -> None:
         """End the loops: each may finish its round, so that what it has begun is told; then it is cut off."""

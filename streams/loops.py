@@ -54,6 +54,8 @@ class Loop:
     step: Callable[[], Awaitable[bool]]
     """One round; says whether there was anything to do."""
     rest: float = IDLE
+    longest: float | None = None
+    """A loop that finds nothing again and again rests twice as long each time, up to this; None: it does not."""
     since: Callable[[], float] = time.monotonic
     """Asked after a round: since when nothing moves, of which the round itself does not tell."""
     wakes: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ class Loops:
     async def _forever(self, name: str, loop: Loop) -> None:
         """Run a loop; a store that is away ends none: nothing of the round was written, and it is tried again."""
         away = False
+        rest = loop.rest
         while not self.ending:
             self._bells[name].clear()
             try:
@@ -113,15 +116,20 @@ class Loops:
             away, self.away_since = False, None
             self.progress[name] = loop.since()
             if busy:
+                rest = loop.rest
                 for other in loop.wakes:
                     self._bells[other].set()
             else:
-                self.progress[name] += loop.rest
-                await self._rest(name, loop.rest)
+                self.progress[name] += rest
+                woken = await self._rest(name, rest)
+                rest = loop.rest if woken else min(2 * rest, loop.longest or loop.rest)
 
-    async def _rest(self, name: str, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._bells[name].wait(), seconds)
+    async def _rest(self, name: str, seconds: float) -> bool:
+        """Rest, unless somebody wakes it: then True."""
+        try:
+            return await asyncio.wait_for(self._bells[name].wait(), seconds)
+        except TimeoutError:
+            return False
 
     async def stop(self, seconds: float) -> None:
         """End the loops: each may finish its round, so that what it has begun is told; then it is cut off."""

@@ -86,7 +86,7 @@ class ServerJournal:
         moved = time.monotonic()
         while time.monotonic() - moved < PATIENCE:
             now = await self.store.read(_positions(ARCHIVE))
-            if all(now.get(place, 0) >= end for place, end in wanted.items()):
+            if all(at >= wanted.get(place, 0) for place, at in now.items()):
                 break
             if now != before:
                 before, moved = now, time.monotonic()

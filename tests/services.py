@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import itertools
 import os
 import shutil
@@ -13,6 +15,8 @@ from typing import NoReturn
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from streams.kafka.connection import Connection
 from streams.stores.place import Place
@@ -29,7 +33,11 @@ REQUIRED = "TIDINGS_TEST_SERVICES_REQUIRED"
 STARTED = Path(__file__).resolve().parents[1] / ".services" / "env"
 """Where `make services` says what it has started."""
 
+SWEEPS = 20.0
+"""Seconds for what is done when the tests have ended."""
+
 _numbers = itertools.count(1)
+_connections: list[Connection] = []
 
 
 def _given(name: str) -> str:
@@ -58,8 +66,29 @@ def _corner() -> str:
 
 
 def kafka() -> Connection:
-    """Return a connection whose topics and groups no other test has."""
-    return Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+    """Return a connection whose topics and groups no other test has; they are deleted when the tests end."""
+    found = Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+    if not _connections:
+        atexit.register(_sweep)
+    _connections.append(found)
+    return found
+
+
+def _sweep() -> None:
+    """Take our topics from a broker that goes on: it has files and memory for each."""
+    mine = tuple(one.prefix for one in _connections)
+
+    async def sweep() -> None:
+        client = AIOKafkaAdminClient(**_connections[0].options())
+        await client.start()
+        try:
+            await client.delete_topics([name for name in await client.list_topics() if name.startswith(mine)])
+        finally:
+            await client.close()
+
+    # It may be gone already: then there is nothing to take away.
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        asyncio.run(asyncio.wait_for(sweep(), SWEEPS))
 
 
 def registry(folder: Path) -> Iterator[str]:
@@ -85,19 +114,15 @@ def corner() -> str:
     return f"{_corner()}."
 
 
-def postgres() -> str:
-    """Return `host:port` of the server."""
-    return _given(POSTGRES)
-
-
-def _server() -> tuple[str, int]:
-    host, _, port = postgres().rpartition(":")
+def postgres_address() -> tuple[str, int]:
+    """Return host and port of the server."""
+    host, _, port = _given(POSTGRES).rpartition(":")
     return host, int(port)
 
 
 async def administer(statement: str) -> None:
     """Run one statement as the server's superuser."""
-    host, port = _server()
+    host, port = postgres_address()
     connection = await asyncpg.connect(host=host, port=port, user="postgres", database="postgres")
     try:
         await connection.execute(statement)
@@ -108,7 +133,7 @@ async def administer(statement: str) -> None:
 @contextmanager
 def database() -> Iterator[Place]:
     """Give a fresh, empty database, and drop it afterwards."""
-    host, port = _server()
+    host, port = postgres_address()
     name = _corner().replace("-", "_")
     asyncio.run(administer(f"CREATE DATABASE {name}"))
     try:

@@ -23,6 +23,8 @@ from streams.stores.postgres import PostgresStore
 from tidings.rule import RuleSet
 from tidings.watermark import GRACE
 
+SHOWN = 6
+"""Templates that are named; --json names all."""
 TO_DO = 3
 """Exit code of a dry run that found something to change."""
 
@@ -89,16 +91,18 @@ def _lines(applied: Applied, *, dry_run: bool) -> Iterator[str]:
             )
             yield f"{sign} {name}  {word}{keys}"
     if one.texts:
-        yield f"~ {counted(len(one.texts), 'template')}: {', '.join(one.texts)}"
+        more = f" and {len(one.texts) - SHOWN} more" if len(one.texts) > SHOWN else ""
+        yield f"~ {counted(len(one.texts), 'template')}: {', '.join(one.texts[:SHOWN])}{more}"
     yield from (f"~ {name}.yaml" for name in one.beside)
     if applied.why:
         yield from applied.why
         yield "refused; the rules that decide are as they were"
         return
     number = counted(len(applied.new.rules), "rule")
+    same = "" if applied.old is None else f"; {one.same} as they were"
     if not applied.changes:
         yield f"nothing to do: {number}, set {applied.new.hash[:12]}, decide already"
     elif dry_run:
-        yield f"a dry run: nothing was changed; set {applied.new.hash[:12]} would have {number}, {one.same} as they are"
+        yield f"a dry run: nothing was changed; set {applied.new.hash[:12]} would have {number}{same}"
     else:
-        yield f"{number} decide now, set {applied.new.hash[:12]}; {one.same} as they were"
+        yield f"{number} decide now, set {applied.new.hash[:12]}{same}"

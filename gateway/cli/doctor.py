@@ -64,6 +64,12 @@ def examine(settings: Config) -> Iterator[Found]:
     rules, found = _rules(settings)
     yield from found
     yield Found("history", "ok", f"{settings.settings.history}: {HISTORY[settings.settings.history]}")
+    if settings.on_cluster:
+        from gateway.cli.doctor_cluster import cluster  # what Kafka needs is read only where there is one
+
+        yield from cluster(settings)
+        yield from ways(settings, rules)
+        return
     yield from _file(settings, rules)
     yield from _disk(settings)
     running = _running(settings)

@@ -58,7 +58,7 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
     store: PostgresStore | None = await until_there(open_store, stop)
     if store is None:
         return 0
-    ground = Ground(connection, store, (detect.READER, people.READER), GROUP)
+    ground = Ground(connection, store, (detect.READER, people.READER), GROUP, identity=store.identity)
     codec = codec_of(settings)
     process = WorkerProcess(
         store, connection, contracts(), wall_clock, arguments.name or socket.gethostname(), ground, Skew(connection),
@@ -98,7 +98,7 @@ async def _begin(process: WorkerProcess, ground: Ground, stop: asyncio.Event) ->
 
     async def there() -> None:
         try:
-            await ground.database()
+            await ground.again()
         except Away as fault:
             raise StoreUnavailable(str(fault)) from fault
 

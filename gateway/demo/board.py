@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.demo.customers import NIGHT
+from gateway.demo.members import Group, Member
 from gateway.demo.scene import HOME, Ahead, Line, Scene, local, place
 from tidings.event import DAY, HOUR, MINUTE, Micros
 
@@ -40,6 +41,8 @@ class Board:
     ending: str = "Ctrl-C ends it"
     again: bool = False
     """The shop was open before: what only this start has seen says so."""
+    group: Group | None = None
+    """The workers, where there are several."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Paint header, rows, what waits, and the sum."""
@@ -102,7 +105,8 @@ class Board:
             if ahead.next_held is not None and width >= WIDE:
                 zone = self.scene.zone(ahead.next_held[1]) or HOME
                 waiting.append(f", the next until {local(ahead.next_held[0], zone):%H:%M} in {place(zone)}", FAINT)
-        return [waiting, *(self._sum(width) if self.sums else (Text(""), Text("")))]
+        sums = self._sum(width) if self.sums else [Text(""), Text("")]
+        return [waiting, *([] if self.group is None else _group(self.group, width)), *sums]
 
     def _sum(self, width: int) -> list[Text]:
         sums = self.sums
@@ -127,6 +131,37 @@ class Board:
                 piece = piece.lstrip(" ,")
             lines[-1].append(piece, colour)
         return lines
+
+
+def _group(group: Group, width: int) -> list[Text]:
+    """Return the workers, each with its share of the partitions and how far it is behind."""
+    whole = Text.assemble(
+        (f" {group.partitions} partitions", f"bold {INK}"), (" over ", FAINT),
+        (f"{sum(one.up for one in group.members)} of {len(group.members)} workers", f"bold {INK}"),
+        (f"   lag {group.lag}", f"bold {GOOD if group.lag < BEHIND else SUN}"),
+        (f"   {group.rebalances} rebalance{'' if group.rebalances == 1 else 's'}", FAINT),
+        (f", {group.kills} worker{' was' if group.kills == 1 else 's were'} killed on purpose" if group.kills else "", FAINT),
+        (f"   {group.orphans} partitions change hands" if group.orphans else "", f"bold {SUN}"),
+    )  # fmt: skip
+    share = Text(" ")
+    room = max(4, (width - 2) // max(1, len(group.members)) - SHARE_WORDS)
+    for member in group.members:
+        share.append_text(_member(member, group.partitions, room))
+    return [whole, share]
+
+
+BEHIND = 50
+"""Records from which on a lag is shown in another colour."""
+SHARE_WORDS = 26
+"""Columns of a worker's words beside its bar."""
+
+
+def _member(member: Member, partitions: int, room: int) -> Text:
+    length = min(room, 12) * member.partitions // max(1, partitions)
+    bar = "▮" * length + "▯" * (min(room, 12) - length)
+    says = f"{member.partitions}, lag {member.lag}" if member.up else "down"
+    colour = KINDS["clear"] if member.up else BAD
+    return Text.assemble((f"{member.name} ", INK), (bar, colour), (f" {says:<12} ", FAINT if member.up else BAD))
 
 
 def _cells(line: Line, *, wide: bool) -> list[Text]:

@@ -21,6 +21,7 @@ from streams.kafka.app import App, make_app
 from streams.kafka.cluster import opened
 from streams.kafka.connection import Connection
 from streams.kafka.ends import Ends
+from streams.kafka.ground import WATCH
 from streams.kafka.intake import Ground, Intake
 from streams.kafka.log import KafkaLog
 from streams.kafka.reach import Away
@@ -106,6 +107,8 @@ class WorkerProcess:
             Away: no broker answers.
         """
         self.loops.start({"maintain": Loop(self._maintain, MAINTAIN)})
+        if self.ground is not None:
+            self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         if self.skew is not None:
             self._measuring = asyncio.create_task(self.skew.measuring())
         topics = await self._topics()

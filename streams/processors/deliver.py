@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +49,7 @@ class Claimed:
     """Name under which its attempts are recorded."""
 
 
-def claim(owner: str, limit: int, pace: Pace, channels: Container[str] | None = None) -> Body[list[Message]]:
+def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None = None) -> Body[list[Message]]:
     """T2: take up to `limit` pending messages whose time has come, of some channels, leaving out what others hold."""
 
     def body() -> Transaction[list[Message]]:
@@ -155,24 +155,17 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
     return body
 
 
-def waiting(state: str, now: Micros, limit: int, channels: Container[str] | None) -> Transaction[list[Row]]:
-    """Find up to `limit` messages of a state that are due, of some channels; what waits for others is passed over."""
+def waiting(state: str, now: Micros, limit: int, channels: Collection[str] | None) -> Transaction[list[Row]]:
+    """Find up to `limit` messages of a state that are due, of some channels: what waits for others costs nothing."""
     if channels is None:
         return (yield Find("messages", "by_work", (state,), upto=now, limit=limit))  # type: ignore[no-any-return]
-    size = max(limit, 16)
-    while True:
-        rows = yield Find("messages", "by_work", (state,), upto=now, limit=size)
-        found = [row for row in rows if row["channel"] in channels][:limit]
-        if len(found) == limit or len(rows) < size or size >= FAR + limit:
-            return found
-        size *= 8
+    found: list[Row] = []
+    for channel in sorted(channels):
+        found += yield Find("messages", "by_channel", (state, channel), upto=now, limit=limit)
+    return sorted(found, key=lambda row: (row["due_at"], row["message_id"]))[:limit]
 
 
-FAR = 2048
-"""How many messages that wait for other channels a deliverer looks behind."""
-
-
-def find_due(states: Sequence[str], channels: Container[str] | None) -> Body[bool]:
+def find_due(states: Sequence[str], channels: Collection[str] | None) -> Body[bool]:
     """Say whether a message of one of these states is due: asked before a transaction that would write nothing."""
 
     def body() -> Transaction[bool]:
@@ -203,7 +196,7 @@ def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
     return body
 
 
-def find_unknown(channels: Container[str] | None = None, *, limit: int = 50) -> Body[list[Message]]:
+def find_unknown(channels: Collection[str] | None = None, *, limit: int = 50) -> Body[list[Message]]:
     """Name unknown messages whose settle time is over."""
 
     def body() -> Transaction[list[Message]]:

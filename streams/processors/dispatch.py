@@ -119,6 +119,8 @@ def _people_behind(heard: Sequence[Heard]) -> Transaction[bool]:
     have come, in each of its partitions, to the time of the newest record.
     """
     sources = yield Find("sources", "by_topic", (PEOPLE,))
+    if not sources:
+        return False  # there is no topic about people
     read = {(row["topic"], row["partition"]): row["next_offset"] for row in sources}
     heads = yield Read("log_heads", sorted(read))
     if heads:

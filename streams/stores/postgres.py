@@ -80,6 +80,9 @@ class PostgresStore:
         try:
             async with store._readers.lend() as connection:
                 await check_version(connection, place)
+        except SERVER_FAULTS as fault:
+            await store.close()
+            raise told(place, fault) from fault
         except BaseException:
             await store.close()
             raise

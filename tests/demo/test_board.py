@@ -12,6 +12,7 @@ from rich.console import Console
 from gateway.cli.folder import example, loaded
 from gateway.demo.board import ENDS, KINDS, Board, span
 from gateway.demo.customers import everybody
+from gateway.demo.members import Group, Member, Watcher
 from gateway.demo.scene import SHORT, Ahead, Scene
 from tidings.event import DAY, HOUR, MINUTE, SECOND
 from tidings.reasons import Reason
@@ -112,3 +113,26 @@ def test_spans_are_told_in_two_units():
     assert [span(one) for one in (-SECOND, 40 * MINUTE, 3 * HOUR + MINUTE, 2 * DAY + 5 * HOUR)] == [
         "0 min", "40 min", "3 h 01", "2 d 5 h",
     ]  # fmt: skip
+
+
+@given(st.integers(72, 220), st.integers(0, 400), st.integers(0, 10**7), st.booleans())
+def test_the_workers_have_their_place_on_every_terminal(width, partitions, lag, up):
+    members = tuple(Member(f"worker-{n}", partitions // 3, lag, up or n > 1) for n in (1, 2, 3))
+    group = Group(members, partitions, lag, partitions % 3, 4, 2)
+    rows = painted(board(group=group), width, 30)
+    assert len(rows) == 30
+    assert all(cell_len(row) <= width for row in rows)
+    assert any(f"{partitions} partitions" in row and f"lag {lag}" in row for row in rows)
+
+
+def test_a_rebalance_is_counted_once_all_partitions_have_an_owner_again():
+    a, b = ("orders", 0), ("orders", 1)
+    watcher = Watcher(("worker-1", "worker-2"))
+    ends: dict[tuple[str, int], int] = {a: 5, b: 7}
+    none: frozenset[str] = frozenset()
+    first = watcher.look({"worker-1": frozenset({a}), "worker-2": frozenset({b})}, {a: 5, b: 4}, ends, none)
+    assert (first.lag, first.rebalances, [one.partitions for one in first.members]) == (3, 0, [1, 1])
+    under_way = watcher.look({"worker-1": frozenset({a})}, {a: 5, b: 4}, ends, frozenset({"worker-2"}))
+    assert (under_way.orphans, under_way.rebalances, under_way.members[1].up) == (1, 0, False)
+    after = watcher.look({"worker-1": frozenset({a, b})}, {a: 5, b: 7}, ends, frozenset({"worker-2"}))
+    assert (after.orphans, after.rebalances, after.lag) == (0, 1, 0)

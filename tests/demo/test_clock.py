@@ -1,11 +1,13 @@
 """The clock of a demonstration: it runs fast, is frozen while stopped, and never goes back."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from streams.clock import FastClock, keep, resumed
+from streams.clock import FastClock, anchored, keep, resumed
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.stores.sqlite import SqliteStore
 from tidings.errors import Misconfigured
@@ -67,3 +69,14 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path):
     file.write_bytes(b"no database at all, but long enough to look like something" * 20)
     with pytest.raises(Misconfigured):
         asyncio.run(resumed(file, 7200, START))
+
+
+def test_another_process_reads_the_same_time():
+    clock = FastClock(START, 7200)
+    assert anchored(clock.anchor)() == START
+    clock.go()
+    read = subprocess.run(
+        [sys.executable, "-c", "import sys; from streams.clock import anchored; print(anchored(sys.argv[1])())", clock.anchor],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert START < int(read.stdout) <= clock()

@@ -21,7 +21,7 @@ from streams.loops import RealRuntime
 from streams.processors import detect
 from streams.processors.ground import Source
 from streams.processors.worker import Worker
-from tidings.ports import Row, Scan, Store, Transaction
+from tidings.ports import Put, Row, Scan, Store, Transaction
 from tidings.rule import RuleSet
 from tidings.watermark import GRACE
 
@@ -62,6 +62,14 @@ class Laboratory:
         await self.store.run(detect.connect(places, wall_clock(), grace=GRACE, history="live"))
         await self.store.run(detect.switch(None, EMPTY, b"", grace=GRACE))
 
+    async def decide_nothing(self) -> None:
+        """Take the place of whatever rule set is active."""
+
+        def body() -> Transaction[None]:
+            yield Put("epochs", [{"name": detect.EPOCH, "value": EMPTY.hash}])
+
+        await self.store.run(body)
+
     async def remake(self, partitions: int = 2) -> None:
         """Delete the topic, and make it again."""
         await self.admin.delete_topics([self.name])
@@ -80,7 +88,7 @@ class Laboratory:
 
     async def read(self, most: int = 100_000) -> int:
         """Read what is not held, as a worker does; return how many records were decided."""
-        places = [(TOPIC, partition) for partition in range(2)]
+        places = sorted({(topic, partition) for _, topic, partition in await self.sources() if topic == TOPIC})
         held = await self.ground.check(places)
         rows = await self.sources()
         worker = Worker(

@@ -113,7 +113,7 @@ def everything(table: str) -> Body[list[Row]]:
 
 async def until(asked: Callable[[], Awaitable[bool]], wanted: bool) -> None:
     """Ask, often, until the answer is the one that is wanted."""
-    while await asked() != wanted:
+    while await asked() != wanted:  # noqa: ASYNC110 - the other side is a server
         await asyncio.sleep(0.05)
 
 

@@ -31,6 +31,10 @@ MIGRATIONS: Sequence[Migration] = (Migration(1, m0001_tables.TITLE, m0001_tables
 VERSION = MIGRATIONS[-1].number
 
 
+CLOSED = "SELECT NOT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1"
+"""Whether a schema is there, and not for us: what is in it looks as if it were not there."""
+
+
 async def version_of(connection: asyncpg.Connection) -> int:
     """Return the version of the database: 0 is an empty one."""
     if await connection.fetchval("SELECT to_regclass('schema_version')") is None:
@@ -45,6 +49,9 @@ async def check_version(connection: asyncpg.Connection, place: Place) -> None:
         Misconfigured: it has to be migrated first, or it is newer than this code knows.
     """
     found = await version_of(connection)
+    if found == 0 and await connection.fetchval(CLOSED, place.schema):
+        text = f"{place} has no right to look into the schema {place.schema}; its roles are in docs/postgres.md"
+        raise Misconfigured(text)
     if found < VERSION:
         state = "is empty" if found == 0 else f"has version {found}, this release needs {VERSION}"
         text = f"{place} {state}: run tidings migrate"
