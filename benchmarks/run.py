@@ -51,12 +51,21 @@ FULL = Sizes(30_000, 5, 1_000_000, 200_000, 600)
 QUICK = Sizes(2_000, 1, 6_000, 3_000, 40)
 
 
+ON_KAFKA = ("throughput", "members", "way")
+"""Parts on a cluster: beside others, one worker and two, from produce to acceptance."""
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description="Measures; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="tiny: says that everything runs, and nothing about speed")
     parser.add_argument("--events", type=int, help="events of the long run for memory, or on the cluster")
-    parser.add_argument("--only", choices=("detection", "memory", "delivery"), action="append", help="one of the parts")
+    parser.add_argument(
+        "--only",
+        choices=("detection", "memory", "delivery", *ON_KAFKA),
+        action="append",
+        help="one of the parts; the last three on a cluster",
+    )
     cluster = parser.add_argument_group("on a cluster")
     cluster.add_argument("--on", choices=("kafka",), help="Kafka and PostgreSQL, beside what one would use instead")
     cluster.add_argument("--keys", type=int, help="customers whose images are there before the first event")

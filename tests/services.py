@@ -114,9 +114,14 @@ def corner() -> str:
     return f"{_corner()}."
 
 
+def postgres() -> str:
+    """Return `host:port` of the server."""
+    return _given(POSTGRES)
+
+
 def postgres_address() -> tuple[str, int]:
     """Return host and port of the server."""
-    host, _, port = _given(POSTGRES).rpartition(":")
+    host, _, port = postgres().rpartition(":")
     return host, int(port)
 
 

@@ -131,9 +131,9 @@ def configure(ground: Ground, database: str) -> Path:
     return path
 
 
-def command(ground: Ground, *words: str) -> None:
-    """Run a verb on the database that is copied later."""
-    file = configure(ground, ground.postgres.database)
+def command(ground: Ground, *words: str, config: Path | None = None) -> None:
+    """Run a verb: on the database that is copied later, unless a configuration is given."""
+    file = config or configure(ground, ground.postgres.database)
     line = [sys.executable, "-m", "gateway.cli.main", *words, "--config", str(file)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import tempfile
-import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from gateway.cli.beside import FileReader, Reader, beside
+from gateway.cli.beside import Reader, beside
 from gateway.cli.ingest import mapped
-from gateway.cli.place import settings_of
-from gateway.cli.republish import republish
+from gateway.cli.installation import Installation, looked_at
 from gateway.cli.told import Told
-from gateway.cli.watch import Watch
 from gateway.cli.wording import counted
-from handlers.providers.catcher import FileCatcher
-from handlers.providers.ways import Ways
 from handlers.rules.load import load
 from schemas import contracts
-from streams import control
-from streams.clock import clock_of
 from streams.codec import Codec
-from streams.embedded import Engine
 from streams.embedded_log import Append, read_record
 from streams.json_events import rfc3339
 from streams.processors.detect import EPOCH
 from streams.processors.intake import prepare
 from streams.redrive import Redriven
-from streams.redrive import redrive as again_as_intake
 from streams.sources.intake import appends_of
 from streams.sources.mapping import SourceMap
-from streams.stores.sqlite import SqliteStore
 from tidings import canonical
 from tidings.errors import BadContract
 from tidings.ports import Read, Row, Scan, Transaction
@@ -64,15 +51,11 @@ def key_of(row: Row) -> tuple[str, str, int, int]:
     return (row["reader"], row["topic"], row["partition"], row["offset"])
 
 
-def letters_of(reader: Reader) -> list[Row]:
-    """Return every dead letter once, the oldest first; one that two readers could not read is one."""
-
-    def body() -> Transaction[list[Row]]:
-        rows = yield Scan("dead_letters")
-        return sorted(rows, key=lambda row: (row["appended_at"], place_of(row), row["reader"]))
-
+def every_letter() -> Transaction[list[Row]]:
+    """Read every dead letter once, the oldest first; one that two readers could not read is one."""
     found: dict[str, Row] = {}
-    for row in reader.read(body):
+    rows = yield Scan("dead_letters")
+    for row in sorted(rows, key=lambda row: (row["appended_at"], place_of(row), row["reader"])):
         found.setdefault(place_of(row), row)
     return list(found.values())
 
@@ -80,7 +63,7 @@ def letters_of(reader: Reader) -> list[Row]:
 def listing(arguments: Namespace) -> int:
     """`tidings dead-letters list`."""
     with beside(arguments) as reader:
-        every = letters_of(reader)
+        every = reader.read(every_letter)
     letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
         print(json.dumps([_plain(row) for row in letters], indent=1))
@@ -108,7 +91,7 @@ def _sum(letters: Sequence[Row], every: Sequence[Row], reason: str | None) -> st
 def show(arguments: Namespace) -> int:
     """`tidings dead-letters show PLACE`."""
     with beside(arguments) as reader:
-        (row,) = _named(letters_of(reader), [arguments.place])
+        (row,) = _named(reader.read(every_letter), [arguments.place])
     if arguments.json:
         print(json.dumps(_plain(row), indent=1))
         return 0
@@ -188,54 +171,51 @@ class Again:
 
 def redrive(arguments: Namespace) -> int:
     """`tidings dead-letters redrive`: propose by default; with `--confirm` it is new intake."""
-    settings = settings_of(arguments)
-    with beside(arguments) as reader:
-        letters = letters_of(reader)
-        chosen = _named(letters, arguments.places) if arguments.places else letters
-        for row in chosen if arguments.places else ():
-            if row["redriven_at"] is not None:
-                print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
-        chosen = [row for row in chosen if row["redriven_at"] is None]
-        now = reader.now()
-        foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
-        mapping = mapped(arguments.mapping, None if settings is None else settings.rules) if foreign else None
-        again = [_again(row, mapping, now) for row in chosen]
+    return asyncio.run(_redrive(arguments))
+
+
+async def _redrive(arguments: Namespace) -> int:
+    async with looked_at(arguments) as there:
+        again = await _chosen(arguments, there)
         readable = [one for one in again if one.appends]
-        for one in again:
-            events = counted(len(one.appends), "event")
-            what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {events}"
-            print(f"{place_of(one.row)}  {what}")
         if not readable:
             print("nothing to redrive")
             return 0 if not again else 1
-        if isinstance(reader, FileReader) and not arguments.confirm:
-            print("\nIf you confirm, this is what happens (tried on a copy; nobody was told):\n")
-            with tempfile.TemporaryDirectory(prefix="tidings-") as temporary:
-                copied = Path(temporary) / "tidings.db"
-                reader.file.copy(copied)
-                asyncio.run(_propose(copied, readable))
+        if not arguments.confirm:
+            print("\nIf you confirm, this is what happens (tried beside the store; nobody was told):\n")
+            _, lines = await there.preview([one for each in readable for one in each.appends], set())
+            print("\n".join(lines) or "no rule has anything to say about it")
             print("\nNothing was sent. Add --confirm to do it.")
             return 0
-        if not arguments.confirm:
-            print(
-                "\nNothing was published: beside a cluster nothing is tried first. --confirm publishes them to Kafka,"
-            )
-            print("and whoever works there decides on them, as on any other record.")
-            return 0
-        redriven = [Redriven(key_of(one.row), one.appends) for one in readable]
-        folder = reader.folder if isinstance(reader, FileReader) else None
-    if folder is None:
-        assert settings is not None
-        return asyncio.run(republish(settings, redriven))
-    count, who = _confirm(folder, redriven)
+    count, who = await there.redrive([Redriven(key_of(one.row), one.appends) for one in readable])
     print(f"{count} redriven; {who}")
     return 0
 
 
-def _again(row: Row, mapping: SourceMap | None, now: int) -> Again:
+async def _chosen(arguments: Namespace, there: Installation) -> list[Again]:
+    """Return the letters that were named, or all; say of each what it is now."""
+    letters = await there.reader.read(every_letter)
+    chosen = _named(letters, arguments.places) if arguments.places else letters
+    for row in chosen if arguments.places else ():
+        if row["redriven_at"] is not None:
+            print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
+    chosen = [row for row in chosen if row["redriven_at"] is None]
+    foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
+    rules = None if there.settings is None else there.settings.rules
+    mapping = mapped(arguments.mapping, rules) if foreign else None
+    await there.codec.ready(read_record(row) for row in chosen if row["value"] is not None)
+    await there.codec.enlist()
+    again = [_again(there.codec, row, mapping, there.clock()) for row in chosen]
+    for one in again:
+        events = counted(len(one.appends), "event")
+        what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {events}"
+        print(f"{place_of(one.row)}  {what}")
+    return again
+
+
+def _again(codec: Codec, row: Row, mapping: SourceMap | None, now: int) -> Again:
     if row["value"] is None:
         return Again(row, fault="it has no bytes")
-    codec = Codec(contracts())
     try:
         if row["topic"].startswith(INGESTED) and mapping is not None:
             source = row["topic"].removeprefix(INGESTED)
@@ -248,7 +228,7 @@ def _again(row: Row, mapping: SourceMap | None, now: int) -> Again:
         return Again(row, fault=f"{fault.reason}: {fault.detail}")
     if batch.refused:
         return Again(row, fault=f"{batch.refused[0].reason}: {batch.refused[0].detail}")
-    return Again(row, (Append(record.topic, record.key, record.value, record.headers),))
+    return Again(row, (Append(record.topic, record.key, record.value, record.headers, record.partition),))
 
 
 def active_rules(reader: Reader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:
@@ -267,45 +247,3 @@ def active_rules(reader: Reader) -> tuple[RuleSet, dict[str, bytes], dict[str, s
     if found.rules is None:
         raise Told("the active rules do not load with this version:\n" + "\n".join(str(one) for one in found.errors))
     return found.rules, files, sources["templates"]
-
-
-async def _propose(file: Path, again: Sequence[Again]) -> None:
-    with contextlib.closing(FileReader(file.parent)) as reader:
-        rules, files, texts = active_rules(reader)
-    clock = clock_of(file)
-    provider = FileCatcher(file.parent / "caught.jsonl", clock)
-    lines: list[str] = []
-    watch = Watch(rules, clock, out=lines.append)
-    engine = Engine(file, contracts(), files, texts, rules, Ways(provider).of, clock, observe=watch, kind=None)
-    async with engine:
-        await engine.start()
-        # What was under way anyway is not the proposal's.
-        await _rest(engine)
-        lines.clear()
-        await engine.log.append([one for each in again for one in each.appends])
-        await _rest(engine)
-        await engine.stop()
-    print("\n".join(lines) or "no rule has anything to say about it")
-
-
-async def _rest(engine: Engine) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and not await engine.at_rest():
-        engine.check()
-        await asyncio.sleep(0.02)
-
-
-def _confirm(folder: Path, letters: Sequence[Redriven]) -> tuple[int, str]:
-    """Redrive by the running engine, or by taking the file where none runs; return how many, and who decides now."""
-    count = control.redrive_by(folder, letters)
-    if count is not None:
-        return count, "the running engine decides on them"
-    return asyncio.run(_take(folder / "tidings.db", letters)), "the next run of the engine decides on them"
-
-
-async def _take(file: Path, letters: Sequence[Redriven]) -> int:
-    store = await SqliteStore.open(file, clock_of(file))
-    try:
-        return await store.run(again_as_intake(letters))
-    finally:
-        await store.close()

@@ -58,8 +58,7 @@ async def republish(settings: Config, letters: Sequence[Redriven]) -> int:
             count += await store.run(_mark(part))
     finally:
         await store.close()
-    print(f"{count} redriven; whoever works on the cluster decides on {'it' if count == 1 else 'them'}")
-    return 0
+    return count
 
 
 def _unmarked(letters: Sequence[Redriven]) -> Body[list[tuple[str, str, int, int]]]:

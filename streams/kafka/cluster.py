@@ -138,6 +138,16 @@ class Cluster:
         found = await self._ask("the list of brokers", self._admin.describe_cluster)
         return sorted((Broker(b["node_id"], b["host"], b["port"]) for b in found["brokers"]), key=lambda b: b.id)
 
+    async def settings_of(self, broker: Broker) -> dict[str, str]:
+        """Return the settings of a broker."""
+        asked = [ConfigResource(ConfigResourceType.BROKER, str(broker.id))]
+        found: dict[str, str] = {}
+        for answer in await self._ask(f"the settings of {broker}", lambda: self._admin.describe_configs(asked)):
+            for code, message, _, _, entries in answer.resources:
+                self._no_error(code, message, f"the settings of {broker}")
+                found |= {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+        return found
+
     async def topics(self) -> dict[str, Topic]:
         """Return all topics below our prefix, without their settings."""
         prefix = self.connection.prefix

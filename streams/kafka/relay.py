@@ -27,6 +27,7 @@ from streams.kafka.connection import Connection
 from streams.kafka.outcome_log import NUMBER, last_numbers, partitions, places_of
 from streams.kafka.reach import Away, refusal
 from streams.processors import outcomes
+from streams.processors.outcomes import Published, TookOver
 from streams.registry.client import RegistryUnavailable
 from tidings import canonical
 from tidings.errors import BadContract, Misconfigured
@@ -41,7 +42,7 @@ LEASE = 10 * SECOND
 """How long a relay that says nothing keeps its turn."""
 LOOK = 30.0
 """Seconds between two looks whether a topic has more partitions."""
-STAND_BY = 1.0
+STAND_BY = 0.5
 """Seconds until the turn is tried for again."""
 AGAIN = 5.0
 """Seconds until the brokers are tried again."""
@@ -55,21 +56,6 @@ FAULTS = (
     Away, Refused, Misconfigured, RegistryUnavailable, BadContract, errors.KafkaError, TimeoutError, OSError,
 )  # fmt: skip
 """What makes outcomes wait, and nothing else: deliveries go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """Outcomes that went to a topic."""
-
-    topic: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class TookOver:
-    """This process publishes from now on; `published` rows of another one were in the topics already."""
-
-    published: int
 
 
 @dataclass

@@ -30,6 +30,7 @@ from streams.kafka.topics import CLOCK, is_read
 from streams.kafka.transport import Pace
 from streams.loops import Loop, Loops, RealRuntime
 from streams.processors import detect
+from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe, PeopleReader, Ready, Worker, nothing_to_ask
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
@@ -121,7 +122,7 @@ class WorkerProcess:
         decode = self.decode or Codec(self.contracts).decode
         watched, log = self.loops.watched, KafkaLog(self.connection)
         worker = Worker(
-            self.store, log, RealRuntime(self.clock), decode, rules, self.book.get, self.grace, observe=watched,
+            Telling(self.store), log, RealRuntime(self.clock), decode, rules, self.book.get, self.grace, observe=watched,
             learn=self.book.learn, ready=self.ready,
         )  # fmt: skip
         people = PeopleReader(self.store, log, decode, observe=watched, marks_idle=True, ready=self.ready)

@@ -14,7 +14,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -26,7 +27,14 @@ from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
 from streams.stores.postgres_identity import Identity
-from streams.stores.postgres_transaction import SERVER_FAULTS, Before, Failed, PostgresTransaction, lock_number
+from streams.stores.postgres_transaction import (
+    BEGIN_READING,
+    SERVER_FAULTS,
+    Before,
+    Failed,
+    PostgresTransaction,
+    lock_number,
+)
 from tidings.errors import Misconfigured
 from tidings.ports import Body, CommitUnknown, StoreUnavailable
 
@@ -120,6 +128,17 @@ class PostgresStore:
         if done.fault is not None:
             raise done.fault
         return done.value  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """Let all that is read inside be of one instant. Nothing dead is cleared meanwhile: for seconds, not for minutes."""
+        async with self._readers.lend() as connection:
+            try:
+                await connection.execute(BEGIN_READING)
+                yield Snapshot(self, connection)
+                await connection.execute("ROLLBACK")
+            except SERVER_FAULTS as fault:
+                raise told(self.place, fault) from fault
 
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most.
@@ -219,6 +238,28 @@ class PostgresStore:
                 await transaction.execute("ROLLBACK")
             except Failed:
                 connection.terminate()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The database at one instant, one question after another."""
+
+    store: PostgresStore
+    connection: asyncpg.Connection
+
+    async def read(self, body: Body[T]) -> T:
+        """Run a body that only reads.
+
+        Raises:
+            StoreUnavailable: the server has gone, and the snapshot with it.
+        """
+        place = self.store.place
+        transaction = PostgresTransaction(self.connection, place.schema, self.store.clock, readonly=True)
+        transaction.begun = True
+        try:
+            return await transaction.drive(body)  # type: ignore[no-any-return]
+        except Failed as failed:
+            raise told(place, failed.fault) from failed.fault
 
 
 @dataclass(frozen=True, slots=True)

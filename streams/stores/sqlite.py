@@ -16,7 +16,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -243,9 +243,17 @@ class SqliteReader:
 
     def read(self, body: Body[T]) -> T:
         """Run a body that only reads, on a snapshot."""
+        if self._connection.in_transaction:
+            return _Transaction(self._connection, self.clock, readonly=True).drive(body)  # type: ignore[no-any-return]
+        with self.snapshot():
+            return self.read(body)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all that is read inside be of one instant. The file's log grows meanwhile: for seconds, not for minutes."""
         self._connection.execute("BEGIN")
         try:
-            return _Transaction(self._connection, self.clock, readonly=True).drive(body)  # type: ignore[no-any-return]
+            yield
         finally:
             self._connection.execute("ROLLBACK")
 
@@ -253,11 +261,6 @@ class SqliteReader:
         """Return the number of the last row of the journal. One writer numbers and commits them in one order."""
         (found,) = self._connection.execute("SELECT max(seq) FROM journal").fetchone()
         return int(found or 0)
-
-    def copy(self, target: Path) -> None:
-        """Write everything that is committed into another file, which must not exist."""
-        with contextlib.closing(sqlite3.connect(target)) as other:
-            self._connection.backup(other)
 
     def close(self) -> None:
         """Let go of the file."""

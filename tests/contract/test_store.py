@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.stores.migrate import migrate
+from streams.stores.overlay import OverlayStore
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteStore
@@ -65,6 +66,41 @@ async def sqlite(folder: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
+class Settling:
+    """An overlay whose writes sink into its base after every second transaction: rows lie in both, and over each other."""
+
+    def __init__(self) -> None:
+        self.base = MemoryStore(clock=lambda: 42)
+        self.overlay = OverlayStore(self.base, lambda: 42)
+        self.turns = 0
+
+    async def run(self, body: Any, *, urgent: bool = False) -> Any:
+        self.turns += 1
+        done = await self.overlay.run(body, urgent=urgent)
+        if self.turns % 2 == 0:
+            await self.base.run(self._sink)
+        return done
+
+    async def read(self, body: Any) -> Any:
+        return await self.overlay.read(body)
+
+    def _sink(self) -> Transaction[None]:
+        for table, rows in self.overlay.written.items():
+            yield Put(table, [row for row in rows.values() if row is not None])
+            yield Delete(table, [key for key, row in rows.items() if row is None])
+        self.overlay.written.clear()
+
+
+@asynccontextmanager
+async def overlay(_: Path) -> AsyncIterator[Store]:
+    yield OverlayStore(MemoryStore(clock=lambda: 42), lambda: 42)
+
+
+@asynccontextmanager
+async def settling(_: Path) -> AsyncIterator[Store]:
+    yield Settling()
+
+
 @pytest.fixture(scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Place | None]:
     """One database for the module; every store that is made on it finds it empty."""
@@ -73,12 +109,12 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place | None]:
         yield found
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.live)])
+@pytest.fixture(params=["memory", "sqlite", "overlay", "settling", pytest.param("postgres", marks=pytest.mark.live)])
 def make(request: pytest.FixtureRequest) -> Callable[[Path], Any]:
     if request.param == "postgres":
         place = request.getfixturevalue("place")
         return lambda _: postgres(place)
-    return {"memory": memory, "sqlite": sqlite}[request.param]
+    return {"memory": memory, "sqlite": sqlite, "overlay": overlay, "settling": settling}[request.param]
 
 
 def floor(rule: str, w: int) -> Row:

@@ -9,8 +9,9 @@ import pytest
 from schemas import contracts
 from streams.codec import Codec
 from streams.kafka import outcome_log
-from streams.kafka.relay import Published, Relay, TookOver
+from streams.kafka.relay import Relay
 from streams.processors import outcomes
+from streams.processors.outcomes import Published, TookOver
 from streams.stores.sqlite import SqliteStore
 from tests import services
 from tests.outcomes.world import (
