@@ -51,7 +51,7 @@ proofs: $(STAMP)  ## the long runs: 20,000 simulated histories
 	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest -m proofs -s $(ARGS)
 
 bench: $(STAMP)  ## speed, memory and the way of a message (ON=kafka: beside others; ARGS=--quick: only that it runs)
-	@$(BIN)/python -m benchmarks.run $(if $(ON),--on $(ON)) $(ARGS)
+	@$(if $(ON),$(BIN)/python -m tests.servers with) $(BIN)/python -m benchmarks.run $(if $(ON),--on $(ON)) $(ARGS)
 
 lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv

@@ -27,6 +27,7 @@ from streams.kafka import topics
 from streams.kafka.cluster import Cluster, Refused, opened
 from streams.kafka.connection import Connection
 from streams.kafka.ground import WORKERS, find_older, observe
+from streams.kafka.outcome_log import numbers
 from streams.kafka.reach import Away, probe
 from streams.kafka.skew import Skew
 from streams.kafka.topics import CLOCK, Kind, Line
@@ -300,7 +301,7 @@ async def _positions(found: Cluster, store: Store) -> Findings:
     if held is not None:
         text = f"nothing is sent since {moment(held['at'])}: {ground.read_older(held)}"
         yield Found("messages", "wrong", text, "docs/ground.md, 'The database is older than the topics'")
-    elif evidence := await find_older(found, store, WORKERS):
+    elif evidence := await find_older(found, store, WORKERS, numbers(found.connection, store)):
         text = f"{evidence}; whatever starts next holds every message"
         yield Found("messages", "wrong", text, "docs/ground.md, 'The database is older than the topics'")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from aiokafka import errors
 from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.kafka.connection import Connection
 from tidings.errors import Misconfigured
@@ -50,6 +51,8 @@ async def probe(connection: Connection, where: str, *, within: float = PATIENCE)
     try:
         async with asyncio.timeout(within):
             reached = await create_conn(host, port, request_timeout_ms=int(within * 1000), **options)
+            # What it can do, a broker tells everybody; who is not signed in hears of it at the first question only.
+            await reached.send(MetadataRequest([]))
     except Exception as fault:  # noqa: BLE001 - whatever a library raises on the way, the broker was not reached
         return why(fault, connection, where, within)
     with contextlib.suppress(Exception):

@@ -103,7 +103,10 @@ def test_the_workload_reaches_what_it_is_measured_for(tmp_path):
 
 def test_on_a_cluster_everybody_writes_the_same_rows():
     # All but Faust one by one, which takes all day.
-    given = {services.KAFKA: services.kafka().bootstrap[0], services.POSTGRES: services.postgres()}
+    given = {
+        services.KAFKA: services.kafka().bootstrap[0],
+        services.POSTGRES: "{}:{}".format(*services.postgres_address()),
+    }
     names = ("bare", "hand", "core", "tidings", "faststream", "faust_take")
     words = [word for name in names for word in ("--contestant", name)]
     done = bench("--on", "kafka", "--events", "1500", "--keys", "300", *words, env=given)
