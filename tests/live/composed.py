@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -135,7 +136,10 @@ class Composed:
             yield target, (DEPLOY / (default[1] if default else source)).resolve()
         for one in service.get("configs", ()):
             text = (DEPLOY / self._file["configs"][one["source"]]["file"]).read_text()
-            yield one["target"], self._told(one["source"], text, port, dict(self._mounts({**service, "configs": ()}, 0)))
+            yield (
+                one["target"],
+                self._told(one["source"], text, port, dict(self._mounts({**service, "configs": ()}, 0))),
+            )
 
     def _told(self, name: str, text: str, port: int, places: Mapping[str, Path]) -> Path:
         """Write a configuration as it stands, but for addresses and paths."""
@@ -174,7 +178,7 @@ def database(folder: Path, secrets: Path) -> PrivatePostgres:
     """Return a database server, started, with the settings, users and database of the file."""
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["postgres"]
     words = service["command"]
-    settings = dict(word.split("=", 1) for flag, word in zip(words, words[1:], strict=False) if flag == "-c")
+    settings = dict(word.split("=", 1) for flag, word in itertools.pairwise(words) if flag == "-c")
     server = PrivatePostgres(folder, settings, password=(secrets / "postgres_superuser").read_text())
     server.start()
     script = (DEPLOY / "postgres" / "roles.sql").read_text().replace("/run/secrets", str(secrets))

@@ -81,7 +81,7 @@ async def arrived(composed: Composed, mailbox: Mailbox) -> None:
     done = await asyncio.to_thread(composed.once, "operator", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     async with asyncio.timeout(60):
-        while not mailbox.taken:  # noqa: ASYNC110 - it comes from another process
+        while not mailbox.taken:
             for one in composed.running:
                 assert one.process.poll() is None, one.said()
             await asyncio.sleep(0.1)
