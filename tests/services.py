@@ -53,6 +53,17 @@ def _missing(text: str) -> NoReturn:
     pytest.skip(text)
 
 
+def promtool() -> str:
+    """Return Prometheus' own checker (Debian: in the package prometheus)."""
+    found = shutil.which("promtool")
+    if found is not None:
+        return found
+    text = "promtool is not installed (Debian: apt install prometheus)"
+    if os.environ.get(REQUIRED):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
 def _started(name: str) -> str | None:
     try:
         lines = STARTED.read_text(encoding="utf-8").splitlines()

@@ -177,3 +177,5 @@ def said(rows: Iterable[Row]) -> set[tuple[Any, ...]]:
 def letters(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     """Dead letters without their places."""
     return sorted((row["reader"], row["topic"], row["reason"], row["key"] or b"", row["value"] or b"") for row in rows)
+
+

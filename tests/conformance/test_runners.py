@@ -18,9 +18,7 @@ from tidings.event import MINUTE
 pytestmark = pytest.mark.live
 
 NEVER_QUIET = kill_rules.rules(10 * MINUTE)
-MORE = (
-    NEVER_QUIET
-    + b"""  - id: every-failure
+MORE = NEVER_QUIET + b"""  - id: every-failure
     title: Another one
     owner: team-billing
     status: live
@@ -29,7 +27,6 @@ MORE = (
     topic: news
     then: [{ send: email, template: failed, with: { name: payment_id } }]
 """
-)
 Story = Callable[[Runner], Awaitable[None]]
 
 
