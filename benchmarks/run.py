@@ -28,6 +28,7 @@ AFTER = 30 * MINUTES
 """The clock of a run stands so far behind the last event: every deadline is over."""
 BUSY = 1.5
 """Wall clock over processor time of the worker: commits that reach the disk explain 1.1 to 1.3."""
+CONTESTANTS = ("bare", "hand", "core", "tidings", "faststream", "faust_take", "faust_one")
 LEAST_SPEED, MOST_COST, MOST_GROWTH = 0.7, 1.3, 5_000_000
 
 
@@ -70,7 +71,7 @@ def main() -> int:
     cluster.add_argument("--keys", type=int, help="customers whose images are there before the first event")
     cluster.add_argument("--partitions", type=int, default=2, help="of each of the six topics")
     cluster.add_argument("--rounds", type=int, help="how often everybody runs")
-    cluster.add_argument("--contestant", action="append", help="one of them: hand, tidings, …")
+    cluster.add_argument("--contestant", action="append", choices=CONTESTANTS, help="only these; may come again")
     cluster.add_argument("--plot", type=Path, help="an SVG of the figures")
     asked = parser.parse_args()
     if asked.on == "kafka":

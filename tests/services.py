@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import itertools
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,17 @@ def _given(name: str) -> str:
 
 
 def _missing(text: str) -> NoReturn:
+    if os.environ.get(REQUIRED):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def promtool() -> str:
+    """Return Prometheus' own checker (Debian: in the package prometheus)."""
+    found = shutil.which("promtool")
+    if found is not None:
+        return found
+    text = "promtool is not installed (Debian: apt install prometheus)"
     if os.environ.get(REQUIRED):
         pytest.fail(text, pytrace=False)
     pytest.skip(text)

@@ -67,7 +67,7 @@ def main(asked: argparse.Namespace) -> int:
     sizes = QUICK if asked.quick else FULL
     sizes = Sizes(asked.events or sizes.events, asked.keys or sizes.keys, asked.rounds or sizes.rounds)
     parts = set(asked.only or ("throughput", "members", "way"))
-    names = [name for name in TITLES if name in (asked.contestant or TITLES)]
+    names = [name for name in TITLES if name in (asked.contestant or TITLES) or name == YARDSTICK]
     try:
         with tempfile.TemporaryDirectory(prefix="tidings-bench-") as folder:
             ground = given(Path(folder), asked.partitions)

@@ -103,7 +103,7 @@ async def opened(connection: Connection, *, within: float = PATIENCE) -> AsyncIt
         Away: no broker answers.
         Misconfigured: they do not take us.
     """
-    addresses = await reachable(connection, within=within)
+    addresses = await reachable(connection, within=min(within, PATIENCE))
     options = {**connection.options(), "bootstrap_servers": list(addresses), "request_timeout_ms": int(within * 1000)}
     cluster = Cluster(connection, options, within)
     try:
@@ -137,6 +137,16 @@ class Cluster:
         """Return the brokers that are up."""
         found = await self._ask("the list of brokers", self._admin.describe_cluster)
         return sorted((Broker(b["node_id"], b["host"], b["port"]) for b in found["brokers"]), key=lambda b: b.id)
+
+    async def settings_of(self, broker: Broker) -> dict[str, str]:
+        """Return the settings of a broker."""
+        asked = [ConfigResource(ConfigResourceType.BROKER, str(broker.id))]
+        found: dict[str, str] = {}
+        for answer in await self._ask(f"the settings of {broker}", lambda: self._admin.describe_configs(asked)):
+            for code, message, _, _, entries in answer.resources:
+                self._no_error(code, message, f"the settings of {broker}")
+                found |= {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+        return found
 
     async def topics(self) -> dict[str, Topic]:
         """Return all topics below our prefix, without their settings."""

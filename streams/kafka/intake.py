@@ -22,8 +22,8 @@ from streams.kafka.connection import Connection
 from streams.kafka.reach import Away
 from streams.kafka.transport import Records
 from streams.processors import detect, ground, people
-from streams.processors.detect import Idle
-from streams.processors.worker import PeopleReader, Worker
+from streams.processors.detect import Idle, Skipped
+from streams.processors.worker import Observe, PeopleReader, Worker
 from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.log import Partition
@@ -76,7 +76,7 @@ class Counts:
 
     batches: int = 0
     skipped: int = 0
-    """Times that somebody else had moved a position, or applied a batch or a part of it."""
+    """Times that somebody else had moved a position, so that nothing of a batch was written."""
     holes: int = 0
     """Times that a batch had been lost on the way, and its partition was sought again."""
     seconds: float = 0.0
@@ -110,6 +110,10 @@ class Intake:
     newest: dict[str, Micros] = field(default_factory=dict)
     """By topic: append time of the newest record that was applied."""
     _assignment: int = 0
+
+    def __post_init__(self) -> None:
+        for one in (self.worker, self.people):
+            one.observe = self._counting(one.observe)
 
     async def assigned(self, places: frozenset[TP]) -> Mapping[TP, int]:
         """Take partitions over, after a rebalance; see `transport.Positions`."""
@@ -220,8 +224,6 @@ class Intake:
                 await self.ground.went_back(place, reader, at, known)
             if at is None or at < start:
                 return False
-            if at > start:
-                self.counts.skipped += 1
             if at >= end:
                 part.committed[reader] = at
                 return True
@@ -268,6 +270,13 @@ class Intake:
             self.unread.pop(place, None)
             positions[kafka] = at
         return positions
+
+    def _counting(self, observe: Observe) -> Observe:
+        def observed(seen: object) -> None:
+            self.counts.skipped += isinstance(seen, Skipped)
+            observe(seen)
+
+        return observed
 
     def _leave(self, places: Sequence[Partition], why: str) -> None:
         for place in places:

@@ -42,7 +42,7 @@ LEASE = 10 * SECOND
 """How long a relay that says nothing keeps its turn."""
 LOOK = 30.0
 """Seconds between two looks whether a topic has more partitions."""
-STAND_BY = 1.0
+STAND_BY = 0.5
 """Seconds until the turn is tried for again."""
 AGAIN = 5.0
 """Seconds until the brokers are tried again."""

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from streams.processors import told
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, active_rules, resolve
-from tidings import canonical, delivery
+from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, resolve, standing
+from tidings import canonical, delivery, outcomes
 from tidings.correction import NOTICE, correcting
 from tidings.delivery import Pace
 from tidings.dispatch import Heard, Outside, read_heard, world_of
@@ -83,13 +84,14 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
 
     def body() -> Transaction[Intended | Outdated]:
         yield Share(CONTROLS)
-        active = yield from active_rules()
+        active, restored = yield from standing()
         if active != rules.hash:
             return Outdated(active)
         held = yield from lock_people([(c.message.tenant, c.message.recipient) for c in group])
         rows = yield Lock("messages", sorted((c.message.message_id,) for c in group))
         now = yield Now()
         outside = Outside(kills=(yield from active_kills()))
+        known = (yield from told.of([c.message for c in group])) if restored else {}
         outgoing: list[Outgoing] = []
         changed: list[Message] = []
         attempts: list[Row] = []
@@ -104,7 +106,11 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
             if message.role != NOTICE:
                 about = yield from about_correction(message)
                 world = replace(world, correcting=correcting(message, *about))
-            message = delivery.intend(message, person, signals, world, now, pace)
+            before = message
+            if (end := known.get(message.message_id)) is not None:
+                message = outcomes.as_told(message, end, now)
+            if message is before:
+                message = delivery.intend(message, person, signals, world, now, pace)
             if message.state is MessageState.SENDING and claimed.content is None:
                 # A gate that ends it has the first word; a blank is the last.
                 message = message.ended(MessageState.FAILED, Reason.RENDER)
@@ -220,7 +226,8 @@ def reconcile(message: Message, found: str | None, *, can_look_up: bool, pace: P
         now = yield Now()
         if current.attempt != message.attempt:
             return current
-        changed = delivery.reconcile(
+        known = yield from told.corrected([current])
+        changed = known.get(current.message_id) or delivery.reconcile(
             current, found, can_look_up=can_look_up, stopped=_is_stopped(signals), now=now, pace=pace
         )
         if changed != current:

@@ -204,11 +204,11 @@ def settle(owner: str, last: Mapping[Partition, int]) -> Body[Settled | None]:
         behind = {place: (ours, at) for place, at in last.items() if (ours := heads.get(place, 0)) < at}
         if behind:
             return Settled(behind)
-        numbered = yield from _numbered()
-        there = [row for row in numbered if row["number"] <= last.get((row["topic"], row["partition"]), 0)]
+        given = yield from numbered()
+        there = [row for row in given if row["number"] <= last.get((row["topic"], row["partition"]), 0)]
         if there:
             yield Delete("outbox", [(row["id"],) for row in there])
-        left = {(row["topic"], row["partition"], row["number"]) for row in numbered}
+        left = {(row["topic"], row["partition"], row["number"]) for row in given}
         lost = {
             place: (heads.get(place, 0), at)
             for place, at in last.items()
@@ -246,7 +246,7 @@ def number(
         if not (yield from _is_mine(owner)):
             return None
         yield from _take(owner, (yield Now()) + lease)
-        if rows := (yield from _numbered()):
+        if rows := (yield from numbered()):
             return rows
         found: list[Row] = []
         for topic in TOPICS:
@@ -281,7 +281,8 @@ def put_heads(heads: Mapping[Partition, int]) -> Transaction[None]:
     yield Put("outbox_heads", [{"topic": t, "partition": p, "number": n} for (t, p), n in sorted(heads.items())])
 
 
-def _numbered() -> Transaction[list[Row]]:
+def numbered() -> Transaction[list[Row]]:
+    """Read the rows that have a number and may be in their topic, in the order in which they are published."""
     rows: list[Row] = []
     for topic in TOPICS:
         rows += yield Find("outbox", "by_open", (topic, NUMBERED))

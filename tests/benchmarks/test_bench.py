@@ -103,12 +103,15 @@ def test_the_workload_reaches_what_it_is_measured_for(tmp_path):
 
 def test_on_a_cluster_everybody_writes_the_same_rows():
     # All but Faust one by one, which takes all day.
-    given = {services.KAFKA: services.kafka().bootstrap[0], services.POSTGRES: services.postgres()}
-    names = ("bare", "hand", "core", "tidings", "faststream", "faust_take")
+    given = {
+        services.KAFKA: services.kafka().bootstrap[0],
+        services.POSTGRES: "{}:{}".format(*services.postgres_address()),
+    }
+    names = ("hand", "tidings", "faststream", "faust_take")
     words = [word for name in names for word in ("--contestant", name)]
-    done = bench("--on", "kafka", "--events", "1500", "--keys", "300", *words, env=given)
+    done = bench("--on", "kafka", "--events", "1000", "--keys", "200", *words, env=given)
     assert done.returncode == 0, done.stderr
-    assert "The rows of hand, core, tidings, faststream, faust_take are equal" in done.stderr
+    assert "The rows of hand, tidings, faststream, faust_take are equal" in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found["contestants"]) == set(names)
     assert all(one["rate"] > 0 for one in found["contestants"].values())

@@ -195,7 +195,7 @@ def _number_beside_what_has_numbers(patch: pytest.MonkeyPatch) -> None:
         yield from ()
         return []
 
-    patch.setattr(outcomes, "_numbered", nothing)
+    patch.setattr(outcomes, "numbered", nothing)
 
 
 def _tell_every_write(patch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,9 @@
 import asyncio
 import random
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -23,8 +22,8 @@ from tidings.ports import Insert, Lock, Put
 pytestmark = pytest.mark.live
 
 PEOPLE = 6
-KILLS, SLEEPS = 12, 3
-LEASE = SECOND
+KILLS, SLEEPS = 10, 3
+LEASE = SECOND // 2
 
 
 class RolledBack(Exception):
@@ -50,30 +49,46 @@ def write(who: str, *, roll_back: bool):
 class Running:
     """One relay."""
 
-    def __init__(self, place: Place, kafka: Connection) -> None:
-        words = [place.host, str(place.port), place.database, kafka.bootstrap[0], kafka.prefix, str(LEASE)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.outcomes.run_relay", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.leading = asyncio.create_task(self._until_it_leads())
+
+    async def _until_it_leads(self) -> bool:
         assert self.process.stdout is not None
-        self.said = self.process.stdout
-        self.leads = False
+        async for line in self.process.stdout:
+            if line == b"leads\n":
+                return True
+        return False
 
-    async def until_it_leads(self) -> None:
-        while (line := await asyncio.to_thread(self.said.readline)) != b"leads\n":
-            assert line, "a relay has ended by itself"
+    def send(self, what: signal.Signals) -> None:
+        self.process.send_signal(what)
 
-    def end(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+    def leads_again(self) -> None:
+        """Wait for its next turn from now on."""
+        self.leading = asyncio.create_task(self._until_it_leads())
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        await self.leading
 
 
-@contextmanager
-def playing():
-    with cluster.database() as place:
-        yield place, services.kafka()
+async def run(place: Place, kafka: Connection) -> Running:
+    words = [place.host, str(place.port), place.database, kafka.bootstrap[0], kafka.prefix, str(LEASE)]
+    return Running(
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.outcomes.run_relay", *words, stdout=asyncio.subprocess.PIPE
+        )
+    )
+
+
+async def leader(relays: list[Running]) -> Running:
+    """Return the relay that publishes, as soon as one does."""
+    await asyncio.wait([one.leading for one in relays], return_when=asyncio.FIRST_COMPLETED)
+    found = [one for one in relays if one.leading.done()]
+    assert all([await one.leading for one in found]), "a relay has ended by itself"
+    return found[0]
 
 
 @asynccontextmanager
@@ -97,12 +112,10 @@ async def writing(store: PostgresStore) -> AsyncIterator[None]:
         await asyncio.gather(*jobs)
 
 
-async def is_told(store: PostgresStore, kafka: Connection, relays: list[Running]) -> None:
+async def is_told(store: PostgresStore, kafka: Connection) -> None:
     """Wait until nothing is left, then compare the topics with the database."""
-    while await rows(store, "outbox"):
+    while await rows(store, "outbox"):  # noqa: ASYNC110 - a database has no event for it
         await asyncio.sleep(0.1)
-    for one in relays:
-        one.end()
     found = await read(kafka)
     assert without_gap_or_repeat(found)
     said = [(event.data["recipient"], event.data["message_id"]) for event in events(found)]
@@ -114,59 +127,52 @@ async def is_told(store: PostgresStore, kafka: Connection, relays: list[Running]
     assert len(said) > 500
 
 
-def test_killed_at_any_moment_nothing_is_missing_or_there_twice():
-    async def play(place: Place, kafka: Connection) -> None:
+def play(attack: Callable[[Callable[[], Awaitable[Running]], list[Running]], Awaitable[None]]) -> None:
+    async def begin(place: Place, kafka: Connection) -> None:
         store = await PostgresStore.open(place)
-        chance = random.Random(7)
         relays: list[Running] = []
         try:
             async with topics(kafka):
                 async with writing(store):
-                    relay = Running(place, kafka)
-                    relays.append(relay)
-                    for _ in range(KILLS):
-                        await relay.until_it_leads()
-                        await asyncio.sleep(chance.random() * 0.4)
-                        relay.end()
-                        relay = Running(place, kafka)
-                        relays.append(relay)
-                    await relay.until_it_leads()
-                await is_told(store, kafka, relays)
+                    await attack(lambda: run(place, kafka), relays)
+                await is_told(store, kafka)
         finally:
             for one in relays:
-                one.end()
+                await one.end()
             await store.close()
 
-    with playing() as (place, kafka):
-        asyncio.run(play(place, kafka))
+    with cluster.database() as place:
+        asyncio.run(begin(place, services.kafka()))
 
 
-def test_who_sleeps_beyond_its_turn_and_wakes_up_publishes_nothing_more():
-    async def play(place: Place, kafka: Connection) -> None:
-        store = await PostgresStore.open(place)
-        chance = random.Random(11)
-        relays = [Running(place, kafka), Running(place, kafka)]
-        try:
-            async with topics(kafka):
-                async with writing(store):
-                    waiting = [asyncio.create_task(one.until_it_leads()) for one in relays]
-                    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    leader = 0 if waiting[0].done() else 1
-                    for _ in range(SLEEPS):
-                        await asyncio.sleep(chance.random() * 0.5)
-                        asleep, other = relays[leader].process, 1 - leader
-                        asleep.send_signal(signal.SIGSTOP)
-                        await waiting[other]  # its lease is over, and the other one publishes
-                        await asyncio.sleep(chance.random() * 0.5)
-                        asleep.send_signal(signal.SIGCONT)
-                        waiting[leader] = asyncio.create_task(relays[leader].until_it_leads())
-                        leader = other
-                await is_told(store, kafka, relays)
-        finally:
-            for one in relays:
-                one.end()
-            await asyncio.gather(*waiting, return_exceptions=True)
-            await store.close()
+def test_killed_at_any_moment_nothing_is_missing_or_there_twice() -> None:
+    chance = random.Random(7)
 
-    with playing() as (place, kafka):
-        asyncio.run(play(place, kafka))
+    async def attack(more: Callable[[], Awaitable[Running]], relays: list[Running]) -> None:
+        relays += [await more() for _ in range(3)]
+        for turn in range(KILLS):
+            victim = await leader(relays)
+            await asyncio.sleep(chance.random() * 0.4)
+            await victim.end()
+            relays.remove(victim)
+            if turn < KILLS - 2:
+                relays.append(await more())
+
+    play(attack)
+
+
+def test_who_sleeps_beyond_its_turn_and_wakes_up_publishes_nothing_more() -> None:
+    chance = random.Random(11)
+
+    async def attack(more: Callable[[], Awaitable[Running]], relays: list[Running]) -> None:
+        relays += [await more(), await more()]
+        for _ in range(SLEEPS):
+            asleep = await leader(relays)
+            await asyncio.sleep(chance.random() * 0.5)
+            asleep.send(signal.SIGSTOP)
+            asleep.leads_again()
+            await leader(relays)  # its lease is over, and the other one publishes
+            await asyncio.sleep(chance.random() * 0.5)
+            asleep.send(signal.SIGCONT)
+
+    play(attack)

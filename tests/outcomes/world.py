@@ -30,13 +30,17 @@ ENDED = f"{MESSAGES}.v1"
 @asynccontextmanager
 async def topics(connection: Connection, partitions: int = PARTITIONS) -> AsyncIterator[None]:
     """Make the outcome topics, and delete them afterwards."""
-    made = [New(topic, partitions, 1, {"message.timestamp.type": "LogAppendTime"}) for topic in TOPICS]
-    async with opened(connection) as cluster:
-        await cluster.create_all(made)
+    await make(connection, partitions)
     try:
         yield
     finally:
         await drop(connection)
+
+
+async def make(connection: Connection, partitions: int = PARTITIONS) -> None:
+    made = [New(topic, partitions, 1, {"message.timestamp.type": "LogAppendTime"}) for topic in TOPICS]
+    async with opened(connection) as cluster:
+        await cluster.create_all(made)
 
 
 async def drop(connection: Connection) -> None:
