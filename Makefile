@@ -57,6 +57,7 @@ lock:  ## write requirements.lock anew, with the newest versions that pyproject.
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --upgrade --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --constraint requirements.lock pyproject.toml -o deploy/requirements.lock
 
 clean:  ## remove .venv and everything that runs leave behind
 	@test ! -d .services/kafka || $(BIN)/python -m tests.servers stop

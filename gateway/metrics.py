@@ -183,13 +183,12 @@ class _Gauges(Collector):
         state = self.state
         readable = state.look is not None and state.waiting is not None
         yield _gauge("store_readable", "Whether the store could be read for this scrape.", [((), readable)])
-        if state.repeats:
-            repeats = CounterMetricFamily(
-                "tidings_store_repeats", "Transactions that were run again because they met others.", labels=["cause"]
-            )
-            for cause, count in sorted(state.repeats.items()):
-                repeats.add_metric([cause], count)
-            yield repeats
+        repeats = CounterMetricFamily(
+            "tidings_store_repeats", "Transactions that were run again because they met others.", labels=["cause"]
+        )
+        for cause, count in sorted(state.repeats.items()):
+            repeats.add_metric([cause], count)
+        yield repeats
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
         known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]

@@ -7,11 +7,10 @@ import atexit
 import contextlib
 import itertools
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import asyncpg
 import pytest
@@ -21,6 +20,9 @@ from aiokafka.errors import KafkaError
 from streams.kafka.connection import Connection
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
+
+if TYPE_CHECKING:
+    from tests.servers import PrivatePostgres
 
 KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
@@ -48,6 +50,17 @@ def _given(name: str) -> str:
 
 
 def _missing(text: str) -> NoReturn:
+    if os.environ.get(REQUIRED):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def promtool() -> str:
+    """Return Prometheus' own checker (Debian: in the package prometheus)."""
+    found = shutil.which("promtool")
+    if found is not None:
+        return found
+    text = "promtool is not installed (Debian: apt install prometheus)"
     if os.environ.get(REQUIRED):
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
@@ -160,11 +173,18 @@ async def empty(place: Place) -> None:
         await connection.close()
 
 
-def postgres_binaries() -> Path:
-    """Return the folder of `initdb` and `postgres`, for tests that kill a server of their own."""
-    _given(POSTGRES)
-    found = shutil.which("postgres")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("this machine has no program `postgres` to start a server of our own with")
-    return places[-1]
+@contextmanager
+def own_postgres(folder: Path, settings: Mapping[str, str]) -> Iterator[PrivatePostgres]:
+    """Give a PostgreSQL that a test may kill, and take it away afterwards."""
+    postgres()
+    from tests.servers import NotInstalled, PrivatePostgres
+
+    own = PrivatePostgres(folder, settings)
+    try:
+        own.start()
+    except NotInstalled as fault:
+        _missing(str(fault))
+    try:
+        yield own
+    finally:
+        own.discard()

@@ -52,6 +52,15 @@ SAID: Mapping[str, tuple[str, str]] = {
          "others stand by."),
         "tidings archive --config tidings.toml",
     ),
+    "tidings ground": (
+        "What a database that was restored from a dump has to learn before anything is told.",
+        "tidings ground rebuild --config tidings.toml",
+    ),
+    "tidings ground rebuild": (
+        ("Read from the outcome topics what the lost database has sent, so that nobody is told twice; say what cannot "
+         "be known. With --confirm write it down, and end the hold."),
+        "tidings ground rebuild --config tidings.toml",
+    ),
     "tidings topics": (
         "The topics of a cluster: what the contracts want, and what is there.",
         "tidings topics plan --config tidings.toml",
@@ -132,6 +141,11 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "tidings contracts": ("List, show and check the contracts of events.", "tidings contracts list"),
     "tidings contracts list": ("List every event that rules may name, with its owner.", "tidings contracts list --json"),
+    "tidings contracts publish": (
+        ("Register every released contract with the schema registry of the configuration, and set its compatibility; "
+         "what is there already stays."),
+        "tidings contracts publish --config tidings.toml",
+    ),
     "tidings contracts show": (
         ("Show all fields of an event, with the records and symbols inside it, and one example; "
          "or a type that fields have."),

@@ -103,7 +103,7 @@ async def opened(connection: Connection, *, within: float = PATIENCE) -> AsyncIt
         Away: no broker answers.
         Misconfigured: they do not take us.
     """
-    addresses = await reachable(connection, within=within)
+    addresses = await reachable(connection, within=min(within, PATIENCE))
     options = {**connection.options(), "bootstrap_servers": list(addresses), "request_timeout_ms": int(within * 1000)}
     cluster = Cluster(connection, options, within)
     try:

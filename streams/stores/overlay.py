@@ -122,7 +122,7 @@ class _Transaction:
         rows.sort(key=lambda row: ([(row[name] is not None, row[name]) for name in columns], key_from(row)))
         return rows[: op.limit]
 
-    async def _findeach(self, op: ports.FindEach) -> dict[Key, list[Row]]:
+    async def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:
         return {one: await self._find(find) for one, find in op.parts().items()}
 
     async def _scan(self, op: ports.Scan) -> list[Row]:

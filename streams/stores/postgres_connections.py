@@ -134,6 +134,9 @@ class Lane:
             connection.terminate()
             text = f"{self.place}: {fault or type(fault).__name__}"
             raise StoreUnavailable(text) from fault
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def close(self) -> None:

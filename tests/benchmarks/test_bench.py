@@ -107,11 +107,11 @@ def test_on_a_cluster_everybody_writes_the_same_rows():
         services.KAFKA: services.kafka().bootstrap[0],
         services.POSTGRES: "{}:{}".format(*services.postgres_address()),
     }
-    names = ("bare", "hand", "core", "tidings", "faststream", "faust_take")
+    names = ("hand", "tidings", "faststream", "faust_take")
     words = [word for name in names for word in ("--contestant", name)]
-    done = bench("--on", "kafka", "--events", "1500", "--keys", "300", *words, env=given)
+    done = bench("--on", "kafka", "--events", "1000", "--keys", "200", *words, env=given)
     assert done.returncode == 0, done.stderr
-    assert "The rows of hand, core, tidings, faststream, faust_take are equal" in done.stderr
+    assert "The rows of hand, tidings, faststream, faust_take are equal" in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found["contestants"]) == set(names)
     assert all(one["rate"] > 0 for one in found["contestants"].values())
