@@ -11,6 +11,7 @@ from functools import partial
 from gateway.cli.main import main
 from handlers.providers import smtp
 from streams.processors import detect
+from tidings import detection
 
 
 def impatient() -> None:
@@ -18,14 +19,14 @@ def impatient() -> None:
 
 
 def fragile() -> None:
-    look = detect.look
+    look = detection.look
 
     def fails(rules, event):
         if event.data.get("order_id") == "bomb":
             raise ZeroDivisionError("a bug of ours")
         return look(rules, event)
 
-    detect.look = fails
+    detect.look = fails  # type: ignore[attr-defined]
 
 
 HOW: Mapping[str, Callable[[], None]] = {"impatient": impatient, "fragile": fragile}

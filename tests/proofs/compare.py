@@ -15,7 +15,7 @@ from schemas import contracts
 from streams import rule_switch
 from streams.codec import Codec
 from streams.embedded import wall_clock
-from streams.embedded_log import Append, EmbeddedLog, create
+from streams.embedded_log import Append, EmbeddedLog, create, read_record
 from streams.loops import RealRuntime
 from streams.processors import detect
 from streams.processors.worker import Worker
@@ -78,25 +78,35 @@ async def recorded(stand: Stand) -> Records:
     return {(row[0], row[1], row[2]): bytes(row[3]) for row in rows}
 
 
-def difference(ours: Records, theirs: Records) -> str:
-    """Say how two sets of records differ; nothing where they do not."""
+async def same(stand: Stand, ours: Records, theirs: Records) -> None:
+    """See that two sets of records are the same; where not, say what the log knows of those that differ.
+
+    Raises:
+        AssertionError: they are not.
+    """
     missing, extra = theirs.keys() - ours.keys(), ours.keys() - theirs.keys()
-    changed = [key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]]
+    changed = {key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key]}
     if not (missing or extra or changed):
-        return ""
-    shown = [
-        f"{word} {len(keys)}: {[json.loads(source[key]) for key in sorted(keys)[:3]]}"
-        for word, keys, source in (("missing", missing, theirs), ("extra", extra, ours), ("changed", changed, ours))
-        if keys
-    ]
-    return "; ".join(shown)
+        return
+    codec, lines = Codec(contracts()), [f"{len(missing)} missing, {len(extra)} extra, {len(changed)} changed"]
+    for word, keys, source in (("missing", missing, theirs), ("extra", extra, ours), ("changed", changed, ours)):
+        for key in sorted(keys)[:3]:
+            body = json.loads(source[key])
+            lines.append(f"{word}: {body['rule']} {body['kind']} {body['key']}, due or at {body['logical_at']}")
+            for name in body["key"]:
+                for row in await stand.ask("SELECT * FROM log WHERE position($1 IN value) > 0", str(name).encode()):
+                    record = read_record(dict(row))
+                    one = codec.decode(record)
+                    lines.append(
+                        f"  {one.type} {one.id} at {one.occurred_at}, {record.appended_at - one.occurred_at} µs later "
+                        f"as {record.topic}[{record.partition}]@{record.offset}"
+                    )
+    raise AssertionError("\n".join(lines))
 
 
 async def latest(stand: Stand) -> float:
     """By how many seconds the latest record came after its event: below the lateness of the rules, or nothing is proven."""
     codec = Codec(contracts())
-    from streams.embedded_log import read_record
-
     worst = 0
     for topic in sorted({contract.topic for contract in contracts().by_type.values()}):
         for row in await stand.ask("SELECT * FROM log WHERE topic = $1", topic):

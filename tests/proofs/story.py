@@ -42,7 +42,7 @@ async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: floa
         for task in jobs:
             task.cancel()
     longest = await watching
-    await stand.settled(len(feed.written) + feed.again, shop.last_due, patience)
+    await stand.settled(len(feed.written) + feed.again, shop.last, patience)
     return feed, longest
 
 
@@ -84,7 +84,7 @@ def judged(stand: Stand, feed: Feed, *, on_time: bool = True) -> Verdict:
     )
     theirs = asyncio.run(compare.undisturbed(stand.folder / "undisturbed.db", feed.written, stand.lateness))
     ours = asyncio.run(compare.recorded(stand))
-    assert compare.difference(ours, theirs) == ""
+    asyncio.run(compare.same(stand, ours, theirs))
     letters = asyncio.run(stand.ask("SELECT reason, count(*) FROM dead_letters GROUP BY reason"))
     assert not letters, letters
     faults = stand.faults()

@@ -90,7 +90,7 @@ async def stood_still(stand: Stand, shop: Shop, watched: float) -> tuple[Feed, d
         for (_, partition), record in (await cluster.records({(PAID, p): 0 for p in range(stand.partitions)})).items():
             change = "UPDATE sources SET fingerprint = $3 WHERE reader = 'detect' AND topic = $1 AND partition = $2"
             await stand.ask(change, PAID, partition, fingerprint(record))
-    await stand.settled(len(feed.written) + feed.again + stand.partitions, shop.last_due, 300)
+    await stand.settled(len(feed.written) + feed.again + stand.partitions, shop.last, 300)
     return feed, found
 
 

@@ -94,6 +94,7 @@ class _Due:
     name: str = field(compare=False)
     at: Micros = field(compare=False)
     data: dict[str, Any] = field(compare=False)
+    twice: bool = field(compare=False)
 
 
 class Shop:
@@ -108,7 +109,8 @@ class Shop:
         self.begun = 0
         """Events that were planned."""
         self.repeated = 0
-        self.last_due: Micros = start
+        self.last: Micros = start
+        """When the last event happened, or an invoice is due: then everything is decided."""
         self.shift: Micros = 0
         """How long the shop was closed because nothing could be written."""
         self._waiting: list[_Due] = []
@@ -150,15 +152,19 @@ class Shop:
 
     def _payload(self, one: _Due) -> dict[str, Any]:
         """Say what happened, at the time that it has with all that the shop was closed. A repeat says the very same."""
-        if one.name not in self._said:
-            data = dict(one.data)
-            at = one.at + self.shift
-            if "due" in data:
-                due = data.pop("due") + self.shift
-                self.last_due = max(self.last_due, due)
-                data["due_date"] = rfc3339(due)
-            self._said[one.name] = event(one.kind, one.name, at, **data)
-        return self._said[one.name]
+        if one.name in self._said:
+            return self._said.pop(one.name)
+        data = dict(one.data)
+        at = one.at + self.shift
+        if "due" in data:
+            due = data.pop("due") + self.shift
+            self.last = max(self.last, due)
+            data["due_date"] = rfc3339(due)
+        self.last = max(self.last, at)
+        payload = event(one.kind, one.name, at, **data)
+        if one.twice:
+            self._said[one.name] = payload
+        return payload
 
     def _happen(self, at: Micros) -> None:
         """Begin a story: an invoice and what becomes of it, a payment that fails, or an order."""
@@ -196,7 +202,9 @@ class Shop:
         for _ in range(times):
             self._count += 1
             send_at = at + 1 + self.chance.randrange(DELAY)
-            heapq.heappush(self._waiting, _Due(send_at, self._count, kind, name, at, {"customer_id": who, **data}))
+            heapq.heappush(
+                self._waiting, _Due(send_at, self._count, kind, name, at, {"customer_id": who, **data}, times == 2)
+            )
 
 
 STORY = 1.9
