@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from gateway import config, logs
+from gateway.cli.told import Told
 from gateway.codec import codec_of
 from gateway.config import Config
 from gateway.long_running import AWAY, asked_to_stop, before, served, until_stopped, until_there
@@ -26,6 +27,7 @@ from gateway.worker_metrics import WorkerMetrics
 from schemas import contracts
 from streams.embedded import calm_collector, wall_clock
 from streams.kafka.app import GROUP
+from streams.kafka.cluster import Refused
 from streams.kafka.connection import Connection
 from streams.kafka.ground import Ground
 from streams.kafka.reach import Away
@@ -33,6 +35,7 @@ from streams.kafka.skew import Skew
 from streams.kafka.worker_process import Broken, WorkerProcess
 from streams.processors import detect, people
 from streams.stores.postgres import PostgresStore
+from tidings.errors import Misconfigured
 from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.run")
@@ -51,6 +54,14 @@ def worker(arguments: Namespace) -> int:
     except (StoreUnavailable, Away, Broken) as fault:
         print(f"tidings: ended to be started again: {fault}", file=sys.stderr)
         return AWAY
+    except Refused as fault:
+        raise Told(str(fault)) from fault
+    except (Misconfigured, Told):
+        raise
+    except Exception:
+        # One line: type and place. Nothing was acknowledged that the database does not have.
+        logger.exception("ended by a fault of ours")
+        return 1
 
 
 async def _worker(settings: Config, connection: Connection, open_store: Any, arguments: Namespace) -> int:

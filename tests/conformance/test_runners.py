@@ -47,9 +47,10 @@ def both(tmp_path, place, story: Story, **words) -> tuple[Mapping[str, Any], Map
             await story(running)
             return {name: await running.rows(name) for name in ("records", "dead_letters", "recipients", "journal")}
 
-    async def play():
+    async def play() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         first = await one(runners.embedded(tmp_path / "t.db", NEVER_QUIET, kill_rules.TEMPLATES, **words))
-        return first, await one(runners.on_cluster(place, NEVER_QUIET, kill_rules.TEMPLATES, **words))
+        second = await one(runners.on_cluster(place, NEVER_QUIET, kill_rules.TEMPLATES, **words))
+        return first, second
 
     return asyncio.run(play())
 
@@ -86,7 +87,7 @@ def told(rows):
 def test_what_nobody_can_read_is_kept_alike_and_its_neighbours_decided(tmp_path, place):
     bombs = list(broken().values())
     culprit = good("culprit")
-    records = [(TOPIC, *good("first"))]
+    records: list[runners.Raw] = [(TOPIC, *good("first"))]
     for number, (key, value, _) in enumerate(bombs):
         records += [(TOPIC, key, value), (TOPIC, *good(f"after-{number}"))]
     records += [(TOPIC, *culprit), (TOPIC, *good("last")), ("customer.profile.changed.v1", b"c-1", b"rubbish")]

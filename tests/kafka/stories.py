@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.types import TP
@@ -72,11 +72,11 @@ def stock(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
 
     if story == "seek":
 
-        async def assigned(_sender, places, **_words):
-            for place in places:
+        async def assigned(_sender: Any, *words: Any, **_: Any) -> None:
+            for place in words[0]:
                 await app.consumer.seek(place, 3)
 
-        app.on_partitions_assigned.connect(assigned)
+        app.on_partitions_assigned.connect(cast(Any, assigned))
 
     supervisor = CrashingSupervisor if story == "crash" else None
     agent = in_batches if story == "take" else one_by_one

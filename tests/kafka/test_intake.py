@@ -63,9 +63,9 @@ class Bench:
         if self.base:
             await self.move(self.base, base=self.base)
         worker = Worker(self.store, None, RealRuntime(lambda: 0), self.decode, EMPTY, lambda _: EMPTY, 0)  # type: ignore[arg-type]
-        reader = PeopleReader(self.store, None, self.decode)  # type: ignore[arg-type]
+        persons = PeopleReader(self.store, None, self.decode)  # type: ignore[arg-type]
         self.intake = Intake(
-            self.store, Connection(("-:0",), prefix="x."), worker, reader, self.go_on, lambda: self.flows, self.ground
+            self.store, Connection(("-:0",), prefix="x."), worker, persons, self.go_on, lambda: self.flows, self.ground
         )
         self.sought.append(dict(await self.intake.assigned(frozenset([self.place]))))
         return self
@@ -97,9 +97,9 @@ class Bench:
         await self.store.run(body)
 
     def at(self, reader: str = detect.READER) -> int:
-        return next(row["next_offset"] for row in self.store.rows("sources") if row["reader"] == reader)
+        return next(int(row["next_offset"]) for row in self.store.rows("sources") if row["reader"] == reader)
 
-    def caught_up(self, reader: str = detect.READER) -> int | None:
+    def caught_up(self, reader: str = detect.READER) -> Any:
         return next(row["caught_up_at"] for row in self.store.rows("sources") if row["reader"] == reader)
 
     def batch(self, first: int, last: int, *, start: int | None = None, end: int | None = None) -> Records:

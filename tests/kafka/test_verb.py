@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import logging
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from gateway.cli import worker as verb
 from schemas import contracts
 from tests import services
 from tests.kafka.world import World, until, world
@@ -50,7 +53,7 @@ def free_port() -> int:
 
 def ask(port: int, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-        return answer.read().decode()
+        return str(answer.read().decode())
 
 
 def test_a_worker_decides_says_how_it_is_and_ends_with_0_when_it_is_asked_to(tmp_path, place):
@@ -73,11 +76,11 @@ def test_a_worker_decides_says_how_it_is_and_ends_with_0_when_it_is_asked_to(tmp
                     "tidings_batch_holes_total 0.0",
                 )
 
-                async def told() -> bool:
+                async def all_told() -> bool:
                     text = await asyncio.to_thread(ask, port, "/metrics")
                     return all(line in text for line in lines)
 
-                await until(told)
+                await until(all_told)
                 text = await asyncio.to_thread(ask, port, "/metrics")
                 assert "tidings_batch_seconds_count" in text
                 alive = json.loads(await asyncio.to_thread(ask, port, "/healthz"))
@@ -86,9 +89,9 @@ def test_a_worker_decides_says_how_it_is_and_ends_with_0_when_it_is_asked_to(tmp
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(process.wait, 20) == 0
                 assert process.stderr is not None
-                lines = [json.loads(line) for line in process.stderr.read().splitlines()]
-                assert [line["what"] for line in lines if line["from"] == "tidings.run"][-1] == "stopped"
-                assert not [line for line in lines if line["level"] not in ("info",)], lines
+                told = [json.loads(line) for line in process.stderr.read().splitlines()]
+                assert [line["what"] for line in told if line["from"] == "tidings.run"][-1] == "stopped"
+                assert {line["level"] for line in told} == {"info"}, told
                 assert len(await there.rows("records")) == 30
             finally:
                 process.kill()
@@ -123,3 +126,20 @@ with worker._deadline(75):
 def test_a_stop_that_hangs_is_ended_from_outside():
     done = subprocess.run([sys.executable, "-c", HANGS], cwd=ROOT, capture_output=True, timeout=60, check=False)
     assert done.returncode == 75
+
+
+def test_a_fault_of_ours_ends_it_with_1_and_one_line_without_what_was_said(tmp_path, monkeypatch, capfd):
+    path = tmp_path / "tidings.toml"
+    path.write_text('[kafka]\nbootstrap = ["127.0.0.1:1"]\n[postgres]\nhost = "127.0.0.1"\n')
+
+    async def broken(*_):
+        raise ZeroDivisionError("of ada@example.org")
+
+    monkeypatch.setattr(verb, "_worker", broken)
+    monkeypatch.setattr(logging.getLogger("tidings"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("tidings"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert verb.worker(Namespace(config=path, name=None, http_port=None)) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["error"] == "ZeroDivisionError"
+    assert "ada@example.org" not in line

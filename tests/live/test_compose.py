@@ -86,9 +86,12 @@ async def arrived(composed: Composed, mailbox: Mailbox) -> None:
                 assert one.process.poll() is None, one.said()
             await asyncio.sleep(0.1)
     (envelope,) = mailbox.taken
+    assert isinstance(envelope.content, bytes)
     mail = message_from_bytes(envelope.content, policy=email.policy.default)
+    text = mail.get_body(("plain",))
+    assert text is not None
     assert envelope.rcpt_tos == ["ada@example.org"]
-    assert "900" in mail.get_body(("plain",)).get_content()
+    assert "900" in text.get_content()
     # Whoever looks sees a cluster in order, but for what a single broker, and trials, cannot be.
     done = await asyncio.to_thread(composed.once, "operator", *composed.services["operator"]["command"], "--json")
     found = {one["what"]: one for one in json.loads(done.stdout)}

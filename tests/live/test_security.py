@@ -95,7 +95,7 @@ def test_over_tls_and_by_password_events_are_decided_also_after_the_broker_was_k
 
 
 # What is wrong, and what doctor says of it.
-MISTAKES = {
+MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "broker: password": ({"password": OTHER}, {}, "it does not take user tidings with this password"),
     "broker: authority": ({"ca": "stranger"}, {}, "its certificate is not trusted"),
     "broker: in the clear": ({"tls": False}, {}, "it hung up"),
