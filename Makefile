@@ -22,8 +22,14 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 	@echo "Ready: .venv/bin/tidings --help"
 
-demo: $(STAMP)  ## run the small shop (FOR=60s ends it by itself; SPEED=3600: a day in 24 s; ARGS=--plain line by line)
-	@$(BIN)/tidings demo $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
+demo: $(STAMP)  ## run the small shop (ON=kafka: with three workers; FOR=60s ends it by itself; ARGS=--plain line by line)
+ifeq ($(ON),kafka)
+	@$(BIN)/python -m tests.servers with sh -c 'exec $(BIN)/tidings demo --kafka "$$TIDINGS_TEST_KAFKA" --postgres "$$TIDINGS_TEST_POSTGRES" "$$@"' demo $(SHOP)
+else
+	@$(BIN)/tidings demo $(SHOP)
+endif
+
+SHOP = $(if $(FOR),--for $(FOR)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
 
 services: $(STAMP)  ## start Kafka and PostgreSQL on loopback, without Docker (Java, Maven and PostgreSQL must be installed)
 	@$(BIN)/python -m tests.servers start
@@ -45,12 +51,13 @@ proofs: $(STAMP)  ## the long runs: 20,000 simulated histories
 	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest -m proofs -s $(ARGS)
 
 bench: $(STAMP)  ## speed, memory and the way of a message (ON=kafka: beside others; ARGS=--quick: only that it runs)
-	@$(BIN)/python -m benchmarks.run $(if $(ON),--on $(ON)) $(ARGS)
+	@$(if $(ON),$(BIN)/python -m tests.servers with) $(BIN)/python -m benchmarks.run $(if $(ON),--on $(ON)) $(ARGS)
 
 lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --upgrade --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 --constraint requirements.lock pyproject.toml -o deploy/requirements.lock
 
 clean:  ## remove .venv and everything that runs leave behind
 	@test ! -d .services/kafka || $(BIN)/python -m tests.servers stop

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.drivers HOST:PORT [--keys N]` against a server of whose `postgres` user no password is asked. A batch
 locks, reads and writes 500 rows of state and adds a journal row; an urgent one locks a person and a message, writes
-the message and an attempt. Printed: milliseconds by the clock, and of processor time of the client and the server.
+the message and an attempt. `store` is
+the same through the store port. Printed: milliseconds by the clock, and of processor time of the client and the server.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import psycopg
 from streams.stores import postgres_sql as sql
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
+from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_connections import SETTINGS, connect
-from tidings.ports import Row
+from tidings.ports import Body, Lock, Put, Row, Transaction
 from tidings.tables import TABLES
 
 NAME = "tidings_drivers"
@@ -102,6 +104,18 @@ async def with_psycopg(connection: psycopg.AsyncConnection[Any], work: Work) -> 
             await connection.commit()
 
 
+def as_body(work: Work) -> Body[None]:
+    """Return the same transaction as a body of the store port."""
+
+    def body() -> Transaction[None]:
+        for table, keys in work.locks:
+            yield Lock(table, keys)
+        for table, rows in work.puts:
+            yield Put(table, rows)
+
+    return body
+
+
 _known: dict[str, Any] = {}
 
 
@@ -168,6 +182,15 @@ async def compare(place: Place, keys: int) -> None:
                 keys,
                 rounds,
             )
+
+        store = await PostgresStore.open(place, writers=1)
+        await store.run(as_body(Work([("recipients", [("t", "nobody")])], [])))
+        (its,) = (one.get_server_pid() for one in store._writers._free)  # noqa: SLF001 - whose time is counted
+        for turn in range(2):
+            await measure(
+                f"{what} store {turn}", lambda work, store=store: store.run(as_body(work)), make, its, keys, rounds
+            )
+        await store.close()
     await connection.close()
     await other.close()
 

@@ -28,6 +28,7 @@ AFTER = 30 * MINUTES
 """The clock of a run stands so far behind the last event: every deadline is over."""
 BUSY = 1.5
 """Wall clock over processor time of the worker: commits that reach the disk explain 1.1 to 1.3."""
+CONTESTANTS = ("bare", "hand", "core", "tidings", "faststream", "faust_take", "faust_one")
 LEAST_SPEED, MOST_COST, MOST_GROWTH = 0.7, 1.3, 5_000_000
 
 
@@ -50,18 +51,27 @@ FULL = Sizes(30_000, 5, 1_000_000, 200_000, 600)
 QUICK = Sizes(2_000, 1, 6_000, 3_000, 40)
 
 
+ON_KAFKA = ("throughput", "members", "way")
+"""Parts on a cluster: beside others, one worker and two, from produce to acceptance."""
+
+
 def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description="Measures; see docs/benchmarks.md.")
     parser.add_argument("--quick", action="store_true", help="tiny: says that everything runs, and nothing about speed")
     parser.add_argument("--events", type=int, help="events of the long run for memory, or on the cluster")
-    parser.add_argument("--only", choices=("detection", "memory", "delivery"), action="append", help="one of the parts")
+    parser.add_argument(
+        "--only",
+        choices=("detection", "memory", "delivery", *ON_KAFKA),
+        action="append",
+        help="one of the parts; the last three on a cluster",
+    )
     cluster = parser.add_argument_group("on a cluster")
     cluster.add_argument("--on", choices=("kafka",), help="Kafka and PostgreSQL, beside what one would use instead")
     cluster.add_argument("--keys", type=int, help="customers whose images are there before the first event")
     cluster.add_argument("--partitions", type=int, default=2, help="of each of the six topics")
     cluster.add_argument("--rounds", type=int, help="how often everybody runs")
-    cluster.add_argument("--contestant", action="append", help="one of them: hand, tidings, …")
+    cluster.add_argument("--contestant", action="append", choices=CONTESTANTS, help="only these; may come again")
     cluster.add_argument("--plot", type=Path, help="an SVG of the figures")
     asked = parser.parse_args()
     if asked.on == "kafka":

@@ -20,6 +20,7 @@ from gateway.http.look import Look
 from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
+from streams.processors.outcomes import Published, TookOver
 from streams.stores.counts import Waiting
 from tidings.event import SECOND, Micros
 from tidings.message import Message
@@ -53,6 +54,8 @@ class State:
     """By whose clock: how far it is ahead of ours, where that is known."""
     lags: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By reader and topic, where the heads of the log are not in the store."""
+    now: Micros = 0
+    """By the engine's clock."""
 
 
 class Metrics:
@@ -76,6 +79,8 @@ class Metrics:
         )
         self._attempts = self._counter("attempts", "Calls of a provider, by how far they came.", "channel", "outcome")
         self._alerts = self._counter("alerts", "Messages that failed, of steps whose owner wants to know.", "rule")
+        self._published = self._counter("outcomes_published", "Outcome events that went to their topic.", "topic")
+        self._take_overs = self._counter("relay_take_overs", "Times that this process began to publish the outcomes.")
         self._decided = Histogram(
             "tidings_append_to_decision_seconds", "From the append of a batch's first record to its commit.",
             registry=self.registry, buckets=SECONDS,
@@ -101,6 +106,10 @@ class Metrics:
                 self._message(seen.message)
             case Message():
                 self._message(seen)
+            case Published():
+                self._published.labels(seen.topic).inc(seen.count)
+            case TookOver():
+                self._take_overs.inc()
 
     def text(self, state: State) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -174,13 +183,12 @@ class _Gauges(Collector):
         state = self.state
         readable = state.look is not None and state.waiting is not None
         yield _gauge("store_readable", "Whether the store could be read for this scrape.", [((), readable)])
-        if state.repeats:
-            repeats = CounterMetricFamily(
-                "tidings_store_repeats", "Transactions that were run again because they met others.", labels=["cause"]
-            )
-            for cause, count in sorted(state.repeats.items()):
-                repeats.add_metric([cause], count)
-            yield repeats
+        repeats = CounterMetricFamily(
+            "tidings_store_repeats", "Transactions that were run again because they met others.", labels=["cause"]
+        )
+        for cause, count in sorted(state.repeats.items()):
+            repeats.add_metric([cause], count)
+        yield repeats
         ages = [((name,), age) for name, age in sorted(state.ages.items())]
         yield _gauge("loop_age_seconds", "Since a loop last finished a round.", ages, "loop")
         known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]
@@ -191,15 +199,19 @@ class _Gauges(Collector):
         yield _gauge("rules", "Rules of the set in use.", rows, "status")
         yield _gauge("rules_refused", "Whether an edited rule set is not in use.", [((), self.refused)])
         if state.waiting is not None:
-            yield from _waiting(state.waiting, state.rules)
+            yield from _waiting(state.waiting, state.rules, state.now)
         if state.look is not None:
             yield from _looked(state.look, state.rules, state.look.lag or state.lags)
 
 
-def _waiting(waiting: Waiting, rules: RuleSet) -> Iterator[Metric]:
+def _waiting(waiting: Waiting, rules: RuleSet, now: Micros) -> Iterator[Metric]:
     rows = [((str(one),), waiting.messages.get(str(one), 0)) for one in sorted(OPEN)]
     yield _gauge("open_messages", "Messages that have not ended.", rows, "state")
     yield _gauge("undispatched_records", "What rules said and dispatch has not read.", [((), waiting.records)])
+    if waiting.outcomes is not None:
+        yield _gauge("unpublished_outcomes", "Outcome events that are in no topic yet.", [((), waiting.outcomes)])
+        age = _age(now, waiting.oldest_outcome)
+        yield _gauge("oldest_unpublished_outcome_seconds", "How long the first of them has been waiting.", [((), age)])
     keys = {rule.id: waiting.keys.get(rule.id, 0) for rule in rules.stateful}
     keys[OTHER] = sum(waiting.keys.values()) - sum(keys.values())
     yield _gauge(

@@ -17,8 +17,10 @@ from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
 from streams.delivering import Delivering
 from streams.kafka.ground import WATCH, Ground
+from streams.kafka.relay import Relay
 from streams.loops import Loop, Loops
 from streams.processors.deliverer import ProviderOf, Render
+from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
@@ -33,9 +35,11 @@ ROUND = 5.0
 """Seconds that the loops have for their last round when the process is asked to end."""
 PARTING = 20.0
 """Seconds for what is in flight afterwards; the sum is below the 30 s that orchestrators give."""
-LONGEST = 0.1
+LONGEST = 0.05
 """Seconds that a loop rests at most while nothing is to be done: so long may what another process wrote lie."""
 LOOK_FOR_RULES = 1.0
+RELAY = 0.05
+"""Seconds that the relay rests when nothing waits; so much later an outcome may be in its topic."""
 NONE_YET = RuleSet("", (), {})
 MAINTAIN = 3600.0
 """Seconds between two looks for partitions of the database that will be needed."""
@@ -56,6 +60,8 @@ class DeliverProcess:
     concurrency: int = 16
     ground: Ground | None = None
     """Asked before anything is begun, and now and then: is the database older than the topics?"""
+    relay: Relay | None = None
+    """Publishes the outcomes, or stands by."""
     lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
     concerns: frozenset[str] = field(default=frozenset({"rules", "deliveries", "sending"}), init=False)
 
@@ -76,6 +82,9 @@ class DeliverProcess:
         if self.ground is not None:
             await self.ground.begin(self.store.identity)
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
+        if self.relay is not None:
+            self.relay.observe = self.loops.watched
+            self.loops.start({"relay": Loop(self.relay.step, RELAY)})
         rules = await self.book.active()
         if rules is None:
             logger.warning("no rule set is active yet: tidings rules apply FOLDER")
@@ -85,7 +94,7 @@ class DeliverProcess:
         # Two processes of one name never take each other's claims for their own.
         name = f"{self.name}-{secrets.token_hex(3)}"
         self.delivering = Delivering(
-            name, self.store, self.book, rules, self.provider_of, self.render, self.clock, self.loops.watched,
+            name, Telling(self.store), self.book, rules, self.provider_of, self.render, self.clock, self.loops.watched,
             self.pace, self.concurrency,
         )  # fmt: skip
         self.loops.start(self.delivering.loops(self.guard.before, LONGEST))
@@ -93,6 +102,8 @@ class DeliverProcess:
     async def stop(self) -> int:
         """End the loops, finish what is in flight; return how many messages are of unknown outcome for that."""
         await self.loops.stop(ROUND)
+        if self.relay is not None:
+            await self.relay.stop()
         return 0 if self.delivering is None else await self.delivering.finish(PARTING)
 
     async def _maintain(self) -> bool:

@@ -70,11 +70,15 @@ class Loops:
     progress: dict[str, float] = field(default_factory=dict)
     """By loop: when it last finished a round, or was started, or until when it rests (`time.monotonic`)."""
     ending: bool = False
-    away_since: float | None = None
-    """Since when the store takes no round (`time.monotonic`)."""
     unread: BrokenPipeError | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _bells: dict[str, asyncio.Event] = field(default_factory=dict)
+    _away: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def away_since(self) -> float | None:
+        """Since when the store takes no round of some loop (`time.monotonic`); loops that do not ask it say nothing."""
+        return min(self._away.values(), default=None)
 
     def start(self, loops: Mapping[str, Loop]) -> None:
         """Run loops, beside those that run."""
@@ -108,12 +112,13 @@ class Loops:
                     logger.error("%s: the store is away, tried again until it is back: %s", name, fault)  # noqa: TRY400
                 away = True
                 self.progress[name] = time.monotonic()
-                self.away_since = self.away_since or self.progress[name]
+                self._away.setdefault(name, self.progress[name])
                 await self._rest(name, AWAY)
                 continue
             if away:
                 logger.info("%s: the store is back", name)
-            away, self.away_since = False, None
+            away = False
+            self._away.pop(name, None)
             self.progress[name] = loop.since()
             if busy:
                 rest = loop.rest

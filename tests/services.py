@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from streams.kafka.connection import Connection
-from streams.registry.endpoint import Endpoint
 from streams.stores.place import Place
 from tidings.tables import SEQUENCES, TABLES
+
+if TYPE_CHECKING:
+    from tests.servers import PrivatePostgres
 
 KAFKA = "TIDINGS_TEST_KAFKA"
 """`host:port` of a broker."""
@@ -29,14 +36,32 @@ REQUIRED = "TIDINGS_TEST_SERVICES_REQUIRED"
 STARTED = Path(__file__).resolve().parents[1] / ".services" / "env"
 """Where `make services` says what it has started."""
 
+SWEEPS = 20.0
+"""Seconds for what is done when the tests have ended."""
+
 _numbers = itertools.count(1)
+_connections: list[Connection] = []
 
 
 def _given(name: str) -> str:
     found = os.environ.get(name) or _started(name)
-    if found:
+    if not found:
+        _missing(f"{name} is not set: `make test` starts the services where it can")
+    return found
+
+
+def _missing(text: str) -> NoReturn:
+    if os.environ.get(REQUIRED):
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def promtool() -> str:
+    """Return Prometheus' own checker (Debian: in the package prometheus)."""
+    found = shutil.which("promtool")
+    if found is not None:
         return found
-    text = f"{name} is not set: `make test` starts the services where it can"
+    text = "promtool is not installed (Debian: apt install prometheus)"
     if os.environ.get(REQUIRED):
         pytest.fail(text, pytrace=False)
     pytest.skip(text)
@@ -55,23 +80,68 @@ def _corner() -> str:
 
 
 def kafka() -> Connection:
-    """Return a connection whose topics and groups no other test has."""
-    return Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+    """Return a connection whose topics and groups no other test has; they are deleted when the tests end."""
+    found = Connection(bootstrap=(_given(KAFKA),), prefix=f"{_corner()}.")
+    if not _connections:
+        atexit.register(_sweep)
+    _connections.append(found)
+    return found
 
 
-def registry() -> Endpoint:
-    """Return a registry in which no other test has subjects of that prefix."""
-    return Endpoint(_given(REGISTRY), prefix=f"{_corner()}.")
+def _sweep() -> None:
+    """Take our topics from a broker that goes on: it has files and memory for each."""
+    mine = tuple(one.prefix for one in _connections)
+
+    async def sweep() -> None:
+        client = AIOKafkaAdminClient(**_connections[0].options())
+        await client.start()
+        try:
+            await client.delete_topics([name for name in await client.list_topics() if name.startswith(mine)])
+        finally:
+            await client.close()
+
+    # It may be gone already: then there is nothing to take away.
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        asyncio.run(asyncio.wait_for(sweep(), SWEEPS))
 
 
-def _server() -> tuple[str, int]:
-    host, _, port = _given(POSTGRES).rpartition(":")
+def registry(folder: Path) -> Iterator[str]:
+    """Give the URL of a registry: the one that is named, or one of our own in `folder`, as few tests need it."""
+    if named := os.environ.get(REGISTRY):
+        yield named
+        return
+    from tests.servers import NotInstalled, PrivateRegistry
+
+    own = PrivateRegistry(folder)
+    try:
+        own.start()
+    except NotInstalled as fault:
+        _missing(str(fault))
+    try:
+        yield own.url
+    finally:
+        own.discard()
+
+
+def corner() -> str:
+    """Return a prefix that no other test has."""
+    return f"{_corner()}."
+
+
+def postgres() -> str:
+    """Return `host:port` of the server."""
+    return _given(POSTGRES)
+
+
+def postgres_address() -> tuple[str, int]:
+    """Return host and port of the server."""
+    host, _, port = postgres().rpartition(":")
     return host, int(port)
 
 
 async def administer(statement: str) -> None:
     """Run one statement as the server's superuser."""
-    host, port = _server()
+    host, port = postgres_address()
     connection = await asyncpg.connect(host=host, port=port, user="postgres", database="postgres")
     try:
         await connection.execute(statement)
@@ -82,7 +152,7 @@ async def administer(statement: str) -> None:
 @contextmanager
 def database() -> Iterator[Place]:
     """Give a fresh, empty database, and drop it afterwards."""
-    host, port = _server()
+    host, port = postgres_address()
     name = _corner().replace("-", "_")
     asyncio.run(administer(f"CREATE DATABASE {name}"))
     try:
@@ -104,11 +174,18 @@ async def empty(place: Place) -> None:
         await connection.close()
 
 
-def postgres_binaries() -> Path:
-    """Return the folder of `initdb` and `postgres`, for tests that kill a server of their own."""
-    _given(POSTGRES)
-    found = shutil.which("postgres")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not places:
-        pytest.skip("this machine has no program `postgres` to start a server of our own with")
-    return places[-1]
+@contextmanager
+def own_postgres(folder: Path, settings: Mapping[str, str]) -> Iterator[PrivatePostgres]:
+    """Give a PostgreSQL that a test may kill, and take it away afterwards."""
+    postgres()
+    from tests.servers import NotInstalled, PrivatePostgres
+
+    own = PrivatePostgres(folder, settings)
+    try:
+        own.start()
+    except NotInstalled as fault:
+        _missing(str(fault))
+    try:
+        yield own
+    finally:
+        own.discard()

@@ -64,6 +64,23 @@ class Find:
 
 
 @dataclass(frozen=True, slots=True)
+class FindEach:
+    """`Find`, once for each of some values, in one question. Answer: `dict` from each of `equals` to its `list[Row]`.
+
+    `limit` is that of each.
+    """
+
+    table: str
+    index: str
+    equals: Sequence[tuple[Any, ...]]
+    limit: int | None = None
+
+    def parts(self) -> dict[tuple[Any, ...], Find]:
+        """Return it as single questions, for a store to which they cost nothing."""
+        return {one: Find(self.table, self.index, one, limit=self.limit) for one in self.equals}
+
+
+@dataclass(frozen=True, slots=True)
 class Scan:
     """All rows in the order of the primary key, after `after` (exclusive). For replay, checks and lists."""
 
@@ -124,7 +141,9 @@ class Now:
     """The clock of the world at this moment of the transaction, in microseconds: after its locks, not before them."""
 
 
-Op = Now | Lock | Read | Find | Scan | Put | Insert | Delete | NextSeq | Share | Exclude
+READS: tuple[type, ...] = (Read, Find, FindEach, Scan, Now)
+"""What a reader may ask."""
+Op = Now | Lock | Read | Find | FindEach | Scan | Put | Insert | Delete | NextSeq | Share | Exclude
 Transaction = Generator[Op, Any, T]
 Body = Callable[[], Transaction[T]]
 

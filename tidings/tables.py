@@ -115,6 +115,7 @@ MESSAGES = _table(
     "state:text reason:text? open:int? due_at:int? created_at:int deadline:int start_by:int? seen:int rev:int "
     "owner:text? attempt:int on_unknown:text receipt:text? body:bytes",
     by_work="state due_at",
+    by_channel="state channel due_at",
     by_recipient="tenant recipient open",
     by_run="run_id step",
 )
@@ -127,19 +128,24 @@ ATTEMPTS = _table(
 RECEIPTS = _table("receipts", 2, "message_id:text provider_id:text receipt:text at:int received_at:int detail:text")
 KILLS = _table("kills", 1, "scope:text state:text at:int by:text")
 OUTBOX = _table(
-    "outbox", 1, "id:text tenant:text topic:text key:text body:bytes unpublished:int?", by_open="unpublished"
+    "outbox",
+    1,
+    "id:text topic:text key:text about:text seq:int no:int at:int unpublished:int partition:int? number:int? body:bytes",
+    by_open="topic unpublished seq no",
 )
+OUTBOX_HEADS = _table("outbox_heads", 2, "topic:text partition:int number:int")
+TOLD = _table("told", 1, "id:text state:text reason:text? reference:text? at:int")
 
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, TOLD,
     )
 }  # fmt: skip
 
 LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "runs", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
 
-SEQUENCES = ("journal", "refused", "audit")
+SEQUENCES = ("journal", "refused", "audit", "outbox")
 """Names that `ports.NextSeq` may draw from."""

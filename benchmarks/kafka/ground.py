@@ -131,9 +131,9 @@ def configure(ground: Ground, database: str) -> Path:
     return path
 
 
-def command(ground: Ground, *words: str) -> None:
-    """Run a verb on the database that is copied later."""
-    file = configure(ground, ground.postgres.database)
+def command(ground: Ground, *words: str, config: Path | None = None) -> None:
+    """Run a verb: on the database that is copied later, unless a configuration is given."""
+    file = config or configure(ground, ground.postgres.database)
     line = [sys.executable, "-m", "gateway.cli.main", *words, "--config", str(file)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -266,8 +266,8 @@ async def _journaled(db: asyncpg.Connection, name: str) -> None:
     ends: dict[tuple[str, int], int] = {}
     for (body,) in await db.fetch("SELECT body FROM journal WHERE kind = 'batch' ORDER BY seq"):
         for topic, partition, start, end, left_out in json.loads(body)["spans"]:
-            if ends.get((topic, partition), 0) != start or left_out:
-                raise Differs(f"{name}: the journal leaves out {topic}[{partition}]@{start}")
+            if (end_before := ends.get((topic, partition), 0)) != start or left_out:
+                raise Differs(f"{name}: the journal leaves out {topic}[{partition}]@{end_before}")
             ends[topic, partition] = end
     rows = await db.fetch(
         "SELECT topic, partition, next_offset FROM sources WHERE reader = 'detect' AND next_offset > 0"

@@ -16,7 +16,7 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,7 +24,8 @@ from typing import Any
 import asyncpg
 
 from benchmarks.by_hand import TOPICS
-from benchmarks.kafka import plot
+from benchmarks.kafka import members as sharing
+from benchmarks.kafka import plot, way
 from benchmarks.kafka.ground import ROOT, Differs, Ground, compare, configure, copied, given, made, settle
 from benchmarks.kafka.meter import Measured, Server, used_by
 from tidings.errors import Misconfigured
@@ -65,24 +66,54 @@ def main(asked: argparse.Namespace) -> int:
     """Run it."""
     sizes = QUICK if asked.quick else FULL
     sizes = Sizes(asked.events or sizes.events, asked.keys or sizes.keys, asked.rounds or sizes.rounds)
-    names = [name for name in TITLES if name in (asked.contestant or TITLES)]
+    parts = set(asked.only or ("throughput", "members", "way"))
+    names = [name for name in TITLES if name in (asked.contestant or TITLES) or name == YARDSTICK]
     try:
         with tempfile.TemporaryDirectory(prefix="tidings-bench-") as folder:
             ground = given(Path(folder), asked.partitions)
-            print(f"Writing {sizes.events:,} events and {sizes.keys:,} images …", file=sys.stderr)
-            with made(ground, sizes.events, sizes.keys) as events:
-                runs = rounds(ground, events, sizes.rounds, names, quick=asked.quick)
+            found: dict[str, Any] = {"events": sizes.events, "keys": sizes.keys}
+            if {"throughput", "members"} & parts:
+                found |= on_full_topics(ground, sizes, names, parts, quick=asked.quick)
+            if "way" in parts:
+                print("From produce to acceptance …", file=sys.stderr)
+                size = {"messages": 60, "seconds": 2.0} if asked.quick else {"messages": 2000, "seconds": 15.0}
+                apart = replace(
+                    ground,
+                    prefix=f"way_{ground.prefix}",
+                    postgres=replace(ground.postgres, database=f"{ground.postgres.database}_way"),
+                )
+                found["way"] = asyncio.run(way.measured(apart, **size))
+                way.report(found["way"])
     except Misconfigured as fault:
         print(f"benchmarks: {fault}", file=sys.stderr)
         return 1
     except Differs as fault:
         print(f"\nThe rows are not the same, so there is no ratio: {fault}", file=sys.stderr)
         return 1
-    found = report(runs, sizes)
-    if asked.plot is not None:
+    if asked.plot is not None and "contestants" in found:
         asked.plot.write_text(plot.drawn(found["contestants"], TITLES), "utf-8")
     print(json.dumps(found, sort_keys=True))
     return 0
+
+
+def on_full_topics(
+    ground: Ground, sizes: Sizes, names: Sequence[str], parts: set[str], *, quick: bool
+) -> dict[str, Any]:
+    """Measure what reads topics that are full: Tidings beside others, one worker and two."""
+    print(f"Writing {sizes.events:,} events and {sizes.keys:,} images …", file=sys.stderr)
+    runs: dict[str, list[Measured]] = {}
+    members: dict[int, dict[str, Any]] = {}
+    with made(ground, sizes.events, sizes.keys) as events:
+        if "throughput" in parts:
+            runs = rounds(ground, events, sizes.rounds, names, quick=quick)
+        if "members" in parts:
+            print("  One worker, and two …", file=sys.stderr)
+            members = {count: asyncio.run(sharing.measured(ground, count, events)) for count in (1, 2)}
+    found = report(runs, sizes) if runs else {}
+    if members:
+        sharing.report(members)
+        found["members"] = members
+    return found
 
 
 def rounds(ground: Ground, events: int, count: int, names: Sequence[str], *, quick: bool) -> dict[str, list[Measured]]:

@@ -7,9 +7,9 @@ import contextlib
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.cli.place import folder_of, settings_of
 from gateway.config import Config
@@ -75,6 +75,7 @@ class ClusterReader:
     def __init__(self, settings: Config) -> None:
         from streams.stores.postgres import PostgresStore
 
+        self.settings = settings
         self.cluster: Config | None = settings
         place = settings.postgres()
         self.name = f"the database {place.host}:{place.port}/{place.database}"
@@ -92,6 +93,10 @@ class ClusterReader:
     def read(self, body: Body[T]) -> T:
         """Run a body that only reads, on a snapshot."""
         return self._runner.run(self._store.read(body))
+
+    def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """Await something in our loop."""
+        return self._runner.run(what)
 
     def close(self) -> None:
         """Disconnect."""

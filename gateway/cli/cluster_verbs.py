@@ -30,6 +30,19 @@ def add_cluster(verbs: Any) -> None:
     worker.set_defaults(run="gateway.cli.worker:worker")
     deliver = verbs.add_parser("deliver", help="on a cluster: dispatch and deliver, until asked to stop")
     deliver.set_defaults(run="gateway.cli.deliver:deliver")
+    ground = verbs.add_parser("ground", help="on a cluster: what a restored database has to learn from the topics")
+    actions = ground.add_subparsers(dest="action", metavar="ACTION", required=True)
+    rebuild = actions.add_parser("rebuild", help="say what was sent and what nobody can know; --confirm goes on")
+    rebuild.set_defaults(run="gateway.cli.ground:rebuild")
+    add_config(rebuild)
+    rebuild.add_argument(
+        "--open",
+        choices=("look-up", "send"),
+        default="look-up",
+        help="what may have been sent: ask its provider, else as on_unknown says (default); or send it",
+    )
+    rebuild.add_argument("--confirm", action="store_true", help="do it, and let messages go again")
+    rebuild.add_argument("--json", action="store_true", help="for scripts, with all ids")
     archive = verbs.add_parser("archive", help="on a cluster: copy every record into the database, until asked to stop")
     archive.set_defaults(run="gateway.cli.archive:archive")
     for verb in (worker, deliver, archive):

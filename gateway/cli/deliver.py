@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import sys
 from argparse import Namespace
@@ -11,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from gateway import config, logs
+from gateway.codec import codec_of
 from gateway.config import Config
 from gateway.long_running import AWAY, asked_to_stop, before, served, until_stopped, until_there
 from gateway.metrics import Metrics
@@ -21,6 +23,8 @@ from schemas import contracts
 from streams.deliver_process import DeliverProcess
 from streams.embedded import calm_collector, wall_clock
 from streams.kafka.ground import Ground
+from streams.kafka.outcome_log import numbers
+from streams.kafka.relay import Relay
 from streams.stores.postgres import PostgresStore
 from tidings.ports import StoreUnavailable
 
@@ -34,6 +38,7 @@ def deliver(arguments: Namespace) -> int:
     ways = provider_of(settings)
     contents = Contents(settings.settings.public_url, settings.link_key())
     logs.configure()
+    logs.silence("aiokafka")
     try:
         return asyncio.run(
             _deliver(settings, ways, contents, partial(PostgresStore.open, place, wall_clock), arguments)
@@ -48,9 +53,11 @@ async def _deliver(settings: Config, ways: Ways, contents: Contents, open_store:
     store: PostgresStore | None = await until_there(open_store, stop)
     if store is None:
         return 0
+    kafka, name = settings.kafka(), arguments.name or socket.gethostname()
+    codec = codec_of(settings)
     process = DeliverProcess(
-        store, contracts(), ways.of, wall_clock, arguments.name or socket.gethostname(), contents,
-        ground=Ground(settings.kafka(), store, ()),
+        store, contracts(), ways.of, wall_clock, name, contents, ground=Ground(kafka, store, (), numbers=numbers(kafka, store)),
+        relay=Relay(store, kafka, codec, f"{name}-{secrets.token_hex(3)}"),
     )  # fmt: skip
     metrics = Metrics(lambda: process.rules, contracts().by_type, wall_clock)
     log = logs.observing(lambda: process.rules)
@@ -75,6 +82,7 @@ async def _deliver(settings: Config, ways: Ways, contents: Contents, open_store:
                     logger.warning("cut off in flight", extra={"fields": fields})
         logger.info("stopped")
     finally:
+        await codec.close()
         await store.close()
     return 0
 

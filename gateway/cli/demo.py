@@ -13,6 +13,7 @@ import textwrap
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 from gateway.cli.folder import example, loaded
 from gateway.cli.place import CONFIG, DEMO
@@ -21,11 +22,11 @@ from gateway.cli.watch import Watch, summary
 from gateway.demo.play import Play
 from gateway.demo.post import Post
 from gateway.demo.scene import HOME, Scene, local
-from gateway.demo.stage import OneFile
+from gateway.demo.stage import OneFile, Stage
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams import clock as clocks
-from streams.embedded import Engine, count, wall_clock
+from streams.embedded import Engine, wall_clock
 from tidings.event import DAY, HOUR, Micros
 from tidings.rule import RuleSet
 
@@ -44,6 +45,10 @@ def demo(arguments: Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise Told(f"{folder} cannot be made: {fault.strerror}") from fault
+    if arguments.kafka is not None:
+        from gateway.cli.demo_cluster import demo_on_cluster
+
+        return asyncio.run(demo_on_cluster(arguments, folder))
     return asyncio.run(_demo(arguments, folder))
 
 
@@ -55,7 +60,7 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     clock = await clocks.resumed(file, arguments.speed, wall_clock() // DAY * DAY + OPENS)
     catcher = FileCatcher(folder / "caught.jsonl", clock)
     post = Post(catcher)
-    telling = _Telling(arguments, found.rules, clock, again=again)
+    telling = Telling(arguments, found.rules, clock, again=again)
     engine = Engine(
         file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed,
         observe=telling.tell, kind="demo",
@@ -64,28 +69,28 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
+    stage = OneFile(engine)
     async with engine:
-        play = await Play.on(OneFile(engine), example(), arguments.seed)
+        play = await Play.on(stage, example(), arguments.seed)
         clock.go()
         await engine.start()
-        async with _kept(engine), telling.showing(engine, play, file):
-            await _play(engine, play, arguments.duration, stop)
+        async with (
+            _kept(engine),
+            telling.showing(stage, play, f"everything in one process; {_begins(file, again=again)}"),
+        ):
+            await played(stage, play, arguments.duration, stop)
         await engine.stop()
         clock.freeze()
         await engine.store.run(clocks.keep)
-        counts = await count(engine.store)
-    if telling.unread is not None:
-        raise telling.unread
-    lines, data, holds = summary(counts)
-    if arguments.json:
-        print(json.dumps({"what": "summary", **data}))
-    else:
-        ended = _folded(lines, " " * 10) if telling.live else lines
-        print("\n".join(["", *ended, "", *_next(play.told, catcher.path, arguments.data)]))
-    return 0 if holds else 1
+        counts = await stage.count()
+    return telling.ended(counts, _next(play.told, catcher.path, arguments.data))
 
 
-async def _play(engine: Engine, play: Play, duration: float | None, stop: asyncio.Event) -> None:
+def _begins(file: Path, *, again: bool) -> str:
+    return f"{'continues in' if again else 'begins a new'} {file}"
+
+
+async def played(engine: Stage, play: Play, duration: float | None, stop: asyncio.Event) -> None:
     """Begin stories until shortly before the end; then let what is under way end."""
     loop = asyncio.get_running_loop()
     if duration is not None:
@@ -115,11 +120,12 @@ async def _kept(engine: Engine) -> AsyncIterator[None]:
             await task
 
 
-class _Telling:
+class Telling:
     """Tells what happens: in a live table on a terminal, else line by line."""
 
     def __init__(self, arguments: Namespace, rules: RuleSet, clock: Callable[[], Micros], *, again: bool) -> None:
         self.arguments = arguments
+        self.rules = rules
         self.again = again
         self.stop = asyncio.Event()
         """Set once the demonstration is to end."""
@@ -143,30 +149,40 @@ class _Telling:
             self.stop.set()
 
     @contextlib.asynccontextmanager
-    async def showing(self, engine: Engine, play: Play, file: Path) -> AsyncIterator[None]:
+    async def showing(self, stage: Stage, play: Play, where: str) -> AsyncIterator[None]:
         """Show it while the shop is open; the last frame stays."""
         if not self.live:
             if not self.arguments.json:
-                self._introduce(file, len(engine.rules.rules))
+                self._introduce(where)
             yield
             return
         from gateway.demo.screen import showing
 
         self.scene.people = play.shop.people
         ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
-        async with showing(self.scene, engine, self.arguments.speed, ends, again=self.again):
+        async with showing(self.scene, stage, self.arguments.speed, ends, again=self.again):
             yield
 
-    def _introduce(self, file: Path, rules: int) -> None:
+    def ended(self, counts: dict[str, Any], more: list[str]) -> int:
+        """Tell the sum, and what may be tried now; return 0 where the sum holds."""
+        if self.unread is not None:
+            raise self.unread
+        lines, data, holds = summary(counts)
+        if self.arguments.json:
+            print(json.dumps({"what": "summary", **data}))
+        else:
+            print("\n".join(["", *(folded(lines, " " * 10) if self.live else lines), "", *more]))
+        return 0 if holds else 1
+
+    def _introduce(self, where: str) -> None:
         ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
-        begins = "continues in" if self.again else "begins a new"
         day = f"a day takes {86_400 / self.arguments.speed:.3g} s"
-        what = f"A small shop: {rules} rules of {example()}, everything in one process; {begins} {file}; {day}; {ends}."
+        what = f"A small shop: {len(self.rules.rules)} rules of {example()}, {where}; {day}; {ends}."
         words = [
             "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what they get",
             "held, not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read",
         ]
-        print("\n".join([*_folded([what, *words]), ""]))
+        print("\n".join([*folded([what, *words]), ""]))
 
 
 def wants_table(arguments: Namespace) -> bool:
@@ -185,9 +201,9 @@ def _next(event: str | None, caught: Path, data: Path) -> list[str]:
         ("templates preview billing/invoice-overdue", "a message, with the example values of its contract"),
         (f"dead-letters list{at}", "the records that nobody could read, and why"),
     )
-    tried = [line for words, says in ways for line in (f"  {tidings} {words}", *_folded([f"      {says}"], " " * 6))]
-    tutorial = _folded([f"  The rules, as a tutorial: {example() / 'README.md'}"], "  ")
-    return [*_folded([left]), "", "Where to go next:", *tried, *tutorial]
+    tried = [line for words, says in ways for line in (f"  {tidings} {words}", *folded([f"      {says}"], " " * 6))]
+    tutorial = folded([f"  The rules, as a tutorial: {example() / 'README.md'}"], "  ")
+    return [*folded([left]), "", "Where to go next:", *tried, *tutorial]
 
 
 def _command() -> str:
@@ -196,7 +212,7 @@ def _command() -> str:
     return str(called) if called.name == "tidings" and shutil.which("tidings") != str(called) else "tidings"
 
 
-def _folded(lines: list[str], indent: str = "") -> list[str]:
+def folded(lines: list[str], indent: str = "") -> list[str]:
     """Return lines folded between words to the terminal, if that is where they go."""
     if not sys.stdout.isatty():
         return lines

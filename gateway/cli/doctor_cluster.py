@@ -27,6 +27,7 @@ from streams.kafka import topics
 from streams.kafka.cluster import Cluster, Refused, opened
 from streams.kafka.connection import Connection
 from streams.kafka.ground import WORKERS, find_older, observe
+from streams.kafka.outcome_log import numbers
 from streams.kafka.reach import Away, probe
 from streams.kafka.skew import Skew
 from streams.kafka.topics import CLOCK, Kind, Line
@@ -45,6 +46,7 @@ ADDRESS = 3.0
 """Seconds for one address."""
 QUESTION = 4.0
 """Seconds for one question to the cluster."""
+AUTO = "auto.create.topics.enable"
 DEADLINE = 9.0
 """Seconds for everything about one of the grounds."""
 SHOWN = 5
@@ -176,6 +178,10 @@ async def _brokers(found: Cluster, connection: Connection) -> Findings:
         else:
             mend = f"its advertised.listeners must name an address that leads to it from here; {fault.mend}"
             yield Found(f"broker {where}", "wrong", f"it gives out this address, and {fault.says}", mend)
+    with contextlib.suppress(Misconfigured):  # without the right to see them, nothing is said
+        if any([(await found.settings_of(one)).get(AUTO) == "true" for one in brokers]):
+            says = f"{AUTO} is on: a topic comes into being by a slip of the pen, and again after it was deleted"
+            yield Found("brokers", "note", says, f"set {AUTO} = false; 'tidings topics apply' makes what is needed")
     if len(brokers) == 1:
         yield Found("brokers", "note", "one only: while it is away nothing is read, and its disk holds the only copy")
 
@@ -295,7 +301,7 @@ async def _positions(found: Cluster, store: Store) -> Findings:
     if held is not None:
         text = f"nothing is sent since {moment(held['at'])}: {ground.read_older(held)}"
         yield Found("messages", "wrong", text, "docs/ground.md, 'The database is older than the topics'")
-    elif evidence := await find_older(found, store, WORKERS):
+    elif evidence := await find_older(found, store, WORKERS, numbers(found.connection, store)):
         text = f"{evidence}; whatever starts next holds every message"
         yield Found("messages", "wrong", text, "docs/ground.md, 'The database is older than the topics'")
 

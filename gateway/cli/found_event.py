@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gateway.cli.dead_letters import active_rules
 from gateway.cli.folder import read
 from gateway.cli.told import Told
 from gateway.cli.whom import content_of, person_of
+from gateway.codec import codec_of
 from handlers.channels.content import Contents
 from handlers.rules.load import load_sources
 from schemas import contracts
@@ -30,6 +32,9 @@ from tidings.message import Message, read_message
 from tidings.person import Person
 from tidings.ports import Body, Find, Read, Row, Scan, Transaction
 from tidings.rule import Rule, RuleSet
+
+AT_ONCE = 500
+"""Records of the archive that are decoded together."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def of_log(reader: FileReader | ClusterReader, name: str) -> FoundEvent:
 
 
 def _archived(reader: ClusterReader, name: str, rules: RuleSet) -> FoundEvent:
-    codec = Codec(contracts())
+    codec = codec_of(reader.settings)
     traced = reader.read(archived.trace(name))
     if traced is None:
         wanted, records = name, archived.newest(reader.read)
@@ -138,11 +143,16 @@ def _archived(reader: ClusterReader, name: str, rules: RuleSet) -> FoundEvent:
         rule = rules.by_id.get(traced.rule)
         topics = [one.topic for one in contracts().by_type.values()] if rule is None else list(rule.topics)
         wanted, records = traced.ref, archived.near(reader.read, traced, topics)
-    for record in records:
-        with contextlib.suppress(BadContract):
-            event = codec.decode(record)
-            if wanted in (event.id, event.ref):
-                return FoundEvent(event, {}, rules, reader, alone=True)
+    try:
+        while part := list(islice(records, AT_ONCE)):
+            reader.wait(codec.ready(part))
+            for record in part:
+                with contextlib.suppress(BadContract):
+                    event = codec.decode(record)
+                    if wanted in (event.id, event.ref):
+                        return FoundEvent(event, {}, rules, reader, alone=True)
+    finally:
+        reader.wait(codec.close())
     if traced is not None:
         raise Told(
             f"{reader.name} has the firing, and its archive has not the event any more, or not yet: tidings archive"

@@ -19,6 +19,7 @@ from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary, waiting
 from gateway.cli.whom import content_of, person_of
 from gateway.cli.wording import counted, moment, span
+from gateway.codec import codec_of
 from gateway.demo.customers import everybody, introduction
 from handlers.providers.catcher import FileCatcher
 from handlers.providers.ways import Ways
@@ -122,7 +123,8 @@ def _hand_over(arguments: Namespace) -> int:
     mapping = mapped(arguments.mapping, settings.rules)
     payloads = [(path, read(path)) for path in arguments.files]
     print(f"mapping {mapping.file}")
-    codec = Codec(contracts())
+    codec = codec_of(settings)
+    asyncio.run(_enlisted(codec))
     appends: list[Append] = []
     refused = 0
     for path, raw in payloads:
@@ -149,6 +151,13 @@ def _hand_over(arguments: Namespace) -> int:
     else:
         print(f"{events} handed to the running engine")
     return 0
+
+
+async def _enlisted(codec: Codec) -> None:
+    try:
+        await codec.enlist()
+    finally:
+        await codec.close()
 
 
 async def _append(file: Path, appends: list[Append]) -> None:

@@ -59,6 +59,12 @@ def parser() -> Parser:
         help="how much faster the shop's clock runs (default: 7200, a day in 12 s)",
     )
     demo.add_argument("--seed", type=int, default=7, metavar="N", help="which shop day is played (default: 7)")
+    demo.add_argument(
+        "--kafka", metavar="HOST:PORT", help="run it on this broker, with three workers; 'make services' starts one"
+    )
+    demo.add_argument(
+        "--postgres", metavar="HOST:PORT", help="the database server beside --kafka; user postgres, without a password"
+    )
 
     _engines(verbs)
     add_cluster(verbs)

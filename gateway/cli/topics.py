@@ -32,6 +32,8 @@ from tidings.rule import RuleSet
 from tidings.watermark import GRACE
 
 TO_DO = 3
+QUESTION = 30.0
+"""Seconds for one question: a broker that has just made hundreds of partitions takes its time over the next."""
 ALL_WELL = "All topics are as wanted, and every reader has its rows."
 DONE = {Kind.CREATE: "created", Kind.GROW: "grown", Kind.SET: "set", Kind.CONNECT: "connected"}
 
@@ -43,7 +45,7 @@ async def ground(settings: Config) -> AsyncIterator[tuple[Cluster, Store]]:
     connection, place = settings.kafka(), settings.postgres()
     store = await PostgresStore.open(place)
     try:
-        async with opened(connection) as cluster:
+        async with opened(connection, within=QUESTION) as cluster:
             yield cluster, store
     except (Away, Refused) as fault:
         raise Told(str(fault)) from fault

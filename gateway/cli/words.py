@@ -52,6 +52,42 @@ SAID: Mapping[str, tuple[str, str]] = {
          "others stand by."),
         "tidings archive --config tidings.toml",
     ),
+    "tidings ground": (
+        "What a database that was restored from a dump has to learn before anything is told.",
+        "tidings ground rebuild --config tidings.toml",
+    ),
+    "tidings ground rebuild": (
+        ("Read from the outcome topics what the lost database has sent, so that nobody is told twice; say what cannot "
+         "be known. With --confirm write it down, and end the hold."),
+        "tidings ground rebuild --config tidings.toml",
+    ),
+    "tidings topics": (
+        "The topics of a cluster: what the contracts want, and what is there.",
+        "tidings topics plan --config tidings.toml",
+    ),
+    "tidings topics plan": (
+        ("Say how the topics of a cluster differ from what the contracts want. Ends with 0: in nothing; 3: something is "
+         "to be done; 1: something nobody can change here."),
+        "tidings topics plan --config tidings.toml",
+    ),
+    "tidings topics apply": (
+        ("Make and change the topics of a cluster, with a row for each of their readers before a partition exists. "
+         "Safe to repeat."),
+        "tidings topics apply --config tidings.toml",
+    ),
+    "tidings sources": (
+        "Where readers stand in their topics, and what is held because its log is not the one they read.",
+        "tidings sources list --config tidings.toml",
+    ),
+    "tidings sources list": (
+        "List how much each reader has read and what waits, and every held source with its reason; 1: something is held.",
+        "tidings sources list --held",
+    ),
+    "tidings sources accept": (
+        ("Go on with a held source from where a person says: tell what that repeats and loses; with --confirm, do it. "
+         "Where nothing is held, nothing moves."),
+        "tidings sources accept billing.invoice.paid.v1:3 --from-start",
+    ),
     "tidings rules": (
         "Check rules, play their tests, apply them to a cluster, and explain what they made of an event.",
         "tidings rules check",
@@ -105,6 +141,11 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
     "tidings contracts": ("List, show and check the contracts of events.", "tidings contracts list"),
     "tidings contracts list": ("List every event that rules may name, with its owner.", "tidings contracts list --json"),
+    "tidings contracts publish": (
+        ("Register every released contract with the schema registry of the configuration, and set its compatibility; "
+         "what is there already stays."),
+        "tidings contracts publish --config tidings.toml",
+    ),
     "tidings contracts show": (
         ("Show all fields of an event, with the records and symbols inside it, and one example; "
          "or a type that fields have."),

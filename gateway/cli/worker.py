@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from gateway import config, logs
+from gateway.cli.told import Told
 from gateway.codec import codec_of
 from gateway.config import Config
 from gateway.long_running import AWAY, asked_to_stop, before, served, until_stopped, until_there
@@ -26,6 +27,7 @@ from gateway.worker_metrics import WorkerMetrics
 from schemas import contracts
 from streams.embedded import calm_collector, wall_clock
 from streams.kafka.app import GROUP
+from streams.kafka.cluster import Refused
 from streams.kafka.connection import Connection
 from streams.kafka.ground import Ground
 from streams.kafka.reach import Away
@@ -33,6 +35,7 @@ from streams.kafka.skew import Skew
 from streams.kafka.worker_process import Broken, WorkerProcess
 from streams.processors import detect, people
 from streams.stores.postgres import PostgresStore
+from tidings.errors import Misconfigured
 from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.run")
@@ -51,6 +54,14 @@ def worker(arguments: Namespace) -> int:
     except (StoreUnavailable, Away, Broken) as fault:
         print(f"tidings: ended to be started again: {fault}", file=sys.stderr)
         return AWAY
+    except Refused as fault:
+        raise Told(str(fault)) from fault
+    except (Misconfigured, Told):
+        raise
+    except Exception:
+        # One line: type and place. Nothing was acknowledged that the database does not have.
+        logger.exception("ended by a fault of ours")
+        return 1
 
 
 async def _worker(settings: Config, connection: Connection, open_store: Any, arguments: Namespace) -> int:
@@ -58,7 +69,7 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
     store: PostgresStore | None = await until_there(open_store, stop)
     if store is None:
         return 0
-    ground = Ground(connection, store, (detect.READER, people.READER), GROUP)
+    ground = Ground(connection, store, (detect.READER, people.READER), GROUP, identity=store.identity)
     codec = codec_of(settings)
     process = WorkerProcess(
         store, connection, contracts(), wall_clock, arguments.name or socket.gethostname(), ground, Skew(connection),
@@ -98,7 +109,7 @@ async def _begin(process: WorkerProcess, ground: Ground, stop: asyncio.Event) ->
 
     async def there() -> None:
         try:
-            await ground.database()
+            await ground.again()
         except Away as fault:
             raise StoreUnavailable(str(fault)) from fault
 

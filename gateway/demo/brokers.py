@@ -9,12 +9,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaProducer
 
+from gateway.demo.members import Group
 from gateway.demo.shop import Fact
 from gateway.demo.stage import ROW, encoded
+from gateway.demo.watcher import Outside
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
@@ -25,9 +28,12 @@ from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_connections import connect
+from streams.stores.postgres_counts import totals
 from tidings.errors import Misconfigured
 from tidings.event import SECOND, Micros
+from tidings.log import Partition
 from tidings.ports import Put, Transaction
+from tidings.reasons import MessageState
 
 PARTITIONS = 3
 """Of each topic: so that three workers have something each."""
@@ -62,10 +68,13 @@ async def prepared(place: Place, *, anew: bool) -> bool:
     return there
 
 
+UNDER_WAY = (MessageState.PENDING, MessageState.CLAIMED, MessageState.SENDING)
+
+
 async def connected(
     connection: Connection, store: PostgresStore, contracts: Contracts, now: Micros, grace: Micros
-) -> None:
-    """Make the topics that are missing, with the rows of their readers."""
+) -> list[Partition]:
+    """Make the topics, with the rows of their readers; return their partitions."""
     async with opened(connection) as cluster:
         wanted = [
             replace(one, settings={**one.settings, **CREATE_TIME})
@@ -73,28 +82,31 @@ async def connected(
             if one.readers
         ]
         await topics.apply(cluster, store, wanted, now=now, grace=grace, history="live")
+    return [(one.name, partition) for one in wanted for partition in range(PARTITIONS)]
 
 
 async def forgotten(connection: Connection) -> None:
-    """Delete the shop's topics."""
+    """Delete the topics of shops, as they are named below a prefix."""
     async with opened(connection) as cluster:
-        await cluster.delete(await cluster.topics())
+        await cluster.delete(sorted(await cluster.topics()))
 
 
 @dataclass
 class Brokers:
-    """The cluster as a stage."""
+    """The cluster as a stage: what is played here, the workers decide, and this process dispatches and delivers."""
 
     connection: Connection
     store: PostgresStore
-    contracts: Contracts
+    codec: Codec
     clock: Callable[[], Micros]
-    check: Callable[[], None]
-    codec: Codec = field(init=False)
+    outside: Outside
+    checks: Sequence[Callable[[], None]]
     producer: AIOKafkaProducer = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.codec = Codec(self.contracts)
+    @property
+    def contracts(self) -> Contracts:
+        """Return the codec's."""
+        return self.codec.contracts
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -119,6 +131,34 @@ class Brokers:
     async def publish(self, topic: str, key: bytes, value: bytes) -> None:
         """Publish bytes as they are."""
         await self._send([Append(topic, key, value)], self.clock())
+
+    def check(self) -> None:
+        """Raise what ended a part of the system."""
+        for check in self.checks:
+            check()
+
+    async def at_rest(self) -> bool:
+        """Return whether everything was decided, heard, and is not under way."""
+        heads, taken = await self.outside.heads(), await self.outside.taken()
+        if any(taken.get(place, 0) < end for place, end in heads.items()):
+            return False
+        waiting = await self.store.waiting(within=1.0)
+        return not waiting.records and not any(waiting.messages.get(str(state)) for state in UNDER_WAY)
+
+    async def count(self) -> dict[str, Any]:
+        """Count what the database holds, and what the brokers have besides."""
+        heads = await self.outside.heads()
+        counts = await totals(self.store.place)
+        taken = await self.outside.taken()
+        counts["events"] = sum(heads.values())
+        counts["untaken"] = sum(max(0, end - taken.get(place, 0)) for place, end in heads.items())
+        # Read one after the other, while it goes on: what was taken meanwhile counts as taken.
+        counts["untaken"] -= max(0, counts["decided"] + counts["dead_letters"] + counts["untaken"] - counts["events"])
+        return counts
+
+    async def group(self) -> Group | None:
+        """Return who reads what."""
+        return await self.outside.group()
 
     async def _send(self, records: Sequence[Append], now: Micros) -> None:
         # A thousandth up, never down: an event's time must not lie behind its record's.

@@ -13,7 +13,7 @@ from rich.live import Live
 from gateway.cli.watch import summary
 from gateway.demo.board import Board
 from gateway.demo.scene import Scene, ahead
-from streams.embedded import Engine, count
+from gateway.demo.stage import Stage
 from tidings.event import Micros
 from tidings.ports import Scan, Transaction
 
@@ -26,15 +26,15 @@ SHARE = 15
 
 
 @contextlib.asynccontextmanager
-async def showing(scene: Scene, engine: Engine, speed: int, ending: str, *, again: bool) -> AsyncIterator[None]:
+async def showing(scene: Scene, stage: Stage, speed: int, ending: str, *, again: bool) -> AsyncIterator[None]:
     """Paint the scene while something goes on."""
     console = Console()
-    board = Board(scene, speed, await engine.store.read(_opened), ending=ending, again=again)
+    board = Board(scene, speed, await stage.store.read(_opened), ending=ending, again=again)
     with Live(board, console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
-        tasks = [asyncio.create_task(_paint(live)), asyncio.create_task(_look(board, engine))]
+        tasks = [asyncio.create_task(_paint(live)), asyncio.create_task(_look(board, stage))]
         try:
             yield
-            await _read(board, engine)
+            await _read(board, stage)
         finally:
             for task in tasks:
                 task.cancel()
@@ -56,13 +56,14 @@ async def _paint(live: Live) -> None:
         await asyncio.sleep(FRAME)
 
 
-async def _look(board: Board, engine: Engine) -> None:
+async def _look(board: Board, stage: Stage) -> None:
     while True:
         began = time.monotonic()
-        await _read(board, engine)
+        await _read(board, stage)
         await asyncio.sleep(max(SUM_EVERY, SHARE * (time.monotonic() - began)))
 
 
-async def _read(board: Board, engine: Engine) -> None:
-    board.ahead = await engine.store.read(lambda: ahead(engine.rules))
-    board.sums = summary(await count(engine.store))[1]
+async def _read(board: Board, stage: Stage) -> None:
+    board.ahead = await stage.store.read(lambda: ahead(board.scene.rules))
+    board.sums = summary(await stage.count())[1]
+    board.group = await stage.group()

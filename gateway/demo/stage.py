@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from gateway.demo.members import Group
 from gateway.demo.shop import Fact
 from schemas import Contracts
 from streams.codec import Codec
-from streams.embedded import Engine
+from streams.embedded import Engine, count
 from streams.embedded_log import Append, append
 from streams.json_events import from_json
 from tidings.event import Micros
@@ -47,6 +48,18 @@ class Stage(Protocol):
 
     def check(self) -> None:
         """Raise what ended a part of the system."""
+        ...
+
+    async def at_rest(self) -> bool:
+        """Return whether everything was taken and nothing is under way."""
+        ...
+
+    async def count(self) -> dict[str, Any]:
+        """Return the totals, for the sum that must hold."""
+        ...
+
+    async def group(self) -> Group | None:
+        """Return who reads what; None where one process reads everything."""
         ...
 
 
@@ -106,3 +119,15 @@ class OneFile:
     def check(self) -> None:
         """Raise what ended a loop."""
         self.engine.check()
+
+    async def at_rest(self) -> bool:
+        """Ask the engine."""
+        return await self.engine.at_rest()
+
+    async def count(self) -> dict[str, Any]:
+        """Count what the file holds."""
+        return await count(self.engine.store)
+
+    async def group(self) -> Group | None:
+        """Return nobody: there is one process."""
+        return None

@@ -41,6 +41,7 @@ def create_app(
         state = State(
             engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
             engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews, engine.lags,
+            metrics.clock(),
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

@@ -30,7 +30,9 @@ class Limits:
 
     round: float = 30.0
     """Seconds for one round of a loop."""
-    rounds: Mapping[str, float] = field(default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "intake": 60.0})
+    rounds: Mapping[str, float] = field(
+        default_factory=lambda: {"deliver": 450.0, "reconcile": 450.0, "relay": 150.0, "intake": 60.0}
+    )
     """By the first word of a loop's name, where another figure counts: one delivery may take a lease, which is 6 min for SMTP;
     `intake` stands since a worker has unread records and commits no batch."""
     untaken: int = 50_000

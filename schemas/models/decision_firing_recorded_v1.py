@@ -117,3 +117,11 @@ class FiringRecorded(BaseModel):
     """
     Event time of the firing.
     """
+    n: int | None = None
+    """
+    Which of its kind it is: the number of the repetition or update; 0 for fired.
+    """
+    severity: str | None = None
+    """
+    Severity of the firing.
+    """

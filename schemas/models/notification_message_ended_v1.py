@@ -125,3 +125,11 @@ class MessageEnded(BaseModel):
     """
     Why, in the closed list of reasons.
     """
+    role: str | None = None
+    """
+    What the message was for: notice, or a correction of one.
+    """
+    reference: str | None = None
+    """
+    The provider's own name for what it took.
+    """

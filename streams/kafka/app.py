@@ -6,6 +6,7 @@ no web server, no monitor, no folder on disk, and no setting is read from the en
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ GROUP = "worker"
 """Consumer group of the workers, without the installation's prefix."""
 
 Take = Callable[[Records], Awaitable[bool]]
-"""Applies a batch; True: it may be acknowledged. Must raise nothing."""
+"""Applies a batch; True: it may be acknowledged. What it raises ends the application."""
 
 
 class _Boot(BootStrategy):
@@ -88,7 +89,13 @@ def make_app(
     async def attend(stream: Any) -> None:
         async for event in stream.noack().events():
             batch: Records = event.value
-            if not app.intake.is_stale(batch) and await take(batch):
+            try:
+                done = not app.intake.is_stale(batch) and await take(batch)
+            except Exception as fault:  # noqa: BLE001 - Faust would go on behind the batch
+                app.intake.let_go(event.message)
+                await app.crash(fault)
+                await asyncio.Event().wait()  # until the application ends
+            if done:
                 event.ack()
             else:
                 app.intake.let_go(event.message)

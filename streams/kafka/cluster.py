@@ -103,7 +103,7 @@ async def opened(connection: Connection, *, within: float = PATIENCE) -> AsyncIt
         Away: no broker answers.
         Misconfigured: they do not take us.
     """
-    addresses = await reachable(connection, within=within)
+    addresses = await reachable(connection, within=min(within, PATIENCE))
     options = {**connection.options(), "bootstrap_servers": list(addresses), "request_timeout_ms": int(within * 1000)}
     cluster = Cluster(connection, options, within)
     try:
@@ -137,6 +137,16 @@ class Cluster:
         """Return the brokers that are up."""
         found = await self._ask("the list of brokers", self._admin.describe_cluster)
         return sorted((Broker(b["node_id"], b["host"], b["port"]) for b in found["brokers"]), key=lambda b: b.id)
+
+    async def settings_of(self, broker: Broker) -> dict[str, str]:
+        """Return the settings of a broker."""
+        asked = [ConfigResource(ConfigResourceType.BROKER, str(broker.id))]
+        found: dict[str, str] = {}
+        for answer in await self._ask(f"the settings of {broker}", lambda: self._admin.describe_configs(asked)):
+            for code, message, _, _, entries in answer.resources:
+                self._no_error(code, message, f"the settings of {broker}")
+                found |= {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+        return found
 
     async def topics(self) -> dict[str, Topic]:
         """Return all topics below our prefix, without their settings."""
@@ -212,6 +222,12 @@ class Cluster:
                     return
                 await asyncio.sleep(PAUSE / 4)
 
+    async def delete(self, names: Sequence[str]) -> None:
+        """Delete topics with all that they hold; one that is gone is no error."""
+        if names:
+            asked = [self.connection.prefix + name for name in names]
+            await self._ask("deleting topics", lambda: self._admin.delete_topics(asked))
+
     async def alter(self, name: str, settings: Mapping[str, str]) -> None:
         """Set some settings of a topic.
 
@@ -277,9 +293,15 @@ class Cluster:
     async def group(self, group: str) -> Group:
         """Return who is in a group, and what each has."""
         named = self.connection.prefix + group
-        answers = await self._ask(f"group {group}", lambda: self._admin.describe_consumer_groups([named]))
-        code, _, state, _, _, members = answers[0].groups[0][:6]
-        self._no_error(code, None, f"group {group}")
+
+        async def ask() -> Any:
+            answer = (await self._admin.describe_consumer_groups([named]))[0].groups[0]
+            if answer[0]:
+                # A group whose coordinator is about to change has a code in its answer, and is asked again.
+                raise errors.for_code(answer[0])
+            return answer
+
+        _, _, state, _, _, members = (await self._ask(f"group {group}", ask))[:6]
         found: dict[str, list[Partition]] = defaultdict(list)
         for _, client, host, _, assignment, *_ in members:
             whose = found[f"{client} on {host.lstrip('/')}"]

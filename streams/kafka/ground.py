@@ -177,6 +177,15 @@ class Ground:
             logger.error("nothing is sent: %s; see docs/ground.md", evidence)
         return evidence
 
+    async def went_back(self, place: Partition, reader: str, position: int, known: int) -> None:
+        """Hold dispatch and delivery: a position that this process saw committed is not in the database any more.
+
+        Raises:
+            StoreUnavailable: it could not be written; the caller tries the batch again, and comes here again.
+        """
+        logger.error("%s of %s:%d stood at %d, and stands at %d again", reader, *place, known, position)
+        await self.store.run(ground.hold_dispatch(Older({place: (position, known)})))
+
     async def begin(self, identity: str | None = None) -> None:
         """Return when this process may send: the database was compared, or it is the one that was compared before.
 

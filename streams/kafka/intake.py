@@ -22,12 +22,12 @@ from streams.kafka.connection import Connection
 from streams.kafka.reach import Away
 from streams.kafka.transport import Records
 from streams.processors import detect, ground, people
-from streams.processors.detect import Idle
-from streams.processors.worker import PeopleReader, Worker
+from streams.processors.detect import Idle, Skipped
+from streams.processors.worker import Observe, PeopleReader, Worker
 from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.log import Partition
-from tidings.ports import Row, Store, StoreUnavailable
+from tidings.ports import Row, Store, StoreReplaced, StoreUnavailable
 
 logger = logging.getLogger("tidings.worker")
 
@@ -48,6 +48,14 @@ class Ground(Protocol):
         """
         ...
 
+    async def went_back(self, place: Partition, reader: str, position: int, known: int) -> None:
+        """Take note that the database has forgotten what this process saw it commit: it is an older one now."""
+        ...
+
+    async def watch(self) -> bool:
+        """One round, now and then: compare the database with what the topics know."""
+        ...
+
 
 @dataclass(slots=True)
 class Part:
@@ -58,6 +66,8 @@ class Part:
     readers: tuple[str, ...]
     at: int
     """Kafka's offset up to which everything has been applied, markers of transactions included."""
+    committed: dict[str, int] = field(default_factory=dict)
+    """By reader: the position that this process saw the database commit."""
 
 
 @dataclass
@@ -66,7 +76,7 @@ class Counts:
 
     batches: int = 0
     skipped: int = 0
-    """Times that somebody else had moved a position, or applied a batch or a part of it."""
+    """Times that somebody else had moved a position, so that nothing of a batch was written."""
     holes: int = 0
     """Times that a batch had been lost on the way, and its partition was sought again."""
     seconds: float = 0.0
@@ -101,6 +111,10 @@ class Intake:
     """By topic: append time of the newest record that was applied."""
     _assignment: int = 0
 
+    def __post_init__(self) -> None:
+        for one in (self.worker, self.people):
+            one.observe = self._counting(one.observe)
+
     async def assigned(self, places: frozenset[TP]) -> Mapping[TP, int]:
         """Take partitions over, after a rebalance; see `transport.Positions`."""
         self._assignment += 1
@@ -129,6 +143,9 @@ class Intake:
         while True:
             try:
                 done = await self._take(batch)
+            except StoreReplaced as fault:
+                self.fault = self.fault or fault
+                await asyncio.Event().wait()
             except StoreUnavailable as fault:
                 if self.away_since is None:
                     self.away_since = time.monotonic()
@@ -203,15 +220,17 @@ class Intake:
         start, end = batch.start + part.base, batch.last + part.base
         for _ in range(TURNS):
             at = one.positions.get(place)
+            if self.ground is not None and at is not None and at < (known := part.committed.get(reader, at)):
+                await self.ground.went_back(place, reader, at, known)
             if at is None or at < start:
                 return False
-            if at > start:
-                self.counts.skipped += 1
             if at >= end:
+                part.committed[reader] = at
                 return True
             every = (record_of(self.connection, record, part.base) for record in batch.records)
             await one.apply([record for record in every if record.offset >= at], {place: at})
             if one.positions.get(place) == end:
+                part.committed[reader] = end
                 return True
         return False
 
@@ -251,6 +270,13 @@ class Intake:
             self.unread.pop(place, None)
             positions[kafka] = at
         return positions
+
+    def _counting(self, observe: Observe) -> Observe:
+        def observed(seen: object) -> None:
+            self.counts.skipped += isinstance(seen, Skipped)
+            observe(seen)
+
+        return observed
 
     def _leave(self, places: Sequence[Partition], why: str) -> None:
         for place in places:

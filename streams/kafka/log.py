@@ -36,6 +36,8 @@ class KafkaLog:
         self.clock = clock
         self._ends = Ends(connection)
         self._consumer: Any = None
+        self._markers: dict[TopicPartition, tuple[int, int]] = {}
+        """From where to where a partition holds no records, but markers of transactions."""
 
     async def fetch(self, positions: Mapping[Partition, int], limit: int) -> Sequence[Fetched]:
         """Fetch what is there of each partition, up to `limit` records of each.
@@ -96,14 +98,19 @@ class KafkaLog:
                 consumer.seek(at, positions[place] - self.bases.get(place, 0))
         for at, place in there.items():
             wanted = positions[place] - self.bases.get(place, 0)
-            if await consumer.position(at) != wanted:
+            stands = await consumer.position(at)
+            if stands != wanted and self._markers.get(at) != (wanted, stands):
                 consumer.seek(at, wanted)
         got = await consumer.getmany(timeout_ms=POLL_MS, max_records=limit)
         found = {
             there[at]: [record_of(self.connection, record, self.bases.get(there[at], 0)) for record in records]
             for at, records in got.items()
         }
-        return found, {place: await consumer.position(at) for at, place in there.items()}
+        reached = {place: await consumer.position(at) for at, place in there.items()}
+        for at, place in there.items():
+            if place not in found:
+                self._markers[at] = (positions[place] - self.bases.get(place, 0), reached[place])
+        return found, reached
 
     def _there(self, place: Partition) -> TopicPartition:
         return TopicPartition(self.connection.prefix + place[0], place[1])

@@ -6,7 +6,6 @@ aiokafka's clients say "unable to bootstrap" whatever it was, so each address is
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 from aiokafka import errors
 from aiokafka.conn import create_conn
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.kafka.connection import Connection
 from tidings.errors import Misconfigured
@@ -50,10 +50,13 @@ async def probe(connection: Connection, where: str, *, within: float = PATIENCE)
     try:
         async with asyncio.timeout(within):
             reached = await create_conn(host, port, request_timeout_ms=int(within * 1000), **options)
+            try:
+                # One that asks who we are lets everybody connect, and hangs up at the first question.
+                await reached.send(MetadataRequest([]))
+            finally:
+                reached.close()
     except Exception as fault:  # noqa: BLE001 - whatever a library raises on the way, the broker was not reached
         return why(fault, connection, where, within)
-    with contextlib.suppress(Exception):
-        await reached.close()
     return None
 
 
@@ -111,8 +114,10 @@ def why(fault: BaseException, connection: Connection, where: str, within: float)
 
 def _perhaps(connection: Connection) -> str:
     """Name what most often makes a broker hang up: a listener of another kind."""
-    other = "without tls" if connection.tls else "with 'tls = true'"
-    return f"this port may be of another kind than {connection.protocol}: try {other}, or see mechanism and username"
+    lacks = " and ".join(
+        word for word, there in (("tls", connection.tls), ("mechanism", connection.mechanism)) if not there
+    )
+    return f"this port may be of another kind than {connection.protocol}; see {lacks or 'tls and mechanism'} in [kafka]"
 
 
 def refusal(fault: errors.KafkaError, what: str, connection: Connection) -> str:

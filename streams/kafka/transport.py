@@ -407,7 +407,7 @@ class Consumer(driver.Consumer):
             None, None, cast(bytes, batch), None, 0, 0, batch.place, time_in=monotonic(),
             generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
-        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        await self.callback(message)
 
 
 DENIED = (

@@ -21,6 +21,7 @@ from streams.kafka.app import App, make_app
 from streams.kafka.cluster import opened
 from streams.kafka.connection import Connection
 from streams.kafka.ends import Ends
+from streams.kafka.ground import WATCH
 from streams.kafka.intake import Ground, Intake
 from streams.kafka.log import KafkaLog
 from streams.kafka.reach import Away
@@ -29,6 +30,7 @@ from streams.kafka.topics import CLOCK, is_read
 from streams.kafka.transport import Pace
 from streams.loops import Loop, Loops, RealRuntime
 from streams.processors import detect
+from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe, PeopleReader, Ready, Worker, nothing_to_ask
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
@@ -106,6 +108,8 @@ class WorkerProcess:
             Away: no broker answers.
         """
         self.loops.start({"maintain": Loop(self._maintain, MAINTAIN)})
+        if self.ground is not None:
+            self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         if self.skew is not None:
             self._measuring = asyncio.create_task(self.skew.measuring())
         topics = await self._topics()
@@ -118,7 +122,7 @@ class WorkerProcess:
         decode = self.decode or Codec(self.contracts).decode
         watched, log = self.loops.watched, KafkaLog(self.connection)
         worker = Worker(
-            self.store, log, RealRuntime(self.clock), decode, rules, self.book.get, self.grace, observe=watched,
+            Telling(self.store), log, RealRuntime(self.clock), decode, rules, self.book.get, self.grace, observe=watched,
             learn=self.book.learn, ready=self.ready,
         )  # fmt: skip
         people = PeopleReader(self.store, log, decode, observe=watched, marks_idle=True, ready=self.ready)

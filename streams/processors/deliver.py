@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from streams.processors import told
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, active_rules, resolve
-from tidings import canonical, delivery
+from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, resolve, standing
+from tidings import canonical, delivery, outcomes
 from tidings.correction import NOTICE, correcting
 from tidings.delivery import Pace
 from tidings.dispatch import Heard, Outside, read_heard, world_of
@@ -49,7 +50,7 @@ class Claimed:
     """Name under which its attempts are recorded."""
 
 
-def claim(owner: str, limit: int, pace: Pace, channels: Container[str] | None = None) -> Body[list[Message]]:
+def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None = None) -> Body[list[Message]]:
     """T2: take up to `limit` pending messages whose time has come, of some channels, leaving out what others hold."""
 
     def body() -> Transaction[list[Message]]:
@@ -83,13 +84,14 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
 
     def body() -> Transaction[Intended | Outdated]:
         yield Share(CONTROLS)
-        active = yield from active_rules()
+        active, restored = yield from standing()
         if active != rules.hash:
             return Outdated(active)
         held = yield from lock_people([(c.message.tenant, c.message.recipient) for c in group])
         rows = yield Lock("messages", sorted((c.message.message_id,) for c in group))
         now = yield Now()
         outside = Outside(kills=(yield from active_kills()))
+        known = (yield from told.of([c.message for c in group])) if restored else {}
         outgoing: list[Outgoing] = []
         changed: list[Message] = []
         attempts: list[Row] = []
@@ -104,7 +106,11 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
             if message.role != NOTICE:
                 about = yield from about_correction(message)
                 world = replace(world, correcting=correcting(message, *about))
-            message = delivery.intend(message, person, signals, world, now, pace)
+            before = message
+            if (end := known.get(message.message_id)) is not None:
+                message = outcomes.as_told(message, end, now)
+            if message is before:
+                message = delivery.intend(message, person, signals, world, now, pace)
             if message.state is MessageState.SENDING and claimed.content is None:
                 # A gate that ends it has the first word; a blank is the last.
                 message = message.ended(MessageState.FAILED, Reason.RENDER)
@@ -124,7 +130,10 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
 
 
 def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) -> Body[Message]:
-    """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent."""
+    """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent.
+
+    Run again, because nobody knows whether its commit was written, it changes nothing: an attempt has one outcome.
+    """
 
     def body() -> Transaction[Message]:
         held = yield from lock_people([who])
@@ -135,12 +144,13 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
         )
         place = (outgoing.message_id, outgoing.attempt)
         attempt = (yield Read("attempts", [place]))[place]
-        detail = outcome.detail[:500]
-        yield Put(
-            "attempts",
-            [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
-        )  # fmt: skip
-        if outcome.address_gone and (row := held.get(who)) is not None and who[1].startswith("customer:"):
+        detail, known = outcome.detail[:500], attempt["outcome"] is not None
+        if not known:
+            yield Put(
+                "attempts",
+                [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
+            )  # fmt: skip
+        if outcome.address_gone and not known and (row := held.get(who)) is not None and who[1].startswith("customer:"):
             # Of the linked customer, where there is one: the address is theirs.
             owner: Who = who if row["linked_to"] is None else (who[0], row["linked_to"])
             if (theirs := held.get(owner)) is not None:
@@ -155,24 +165,17 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
     return body
 
 
-def waiting(state: str, now: Micros, limit: int, channels: Container[str] | None) -> Transaction[list[Row]]:
-    """Find up to `limit` messages of a state that are due, of some channels; what waits for others is passed over."""
+def waiting(state: str, now: Micros, limit: int, channels: Collection[str] | None) -> Transaction[list[Row]]:
+    """Find up to `limit` messages of a state that are due, of some channels: what waits for others costs nothing."""
     if channels is None:
         return (yield Find("messages", "by_work", (state,), upto=now, limit=limit))  # type: ignore[no-any-return]
-    size = max(limit, 16)
-    while True:
-        rows = yield Find("messages", "by_work", (state,), upto=now, limit=size)
-        found = [row for row in rows if row["channel"] in channels][:limit]
-        if len(found) == limit or len(rows) < size or size >= FAR + limit:
-            return found
-        size *= 8
+    found: list[Row] = []
+    for channel in sorted(channels):
+        found += yield Find("messages", "by_channel", (state, channel), upto=now, limit=limit)
+    return sorted(found, key=lambda row: (row["due_at"], row["message_id"]))[:limit]
 
 
-FAR = 2048
-"""How many messages that wait for other channels a deliverer looks behind."""
-
-
-def find_due(states: Sequence[str], channels: Container[str] | None) -> Body[bool]:
+def find_due(states: Sequence[str], channels: Collection[str] | None) -> Body[bool]:
     """Say whether a message of one of these states is due: asked before a transaction that would write nothing."""
 
     def body() -> Transaction[bool]:
@@ -203,7 +206,7 @@ def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
     return body
 
 
-def find_unknown(channels: Container[str] | None = None, *, limit: int = 50) -> Body[list[Message]]:
+def find_unknown(channels: Collection[str] | None = None, *, limit: int = 50) -> Body[list[Message]]:
     """Name unknown messages whose settle time is over."""
 
     def body() -> Transaction[list[Message]]:
@@ -223,7 +226,8 @@ def reconcile(message: Message, found: str | None, *, can_look_up: bool, pace: P
         now = yield Now()
         if current.attempt != message.attempt:
             return current
-        changed = delivery.reconcile(
+        known = yield from told.corrected([current])
+        changed = known.get(current.message_id) or delivery.reconcile(
             current, found, can_look_up=can_look_up, stopped=_is_stopped(signals), now=now, pace=pace
         )
         if changed != current:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streams.processors.buffer import read_present, read_waiting
 from tidings import canonical, watermark
 from tidings.detection import Collected, Decided, Note, collect, look, refs_of, settle
 from tidings.event import Event, Micros
@@ -19,6 +20,7 @@ from tidings.ports import (
     Delete,
     Exclude,
     Find,
+    FindEach,
     Insert,
     Key,
     Lock,
@@ -31,8 +33,8 @@ from tidings.ports import (
     Transaction,
 )  # fmt: skip
 from tidings.record import Record
-from tidings.rule import NEVER, Item, Rule, RuleSet
-from tidings.state import KeyState, Order, StateRef
+from tidings.rule import NEVER, Rule, RuleSet
+from tidings.state import KeyState, StateRef
 
 READER = "detect"
 """Name under which detection keeps its positions in `sources`."""
@@ -127,8 +129,8 @@ def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skippe
             world.sources[place] = _advanced(held[place] or {}, span, newest.get(at), batch.fingerprints.get(at))
         w_after = _topics(concerned, world, grace)
         collected = collect(rules, looked, states)
-        yield from _waiting(rules, states, w_after, world.floors)
-        yield from _present(states, collected)
+        yield from read_waiting(rules, states, w_after, world.floors)
+        yield from read_present(states, collected)
         seq = yield NextSeq("journal")
         decided = settle(rules, collected, states, w_before, w_after, world.floors)
         entry = Entry(seq, "batch", rules.hash, batch.spans, (), w_before, w_after, world.floors)
@@ -158,7 +160,7 @@ def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body
         # Another tick may have been faster, and have left nothing of a key: the journal names what was there.
         states = {k: known for k, known in states.items() if known.value is not None}
         topics = _topics([rule], world, grace)
-        yield from _waiting(rules, states, topics, world.floors)
+        yield from read_waiting(rules, states, topics, world.floors)
         seq = yield NextSeq("journal")
         decided = settle(rules, Collected(), states, topics, topics, world.floors)
         entry = Entry(seq, "tick", rules.hash, (), tuple(sorted(states)), topics, topics, world.floors)
@@ -343,10 +345,10 @@ def _rules_of(rules: RuleSet, refs: Iterable[StateRef]) -> list[Rule]:
 
 def _look(concerned: Sequence[Rule]) -> Transaction[_World]:
     world = _World()
-    for topic in sorted({topic for rule in concerned for topic in rule.topics}):
-        for row in (yield Find("sources", "by_topic", (READER, topic))):
-            world.sources[READER, row["topic"], row["partition"]] = row
     if concerned:
+        topics = sorted({topic for rule in concerned for topic in rule.topics})
+        for rows in (yield FindEach("sources", "by_topic", [(READER, topic) for topic in topics])).values():
+            world.sources |= {(READER, row["topic"], row["partition"]): row for row in rows}
         floors = yield Read("floors", [(rule,) for rule in sorted({rule.id for rule in concerned})])
         world.floors = {row["rule"]: row["w"] for row in floors.values()}
     return world
@@ -386,48 +388,6 @@ def _advanced(row: Row, span: Span, newest: Micros | None, fingerprint: str | No
     if newest is not None and (row["max_time"] is None or newest > row["max_time"]):
         row = {**row, "max_time": newest}
     return {**row, "next_offset": span.end, "fingerprint": fingerprint}
-
-
-def _item(row: Row) -> Item:
-    return Item(row["time"], row["rank"], row["source"], row["ref"], canonical.loads(row["value"]))
-
-
-def _waiting(
-    rules: RuleSet, states: Mapping[bytes, KeyState], topics: Mapping[str, Micros], floors: Mapping[str, Micros]
-) -> Transaction[None]:
-    """Read what waits in the buffers up to W, and the first item beyond it."""
-    for k, known in states.items():
-        if known.value is None or known.ref.rule is None or not (kept := known.kept).waits:
-            continue
-        w = watermark.of_rule(rules.by_id[known.ref.rule], topics, floors)
-        if kept.first is not None and kept.first > w:
-            known.next_wait = kept.first
-            continue
-        limit = 32
-        while True:
-            rows = yield Find("buffer", "by_time", (k,), limit=limit)
-            if len(rows) < limit or rows[-1]["time"] > w:
-                break
-            limit *= 8
-        known.waiting = [_item(row) for row in rows if row["time"] <= w]
-        known.next_wait = next((row["time"] for row in rows if row["time"] > w), None)
-
-
-def _present(states: Mapping[bytes, KeyState], collected: Collected) -> Transaction[None]:
-    """Look up which items of the batch wait in a buffer already: its primary key is the dedupe."""
-    asked = {
-        (k, *item.order)
-        for k, arrived in collected.arrived.items()
-        if states[k].value is not None and states[k].kept.waits
-        for item, _ in arrived
-    }
-    if not asked:
-        return
-    found: dict[bytes, set[Order]] = {}
-    for k, *order in (yield Read("buffer", sorted(asked))):
-        found.setdefault(k, set()).add(tuple(order))
-    for k, orders in found.items():
-        states[k].present = frozenset(orders)
 
 
 def _write(entry: Entry, decided: Decided) -> Transaction[list[Record]]:

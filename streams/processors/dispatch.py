@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from streams.processors import told
 from streams.processors.detect import EPOCH, READER, Outdated
 from streams.processors.people import READER as PEOPLE
 from tidings import watermark
@@ -74,7 +75,7 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
 
     def body() -> Transaction[Passed | Outdated | Stranger | None]:
         yield Share(CONTROLS)
-        active = yield from active_rules()
+        active, restored = yield from standing()
         if active != rules.hash:
             return Outdated(active)
         known = yield Read("recipients", [who])
@@ -105,6 +106,8 @@ def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outd
         result = dispatch(
             rules, pinned, person, heard, list(runs.values()), list(messages.values()), outside, now
         )  # fmt: skip
+        if restored:
+            yield from _as_told(result, now)
         yield from _write(result, unread)
         yield Put("recipients", _recipient_rows(held, result))
         return Passed(who, heard, result)
@@ -119,6 +122,8 @@ def _people_behind(heard: Sequence[Heard]) -> Transaction[bool]:
     have come, in each of its partitions, to the time of the newest record.
     """
     sources = yield Find("sources", "by_topic", (PEOPLE,))
+    if not sources:
+        return False  # there is no topic about people
     read = {(row["topic"], row["partition"]): row["next_offset"] for row in sources}
     heads = yield Read("log_heads", sorted(read))
     if heads:
@@ -184,6 +189,14 @@ def resolve(rules: RuleSet, who: Who, held: Mapping[tuple[str, ...], Row | None]
     return read_person(who[0], person.linked_to, held.get((who[0], person.linked_to)))
 
 
+def _as_told(result: Dispatched, now: int) -> Transaction[None]:
+    """Give the messages of a pass the ends that the topics know, and come again for their runs."""
+    known = yield from told.corrected(list(result.messages.values()))
+    result.messages |= known
+    if known:
+        result.next_at = {**result.next_at, **dict.fromkeys((one.recipient for one in known.values()), now)}
+
+
 def _write(result: Dispatched, unread: Sequence[Row]) -> Transaction[None]:
     runs = [(run_row(run), run.run_id in result.new) for run in result.runs.values()]
     messages = [(message_row(message), message.message_id in result.new) for message in result.messages.values()]
@@ -220,6 +233,12 @@ def active_rules() -> Transaction[str | None]:
     """Read which rule set is active."""
     row = (yield Read("epochs", [(EPOCH,)])).get((EPOCH,))
     return None if row is None else row["value"]
+
+
+def standing() -> Transaction[tuple[str | None, bool]]:
+    """Read which rule set is active, and whether this database was restored and the topics know what it does not."""
+    rows = yield Read("epochs", [(EPOCH,), (told.TOLD,)])
+    return (row["value"] if (row := rows.get((EPOCH,))) is not None else None), (told.TOLD,) in rows
 
 
 def active_kills() -> Transaction[frozenset[str]]:

@@ -32,7 +32,7 @@ DISPATCH: Source = ("dispatch", "", 0)
 """The row of `holds` that says why nobody is told anything."""
 OLDER = "database_older"
 SETTLED = "ground:committed"
-"""Epoch row: what Kafka had committed when a person ended that hold. It is no evidence again."""
+"""Epoch row: what Kafka had committed when a person decided. It is no evidence again."""
 
 
 def standing_of(row: Row) -> Standing:
@@ -117,6 +117,10 @@ def accept(decision: Decision, who: str) -> Body[bool]:
         yield Put("sources", after)
         yield Delete("holds", sources)
         topic, partition = decision.place
+        if decision.choice.another_log:
+            # A worker that had not noticed yet may have told the new topic how far it was in the old one.
+            told = max(standing_of(row).position for row in decision.rows.values())
+            yield from _settle({decision.place: after[0]["base"] + told})
         said = {
             "topic": topic, "partition": partition, "at": decision.choice.at, "skipped": decision.choice.skipped,
             "expired": decision.choice.expired, "another_log": decision.choice.another_log,
@@ -186,7 +190,7 @@ def older(
 
 
 def read_settled() -> Transaction[dict[Partition, int]]:
-    """Read what a person has settled before."""
+    """Read what is settled: by a person, or because the topic was made again."""
     row = (yield Read("epochs", [(SETTLED,)])).get((SETTLED,))
     return {} if row is None else {(t, p): at for t, p, at in canonical.loads(row["value"].encode())}
 
@@ -231,6 +235,14 @@ def hold_dispatch(evidence: Older) -> Body[bool]:
     return body
 
 
+def _settle(more: Mapping[Partition, int]) -> Transaction[None]:
+    """Write down what is no evidence any more."""
+    settled = yield from read_settled()
+    settled |= {place: max(at, settled.get(place, 0)) for place, at in more.items()}
+    value = canonical.dumps([[*place, at] for place, at in sorted(settled.items())]).decode()
+    yield Put("epochs", [{"name": SETTLED, "value": value}])
+
+
 def read_older(hold: Row) -> Older:
     """Return the evidence of a hold of dispatch."""
     body = canonical.loads(hold["body"])
@@ -247,10 +259,7 @@ def release_dispatch(who: str) -> Body[int | None]:
         if hold is None:
             return None
         evidence = read_older(hold)
-        settled = yield from read_settled()
-        settled |= {place: theirs for place, (_, theirs) in evidence.committed.items()}
-        value = canonical.dumps([[*place, at] for place, at in sorted(settled.items())]).decode()
-        yield Put("epochs", [{"name": SETTLED, "value": value}])
+        yield from _settle({place: theirs for place, (_, theirs) in evidence.committed.items()})
         yield Delete("holds", [DISPATCH])
         woken: int = yield from deliver.release(GROUND)()
         yield from audit("ground release", who, canonical.loads(hold["body"]))

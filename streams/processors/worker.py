@@ -206,6 +206,7 @@ class PeopleReader:
         done = await self.store.run(people.project(batch), urgent=True)
         if isinstance(done, Skipped):
             self.positions.update({p: max(0, at) for p, at in done.positions.items() if p in self.positions})
+            self.observe(done)
         else:
             self.positions.update({(s.topic, s.partition): s.end for s in batch.spans})
             self.observe(batch)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from handlers import templates
 from handlers.channels.content import Contents, step_of
+from streams.embedded_log import create
 from streams.processors import detect, people, receipts
 from streams.processors.deliverer import Deliverer
 from streams.processors.detect import Batch, Done, Idle
@@ -97,6 +98,8 @@ class World:
         self.run(detect.connect(places, self.clock - 1, grace=0, history="live"))
         persons = [(topic, 0) for topic in self.people_positions]
         self.run(detect.connect(persons, self.clock - 1, grace=0, history="live", reader=people.READER))
+        # A test's log has an end: what is not said of people there is said nowhere.
+        self.run(create(persons))
         self.run(detect.switch(None, self.rules, b"{}", grace=0))
         rows: dict[str, Row] = {}
         for event in self.test.people:

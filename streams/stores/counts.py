@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidings.event import Micros
 from tidings.ports import StoreUnavailable
 
 STEPS = 10_000
@@ -33,6 +34,10 @@ class Waiting:
     """Detection records that dispatch has not read."""
     keys: Mapping[str, int]
     """By rule: keys that wait for a time, as an absence does for its deadline. Rules that left are there as well."""
+    outcomes: int | None = None
+    """Rows of the outbox that are not published; counted up to a bound. None: nobody publishes."""
+    oldest_outcome: Micros | None = None
+    """When the first of them was written."""
 
 
 def count_waiting(path: Path, *, within: float) -> Waiting:

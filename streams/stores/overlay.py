@@ -73,7 +73,7 @@ class _Transaction:
         try:
             while True:
                 op = steps.send(reply)
-                if self.readonly and not isinstance(op, (ports.Read, ports.Find, ports.Scan, ports.Now)):
+                if self.readonly and not isinstance(op, ports.READS):
                     text = f"a reader asked for {type(op).__name__}"
                     raise TypeError(text)
                 reply = await getattr(self, f"_{type(op).__name__.lower()}")(op)
@@ -121,6 +121,9 @@ class _Transaction:
         rows += [dict(row) for row in over.values() if row is not None and _matches(row, op, columns)]
         rows.sort(key=lambda row: ([(row[name] is not None, row[name]) for name in columns], key_from(row)))
         return rows[: op.limit]
+
+    async def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:
+        return {one: await self._find(find) for one, find in op.parts().items()}
 
     async def _scan(self, op: ports.Scan) -> list[Row]:
         over, key_from = self._over(op.table), key_of(op.table)

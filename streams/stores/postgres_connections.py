@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -76,7 +77,16 @@ async def connect(place: Place, settings: Mapping[str, str] = SETTINGS) -> async
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as fault:
         text = f"[postgres] {place}: {fault}"
         raise Misconfigured(text) from fault
+    except ssl.SSLCertVerificationError as fault:
+        text = (
+            f"[postgres] {place}: its certificate is not trusted ({fault.verify_message}); name who signed it as ca, "
+            "and the server as its certificate does"
+        )
+        raise Misconfigured(text) from fault
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as fault:
+        if isinstance(fault, ConnectionError) and "rejected SSL" in str(fault):
+            text = f"[postgres] {place}: no TLS is spoken there; switch it on at the server, or leave out tls"
+            raise Misconfigured(text) from fault
         text = f"{place}: {fault or type(fault).__name__}"
         raise StoreUnavailable(text) from fault
 
@@ -124,6 +134,9 @@ class Lane:
             connection.terminate()
             text = f"{self.place}: {fault or type(fault).__name__}"
             raise StoreUnavailable(text) from fault
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def close(self) -> None:

@@ -14,22 +14,31 @@ from streams.stores.postgres_connections import connect
 from tidings import canonical
 from tidings.correction import NOTICE
 from tidings.journal import read_entry
+from tidings.outcomes import NUMBERED, TOPICS, WAITING
 
 MESSAGES = "SELECT state, count(*) FROM messages WHERE due_at IS NOT NULL GROUP BY state"
 KEYS = "SELECT class, count(*) FROM state WHERE due IS NOT NULL AND class LIKE 'rule:%' GROUP BY class"
 RECORDS = "SELECT count(*) FROM records WHERE unread IS NOT NULL"
+OUTCOMES = "SELECT count(*) FROM (SELECT FROM outbox LIMIT 100001) o"
+OLDEST = """
+SELECT min(f.at) FROM unnest($1::text[], $2::bigint[]) AS k(topic, state) CROSS JOIN LATERAL
+    (SELECT at FROM outbox o WHERE o.topic = k.topic AND o.unpublished = k.state ORDER BY o.seq, o.no LIMIT 1) f
+"""
 PAGE = 5_000
 """Rows of the journal that are read at once."""
 
 
 async def waiting(connection: asyncpg.Connection, within: float) -> Waiting:
-    """Count what waits, each of the three within `within` seconds, along indexes that hold nothing else."""
+    """Count what waits, each question within `within` seconds, along indexes that hold nothing else."""
     async with connection.transaction(readonly=True):
         await connection.execute(f"SET LOCAL statement_timeout = {max(1, int(within * 1000))}")
         messages = _pairs(await connection.fetch(MESSAGES))
         records = int(await connection.fetchval(RECORDS))
         keys = {name.removeprefix("rule:"): count for name, count in _pairs(await connection.fetch(KEYS)).items()}
-    return Waiting(messages, records, keys)
+        outcomes = int(await connection.fetchval(OUTCOMES))
+        places = [(topic, state) for topic in TOPICS for state in (WAITING, NUMBERED)]
+        oldest = await connection.fetchval(OLDEST, *map(list, zip(*places, strict=True)))
+    return Waiting(messages, records, keys, outcomes, oldest)
 
 
 async def totals(place: Place) -> dict[str, Any]:

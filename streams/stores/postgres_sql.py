@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from tidings.ports import Find, Scan
+from tidings.ports import Find, FindEach, Scan
 from tidings.tables import TABLES, Table
 
 TYPES = {"int": "bigint", "text": "text", "bytes": "bytea"}
@@ -129,10 +129,33 @@ def find(op: Find, more: int = 0) -> tuple[str, list[object]]:
     ), [*op.equals, *(bound for bound in (op.upto, op.above) if bound is not None)]
 
 
+def find_each(op: FindEach, more: int = 0) -> str:
+    """Rows of an index for each of some values, in its order for each of them."""
+    return _find_each(op.table, op.index, len(op.equals[0]), _limit(op.limit, more))
+
+
+@cache
+def index_columns(name: str, index: str) -> tuple[str, ...]:
+    """Return the columns of an index."""
+    return next(one.columns for one in TABLES[name].indexes if one.name == index)
+
+
+@cache
+def _find_each(name: str, index: str, equals: int, limit: str) -> str:
+    table, columns = TABLES[name], index_columns(name, index)
+    kinds = {column.name: TYPES[column.kind] for column in table.columns}
+    arrays = ", ".join(f"${at}::{kinds[column]}[]" for at, column in enumerate(columns[:equals], 1))
+    where = [f't."{column}" = q."{column}"' for column in columns[:equals]]
+    where += [f't."{column}" IS NOT NULL' for column in columns[equals : equals + 1]]
+    order = names(dict.fromkeys((*columns, *table.key_names)), "t.")
+    one = f'SELECT {names(all_names(table), "t.")} FROM "{name}" t WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
+    given = f"unnest({arrays}) AS q({names(columns[:equals])})"
+    return f"SELECT {names(all_names(table), 'f.')} FROM {given} CROSS JOIN LATERAL ({one}) f"
+
+
 @cache
 def _find(name: str, index: str, equals: int, upto: bool, above: bool, limit: str) -> str:  # noqa: FBT001 - which bounds there are
-    table = TABLES[name]
-    columns = next(one.columns for one in table.indexes if one.name == index)
+    table, columns = TABLES[name], index_columns(name, index)
     where = [f'"{column}" = ${at}' for at, column in enumerate(columns[:equals], 1)]
     if equals < len(columns):
         bound, at = columns[equals], equals + 1

@@ -90,7 +90,7 @@ class PostgresTransaction:
         try:
             while True:
                 op = steps.send(reply)
-                if self.readonly and not isinstance(op, (ports.Read, ports.Find, ports.Scan, ports.Now)):
+                if self.readonly and not isinstance(op, ports.READS):
                     text = f"a reader asked for {type(op).__name__}"
                     raise TypeError(text)
                 if self.before is not None:
@@ -182,6 +182,20 @@ class PostgresTransaction:
         await self._flush([op.table])
         made = self._made.get(op.table, ())
         return self._list(op.table, await self._fetch(*sql.find(op, len(made))), op.limit)
+
+    async def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:
+        await self._flush([op.table])
+        found: dict[tuple[Any, ...], list[Row]] = {one: [] for one in op.equals}
+        if not found:
+            return found
+        made = self._made.get(op.table, ())
+        names = sql.index_columns(op.table, op.index)[: len(op.equals[0])]
+        rows = await self._fetch(sql.find_each(op, len(made)), _columns(list(found), len(names)))
+        for row in self._list(op.table, rows, None):
+            one = found[tuple(row[name] for name in names)]
+            if op.limit is None or len(one) < op.limit:
+                one.append(row)
+        return found
 
     async def _scan(self, op: ports.Scan) -> list[Row]:
         await self._flush([op.table])

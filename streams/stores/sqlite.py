@@ -367,7 +367,7 @@ class _Transaction:
         try:
             while True:
                 op = steps.send(reply)
-                if self.readonly and not isinstance(op, (ports.Read, ports.Find, ports.Scan, ports.Now)):
+                if self.readonly and not isinstance(op, ports.READS):
                     text = f"a reader asked for {type(op).__name__}"
                     raise TypeError(text)
                 reply = getattr(self, f"_{type(op).__name__.lower()}")(op)
@@ -420,6 +420,9 @@ class _Transaction:
         order = _names(dict.fromkeys((*columns, *table.key_names)))
         query = f'SELECT * FROM "{table.name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
         return self._all(table, query, values)
+
+    def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:
+        return {one: self._find(find) for one, find in op.parts().items()}
 
     def _scan(self, op: ports.Scan) -> list[Row]:
         table = TABLES[op.table]

@@ -1,6 +1,7 @@
 """`make bench`: it runs, and compares two loops that write the same. Nothing here depends on how fast they are."""
 
 import ast
+import asyncio
 import json
 import os
 import sqlite3
@@ -10,9 +11,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from benchmarks import run
+from benchmarks.kafka.ground import Differs, Ground, compare
+from streams.stores.migrate import migrate
+from streams.stores.place import Place
+from tests import services
 
 ROOT = Path(__file__).parents[2]
 OURS = {"tidings", "handlers", "streams", "gateway", "schemas", "tests", "benchmarks"}
@@ -20,8 +26,8 @@ OURS = {"tidings", "handlers", "streams", "gateway", "schemas", "tests", "benchm
 pytestmark = pytest.mark.live
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+def bench(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
     command = [sys.executable, "-m", "benchmarks.run", "--quick", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -93,3 +99,72 @@ def test_the_workload_reaches_what_it_is_measured_for(tmp_path):
     assert images > 100
     assert ticks > 0
     assert len(set(values)) < len(values)
+
+
+def test_on_a_cluster_everybody_writes_the_same_rows():
+    # All but Faust one by one, which takes all day.
+    given = {
+        services.KAFKA: services.kafka().bootstrap[0],
+        services.POSTGRES: "{}:{}".format(*services.postgres_address()),
+    }
+    names = ("hand", "tidings", "faststream", "faust_take")
+    words = [word for name in names for word in ("--contestant", name)]
+    done = bench("--on", "kafka", "--only", "throughput", "--events", "1000", "--keys", "200", *words, env=given)
+    assert done.returncode == 0, done.stderr
+    assert "The rows of hand, tidings, faststream, faust_take are equal" in done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert set(found["contestants"]) == set(names)
+    assert all(one["rate"] > 0 for one in found["contestants"].values())
+
+
+def test_on_a_cluster_the_way_of_a_message_and_two_workers_are_measured():
+    given = {
+        services.KAFKA: services.kafka().bootstrap[0],
+        services.POSTGRES: "{}:{}".format(*services.postgres_address()),
+    }
+    words = ("--only", "members", "--only", "way", "--events", "1000", "--keys", "200")
+    done = bench("--on", "kafka", *words, env=given)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["members"].keys() == {"1", "2"}
+    assert found["way"]["twice"] == 0
+    assert all(one["messages"] > 0 for one in found["way"]["loads"].values())
+
+
+SPANS = "INSERT INTO journal VALUES (1, 'batch', '{\"spans\": [[\"t\", 0, %d, 9, []]]}')"
+CHANGES = (
+    ("UPDATE sources SET next_offset = 7", "UPDATE sources SET next_offset = 0", "table sources"),
+    (
+        "INSERT INTO records VALUES (1, 'f', 'fired', 0, 't', 'r', 'x', 1, 1, 'b', 1)",
+        "DELETE FROM records",
+        "table records: 0 and 1 rows",
+    ),
+    (SPANS % 5, "DELETE FROM journal", r"the journal leaves out t\[0\]@0"),
+    (SPANS % 0, "DELETE FROM journal", "the journal ends elsewhere"),
+)
+
+
+def test_databases_that_differ_are_told_apart():
+    async def run(one: Place, other: Place) -> None:
+        for place in (one, other):
+            await migrate(place)
+            await execute(place, "INSERT INTO sources VALUES ('detect', 't', 0, 0, NULL, NULL, 0, 'live', 0, NULL)")
+        ground = Ground("", one, "", 1, ROOT)
+        for change, undo, where in CHANGES:
+            await compare(ground, one.database, other.database)
+            await execute(other, change)
+            with pytest.raises(Differs, match=where):
+                await compare(ground, one.database, other.database)
+            await execute(other, undo)
+
+    with services.database() as one, services.database() as other:
+        asyncio.run(run(one, other))
+
+
+async def execute(place: Place, statement: str) -> None:
+    db = await asyncpg.connect(
+        host=place.host, port=place.port, user=place.user, database=place.database,
+        server_settings={"search_path": place.schema},
+    )  # fmt: skip
+    await db.execute(statement)
+    await db.close()

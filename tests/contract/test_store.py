@@ -22,6 +22,7 @@ from tidings.ports import (
     Delete,
     Exclude,
     Find,
+    FindEach,
     Insert,
     Lock,
     NextSeq,
@@ -232,6 +233,30 @@ def test_find_orders_bounds_limits_and_leaves_null_out(make: Any, tmp_path: Path
     async def test(store: Store) -> None:
         await store.run(put(*rows, table="recipients"))
         assert await store.run(body) == [["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"]]
+
+    run(make, tmp_path, test)
+
+
+def test_find_each_gives_what_single_questions_give(make: Any, tmp_path: Path) -> None:
+    def item(k: bytes, time: int) -> Row:
+        return {"k": k, "time": time, "rank": 0, "source": "s", "ref": "r", "value": b"v"}
+
+    def body() -> Transaction[Any]:
+        yield Put("buffer", [item(b"b", 2)])
+        keys = [(b"a",), (b"b",), (b"none",), (b"a",)]
+        together = yield FindEach("buffer", "by_time", keys, limit=2)
+        single = {}
+        for key in keys:
+            single[key] = yield Find("buffer", "by_time", key, limit=2)
+        nothing = yield FindEach("buffer", "by_time", [])
+        return together, single, nothing
+
+    async def test(store: Store) -> None:
+        await store.run(put(*(item(b"a", time) for time in (3, 1, 2)), item(b"c", 1), table="buffer"))
+        together, single, nothing = await store.run(body)
+        assert together == single
+        assert [row["time"] for row in together[b"a",]] == [1, 2]
+        assert nothing == {}
 
     run(make, tmp_path, test)
 

@@ -10,6 +10,7 @@ from streams.kafka.cluster import opened
 from streams.kafka.ground import decide
 from streams.processors import ground
 from streams.processors.detect import READER
+from streams.processors.ground import Older
 from streams.stores.sqlite import SqliteStore
 from tests import services
 from tests.ground.laboratory import TOPIC, Laboratory, laboratory
@@ -83,6 +84,24 @@ def test_after_a_decision_every_record_of_the_new_log_is_decided_once_and_none_i
         assert len(letters) == 15
         assert [letters[offset] for offset in range(5)] == [b"record %d" % n for n in range(5)]
         assert [letters[offset] for offset in range(6, 15)] == [b"another %d" % n for n in range(9)]
+
+    play(tmp_path, story)
+
+
+def test_what_a_worker_committed_to_the_new_topic_before_it_noticed_is_no_sign_of_an_older_database(
+    tmp_path: Path,
+) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        await lab.remake()
+        await lab.produce(9, word=b"another")
+        await lab.commit({0: 5})
+        assert await accept(lab, "start")
+        assert await lab.ground.database() is None
+        await lab.read(most=1)
+        await lab.commit({0: 8})
+        assert await lab.ground.database() == Older({HERE: (7, 14)})
 
     play(tmp_path, story)
 

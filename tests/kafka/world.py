@@ -118,9 +118,11 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0)
 
 
 @asynccontextmanager
-async def world(place: Place, partitions: int = PARTITIONS, types: Iterable[str] = TYPES) -> AsyncIterator[World]:
+async def world(
+    place: Place, partitions: int = PARTITIONS, types: Iterable[str] = TYPES, connection: Connection | None = None
+) -> AsyncIterator[World]:
     """Make the topics, and delete them afterwards."""
-    connection = services.kafka()
+    connection = connection or services.kafka()
     await migrate(place)
     store = await PostgresStore.open(place)
     found = known(types)

@@ -24,6 +24,7 @@ from tidings.ports import Insert, Outcome, Outgoing, Put
 from tidings.quiet_hours import QuietHours, Window
 from tidings.receipts import Receipt
 from tidings.rule import RuleSet, Team
+from tidings.tables import TABLES
 from tidings.testing.memory import MemoryStore
 
 ONE = rules(then=steps("email"), on_stop=steps("email"), expires=6 * HOUR)
@@ -484,3 +485,29 @@ def test_a_release_wakes_everybody_whom_the_kill_held(page):
     assert asyncio.run(h.store.run(deliver.release("all", page=page))) == 5
     h.run()
     assert h.messages() == [("accepted", None)] * 5
+
+
+@pytest.mark.parametrize("answer", [
+    Outcome("accepted", reference="ref"), Outcome("permanent"), Outcome("not_sent", retry_after=SECOND),
+    Outcome("not_sent", detail="configuration: no password"), Outcome("ambiguous"),
+    Outcome("permanent", address_gone=True),
+], ids=lambda one: f"{one.stage}{' configuration' if one.misconfigured else ''}{' gone' if one.address_gone else ''}")  # fmt: skip
+def test_a_result_whose_commit_was_not_answered_is_written_again_and_changes_nothing(answer):
+    """All of it was written, or nothing (`ports.CommitUnknown`): whoever does not know runs the same body once more."""
+    h = house()
+    h.say(fired(of=ONE))
+    seen: list[Outgoing] = []
+
+    async def send(outgoing: Outgoing) -> Outcome:
+        seen.append(outgoing)
+        raise KeyboardInterrupt
+
+    h.provider.send = send  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        h.run()
+    told = []
+    for _ in range(3):
+        asyncio.run(h.store.run(deliver.record_result(seen[0], ("t", "customer:c"), answer, Pace())))
+        told.append({table: h.store.rows(table) for table in TABLES})
+        h.now += MINUTE
+    assert told[1:] == told[:1] * 2

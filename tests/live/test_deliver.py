@@ -18,13 +18,14 @@ from streams import rule_switch
 from streams.clock_guard import ClockGuard
 from streams.deliver_process import DeliverProcess
 from streams.embedded import wall_clock
+from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
-from tests import services
 from tests.live import cluster, engines, run_deliver
 from tests.live.cluster import Cluster
 from tests.live.engines import Shelf, customer, failed
 from tests.live.test_kill import python
+from tests.servers.postgres import PrivatePostgres
 from tidings.event import SECOND
 from tidings.ports import Find, Outcome, Outgoing
 
@@ -152,36 +153,33 @@ class Held(Shelf):
         return Outcome("accepted", reference="held", first_byte_at=wall_clock())
 
 
-def test_an_acknowledgement_survives_a_database_that_goes_away_before_it_is_written(place):
-    filled(place, 3)
+def test_an_acknowledgement_survives_a_database_that_is_killed_before_it_is_written(tmp_path):
     provider = Held()
+    with PrivatePostgres(tmp_path / "pg") as server:
+        place = server.place()
+        asyncio.run(migrate(place))
+        filled(place, 3)
 
-    async def body(process: DeliverProcess, one: Cluster):
-        async def all_taken():
-            return len(provider.taken) == 3
+        async def body(process: DeliverProcess, one: Cluster):
+            async def all_taken():
+                return len(provider.taken) == 3
 
-        await until(all_taken)
-        # The server cuts every connection, and takes nobody for a while.
-        name = place.database
-        await services.administer(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await services.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-        provider.answer.set()
-        await asyncio.sleep(1.5)
-        process.check()
-        await services.administer(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-
-        async def all_written():
+            await until(all_taken)
+            await asyncio.to_thread(server.kill)
+            provider.answer.set()
+            await asyncio.sleep(1)
             process.check()
-            try:
+            await asyncio.to_thread(server.start)
+
+            async def all_written():
+                process.check()
                 return (await one.states()) == {"accepted": 3}
-            except OSError:
-                return False
 
-        await until(all_written)
-        assert len(provider.taken) == 3
-        assert {row["outcome"] for row in await one.rows("attempts")} == {"accepted"}
+            await until(all_written, 60)
+            assert len(provider.taken) == 3
+            assert {row["outcome"] for row in await one.rows("attempts")} == {"accepted"}
 
-    started(place, provider, body)
+        started(place, provider, body)
 
 
 def test_a_message_that_its_provider_keeps_holds_up_no_other(place):

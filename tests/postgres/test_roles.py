@@ -61,10 +61,7 @@ def doing(op: Op) -> Body[None]:
 
 
 PERSON = {"tenant": "t", "recipient": "r", "linked_to": None, "profile": b"{}", "next_at": None, "rev": 0}
-SOURCE = {
-    "reader": "detect", "topic": "x", "partition": 0, "next_offset": 0, "max_time": None, "caught_up_at": None,
-    "connected_at": 0, "history": "past", "fingerprint": None,
-}  # fmt: skip
+SOURCE = {c.name: {"int": 0, "text": "x", "bytes": b""}[c.kind] for c in TABLES["sources"].columns}
 ATTEMPT = {
     "message_id": "m", "no": 1, "provider": "", "owner": "", "intent_at": 0, "start_by": 0, "seen": 0, "asked": b"",
     "outcome": None, "ended_at": None, "first_byte_at": None, "detail": "",

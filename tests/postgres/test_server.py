@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -16,8 +15,8 @@ from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_connections import SETTINGS
-from tests.postgres.own import OwnServer, own_server
-from tests.services import database, empty
+from tests.servers import PrivatePostgres
+from tests.services import database, empty, own_postgres
 from tidings.errors import Misconfigured
 from tidings.ports import (
     Body,
@@ -48,9 +47,9 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[OwnServer]:
-    with own_server() as found:
-        asyncio.run(migrate(found.place))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
+    with own_postgres(tmp_path_factory.mktemp("server"), {"max_connections": "30", "shared_buffers": "16MB"}) as found:
+        asyncio.run(migrate(found.place()))
         yield found
 
 
@@ -350,12 +349,10 @@ def test_a_server_without_free_connections_is_away_and_no_error_of_ours(server):
             with contextlib.suppress(asyncpg.TooManyConnectionsError):
                 while True:
                     held.append(
-                        await asyncpg.connect(
-                            host="127.0.0.1", port=server.place.port, user="postgres", database="postgres"
-                        )
+                        await asyncpg.connect(host="127.0.0.1", port=server.port, user="postgres", database="postgres")
                     )
             with pytest.raises(StoreUnavailable, match="too many clients"):
-                await PostgresStore.open(server.place)
+                await PostgresStore.open(server.place())
         finally:
             for connection in held:
                 await connection.close()
@@ -363,13 +360,13 @@ def test_a_server_without_free_connections_is_away_and_no_error_of_ours(server):
     asyncio.run(body())
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["shut down", "killed"])
+@pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_under_load_loses_no_acknowledgement_and_nobody_has_to_be_restarted(server, how):
     """Bodies name themselves, as batches do by their offset: what was acknowledged is there, and nothing is twice."""
 
     async def body():
-        await empty(server.place)
-        store = await PostgresStore.open(server.place, writers=4)
+        await empty(server.place())
+        store = await PostgresStore.open(server.place(), writers=4)
         said: list[str] = []
         away = 0
         stop = asyncio.Event()
@@ -402,7 +399,7 @@ def test_a_restart_under_load_loses_no_acknowledgement_and_nobody_has_to_be_rest
         await asyncio.sleep(0.3)
         for _ in range(2):
             before = len(said)
-            await asyncio.to_thread(server.stop, how)
+            await asyncio.to_thread(getattr(server, how))
             await asyncio.sleep(0.2)
             await asyncio.to_thread(server.start)
             while len(said) < before + 50:
@@ -424,9 +421,9 @@ def test_a_server_that_only_reads_is_away_for_writers_and_there_for_readers(serv
     """As after a fail-over to a standby."""
 
     async def body():
-        await empty(server.place)
-        store = await PostgresStore.open(server.place)
-        admin = await asyncpg.connect(host="127.0.0.1", port=server.place.port, user="postgres", database="postgres")
+        await empty(server.place())
+        store = await PostgresStore.open(server.place())
+        admin = await asyncpg.connect(host="127.0.0.1", port=server.port, user="postgres", database="postgres")
         await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         await admin.execute("SELECT pg_reload_conf()")
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -22,17 +22,16 @@ Promise = Callable[[Registry], Awaitable[None]]
 OURS = KNOWN.schema(PAID.full_name)
 
 
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    yield from services.registry(tmp_path_factory.mktemp("registry"))
+
+
 @asynccontextmanager
-async def registry(kind: str) -> AsyncIterator[Registry]:
-    if kind == "real":
-        found = Registry(services.registry())
-        try:
-            yield found
-        finally:
-            await found.close()
-        return
-    async with served(StandIn()) as url:
-        found = Registry(Endpoint(url, prefix="t."))
+async def registry(url: str | None) -> AsyncIterator[Registry]:
+    async with AsyncExitStack() as held:
+        where = url if url is not None else await held.enter_async_context(served(StandIn()))
+        found = Registry(Endpoint(where, prefix=services.corner()))
         try:
             yield found
         finally:
@@ -41,9 +40,11 @@ async def registry(kind: str) -> AsyncIterator[Registry]:
 
 @pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.live)])
 def kept(request):
+    url = request.getfixturevalue("real") if request.param == "real" else None
+
     def check(promise: Promise) -> None:
         async def run() -> None:
-            async with registry(request.param) as found:
+            async with registry(url) as found:
                 await promise(found)
 
         asyncio.run(run())
@@ -164,9 +165,9 @@ def _meta() -> dict[str, object]:
 
 
 @pytest.mark.live
-def test_a_subject_that_holds_another_meaning_is_left_alone_and_told():
+def test_a_subject_that_holds_another_meaning_is_left_alone_and_told(real):
     async def run() -> None:
-        found = Registry(services.registry())
+        found = Registry(Endpoint(real, prefix=services.corner()))
         name = subject(found.endpoint.prefix, PAID)
         theirs = copy.deepcopy(OURS)
         theirs["fields"][1]["type"] = "long"

@@ -15,5 +15,6 @@ from tests.servers.certificates import Certificates
 from tests.servers.kafka import PrivateKafka
 from tests.servers.postgres import PrivatePostgres
 from tests.servers.process import NotInstalled, NotStarted
+from tests.servers.registry import PrivateRegistry
 
-__all__ = ["Certificates", "NotInstalled", "NotStarted", "PrivateKafka", "PrivatePostgres"]
+__all__ = ["Certificates", "NotInstalled", "NotStarted", "PrivateKafka", "PrivatePostgres", "PrivateRegistry"]

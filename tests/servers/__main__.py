@@ -14,12 +14,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers import NotInstalled, NotStarted, PrivateKafka, PrivatePostgres
 from tests.servers.java import ROOT
+from tests.servers.kafka import QUICK
 from tests.servers.process import Server
 from tests.services import KAFKA, POSTGRES, REQUIRED
 
@@ -33,18 +35,20 @@ class Ground:
     """Both servers of a folder."""
 
     folder: Path
+    long: bool = False
+    """Whether they are to run for long, and be measured."""
 
     def __post_init__(self) -> None:
-        self.kafka = PrivateKafka(self.folder / "kafka")
+        self.kafka = PrivateKafka(self.folder / "kafka", options=() if self.long else QUICK)
         self.postgres = PrivatePostgres(self.folder / "postgres")
 
-    def both(self) -> tuple[tuple[str, Server], ...]:
+    def both(self) -> tuple[tuple[str, PrivateKafka | PrivatePostgres], ...]:
         """Return them, with the variable that names each."""
         return (KAFKA, self.kafka), (POSTGRES, self.postgres)
 
     def running(self) -> dict[str, str]:
         """Return where those are that run, by variable."""
-        return {name: f"127.0.0.1:{one.port}" for name, one in self.both() if one.pid() is not None}  # type: ignore[attr-defined]
+        return {name: f"127.0.0.1:{one.port}" for name, one in self.both() if one.pid() is not None}
 
     def write(self) -> None:
         """Tell others where they are: `set -a; . .services/env`."""
@@ -65,16 +69,29 @@ def locked(file: Path, *, wait: bool) -> Iterator[bool]:
             yield True
 
 
+def started(servers: Iterable[Server]) -> dict[str, Exception]:
+    """Start them side by side, and return what hindered whom."""
+
+    def try_one(server: Server) -> tuple[str, Exception | None]:
+        try:
+            server.start()
+        except (NotInstalled, NotStarted) as fault:
+            return server.name, fault
+        return server.name, None
+
+    with ThreadPoolExecutor() as threads:
+        return {name: fault for name, fault in threads.map(try_one, servers) if fault is not None}
+
+
 def start() -> int:
     """Start what does not run yet, and say where both are."""
-    ground, code = Ground(STATE), 0
+    ground, code = Ground(STATE, long=True), 0
     with locked(STATE / "lock", wait=True):
         before = ground.running()
+        faults = started(server for _, server in ground.both())
         for name, server in ground.both():
-            try:
-                server.start()
-            except (NotInstalled, NotStarted) as fault:
-                print(f"{server.name}: {fault}", file=sys.stderr)
+            if server.name in faults:
+                print(f"{server.name}: {faults[server.name]}", file=sys.stderr)
                 code = 1
                 continue
             runs = "runs already" if name in before else "started"
@@ -107,35 +124,33 @@ def run_with(command: Sequence[str]) -> int:
             Ground(place) for number in range(RUNS)
             if kept.enter_context(locked((place := STATE / f"run-{number}") / "lock", wait=False))
         )  # fmt: skip
-        told, places, failed = [], {}, False
+        wanted = [server for name, server in own.both() if name not in given and name not in running]
+        for server in wanted:
+            server.discard()  # what a run that was killed has left
+            kept.callback(server.discard)
+        faults = started(wanted)
+        places = {**running, **own.running()}
+        told = []
         for name, server in own.both():
             if name in given:
                 told.append(f"{server.name} as {name} says")
             elif name in running:
-                places[name] = running[name]
                 told.append(f"{server.name} of `make services`")
+            elif server.name in faults:
+                told.append(f"no {server.name}, its tests are skipped: {faults[server.name]}")
             else:
-                server.discard()  # what a run that was killed has left
-                kept.callback(server.discard)
-                try:
-                    server.start()
-                except (NotInstalled, NotStarted) as fault:
-                    told.append(f"no {server.name}, its tests are skipped: {fault}")
-                    failed = True
-                else:
-                    places[name] = own.running()[name]
-                    told.append(f"{server.name} started for this run")
+                told.append(f"{server.name} started for this run")
         print("; ".join(told), flush=True)
-        if failed and os.environ.get(REQUIRED):
+        if faults and os.environ.get(REQUIRED):
             print(f"{REQUIRED} is set: nothing is skipped, so nothing is run", file=sys.stderr)
             return 1
-        return _run(command, {**os.environ, **places})
+        return _run(command, {**os.environ, **places, **given})
 
 
 def _run(command: Sequence[str], environment: dict[str, str]) -> int:
     """Run it as if we were not there: Ctrl-C reaches it by the terminal, SIGTERM by us."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(command, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    child = subprocess.Popen(command, env=environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after it: what is ignored is inherited
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     code = child.wait()
     return 128 - code if code < 0 else code

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers.process import NotInstalled
@@ -45,26 +46,32 @@ def jars() -> Path:
         NotInstalled: there is no Maven, or it could not fetch them.
     """
     pom = HERE / "pom.xml"
-    mark = JARS / "pom.sha256"
-    wanted = hashlib.sha256(pom.read_bytes()).hexdigest()
+    words = ["-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    return fetched(JARS, hashlib.sha256(pom.read_bytes()).hexdigest(), words, "the broker's jars")
+
+
+def fetched(folder: Path, wanted: str, words: Sequence[str], what: str) -> Path:
+    """Return a folder, into which Maven has put something, unless it is there as `wanted` already.
+
+    Raises:
+        NotInstalled: there is no Maven, or it could not fetch it.
+    """
+    mark = folder / "pom.sha256"
     if mark.is_file() and mark.read_text() == wanted:
-        return JARS
+        return folder
     maven = shutil.which("mvn")
     if maven is None:
-        raise NotInstalled(f"the broker's jars come through Maven ({INSTALL})")
-    shutil.rmtree(JARS, ignore_errors=True)
-    JARS.mkdir(parents=True)
-    words = [
-        maven, "--batch-mode", "--quiet", "--strict-checksums", "-f", pom, "dependency:copy-dependencies",
-        "-DincludeScope=runtime", f"-DoutputDirectory={JARS}",
-    ]  # fmt: skip
+        raise NotInstalled(f"{what} come through Maven ({INSTALL})")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    line = [maven, "--batch-mode", "--quiet", "--strict-checksums", *words, f"-DoutputDirectory={folder}"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=DOWNLOAD)
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=DOWNLOAD)
         said, failed = done.stdout + done.stderr, done.returncode != 0
     except subprocess.TimeoutExpired:
         said, failed = f"no answer within {DOWNLOAD:.0f} s", True
     if failed:
         lines = "\n".join(said.strip().splitlines()[-5:])
-        raise NotInstalled(f"Maven could not fetch the broker's jars: is its repository reachable?\n{lines}")
+        raise NotInstalled(f"Maven could not fetch {what}: is its repository reachable?\n{lines}")
     mark.write_text(wanted)
-    return JARS
+    return folder

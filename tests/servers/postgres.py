@@ -200,5 +200,14 @@ class PrivatePostgres(Server):
         return [self._programs / "postgres", "-D", self.data, *words], {"cwd": "/", **self._account}
 
     def _answers(self) -> bool:
-        words = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", "postgres"]
+        words: list[str | Path] = [
+            self._programs / "pg_isready",
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-d",
+            "postgres",
+        ]
         return subprocess.run(words, check=False).returncode == 0

@@ -263,6 +263,9 @@ class ServerHistory(History):
             await scheduler.end()
             for one in (store, *store.others.values()):
                 await one.close()
+            # The driver asks the server in tasks of its own to give up what was cancelled.
+            if others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others, timeout=5)
 
 
 async def check(plan: Plan, place: Place, roles: Mapping[str, Place] | None = None) -> tuple[list[str], ServerHistory]:

@@ -62,7 +62,7 @@ class MemoryStore:
         try:
             while True:
                 op = steps.send(reply)
-                if not isinstance(op, (ports.Read, ports.Find, ports.Scan, ports.Now)):
+                if not isinstance(op, ports.READS):
                     text = f"a reader asked for {type(op).__name__}"
                     raise TypeError(text)
                 reply = transaction.do(op)
@@ -102,7 +102,7 @@ class MemoryStore:
         return result  # type: ignore[no-any-return]
 
 
-READS = frozenset({ports.Read, ports.Find, ports.Scan, ports.Now})
+READS = frozenset(ports.READS)
 """Operations that nothing blocks."""
 
 
@@ -213,6 +213,9 @@ class _Transaction:
             found.append((tuple(_sortable(row[name]) for name in columns), key, row))
         found.sort(key=lambda one: one[:2])
         return [dict(row) for _, _, row in found[: op.limit]]
+
+    def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:
+        return {one: self._find(find) for one, find in op.parts().items()}
 
     def _scan(self, op: ports.Scan) -> list[Row]:
         rows = sorted(self._visible(op.table), key=lambda one: one[0])

@@ -22,6 +22,9 @@ UPDATED = {"state": 80, "recipients": 80, "messages": 80, "runs": 85, "sources":
 """Tables whose rows are rewritten, with the share of a page that is filled at first: a new version of a row beside the
 old one touches no index, and is cleaned without VACUUM."""
 
+EMPTIED = frozenset({"outbox"})
+"""Tables of which a row is deleted when its work is done: all of it waits."""
+
 STORAGE = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02"
 
 MAKE_PARTITIONS = """
@@ -92,5 +95,7 @@ def _table(table: Table) -> Iterable[str]:
         where = f" WHERE {' AND '.join(nullable)}" if nullable else ""
         # A queue is read in order, a few rows at a time, and a night's messages may all be due at one instant: the key
         # is in the index, so that nothing is sorted. It holds only what waits.
-        indexed = names(dict.fromkeys((*index.columns, *(table.key_names if nullable else ()))))
+        indexed = names(
+            dict.fromkeys((*index.columns, *(table.key_names if nullable or table.name in EMPTIED else ())))
+        )
         yield f'CREATE INDEX "{table.name}_{index.name}" ON "{table.name}" ({indexed}){where}'

@@ -47,6 +47,8 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "receipts": {DELIVERER: "SI"},
     "kills": {WORKER: "SI", DELIVERER: "SI"},
     "outbox": {WORKER: "SI", DELIVERER: "SIUD"},
+    "outbox_heads": {DELIVERER: "SIU"},
+    "told": {DELIVERER: "S"},
 }
 """What READER and OPERATOR may is the same everywhere: S, and SIUD. Whoever finds the database too old may stop sending."""
 
@@ -56,7 +58,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """Single columns that may be updated: who reads that a foreign id is a customer's gives the customer what is open."""
 
-NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": (), "audit": ()}
+NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": (), "audit": (), "outbox": (DELIVERER,)}
 """Who draws from a sequence, beside OPERATOR."""
 
 WORDS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}

@@ -1,0 +1,173 @@
+"""`tidings demo --kafka … --postgres …`: the same shop on a broker and a database server, with three workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import signal
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from gateway.cli.demo import OPENS, Telling, played
+from gateway.cli.folder import example, loaded
+from gateway.cli.told import Told
+from gateway.demo.brokers import DATABASE, GRACE, PREFIX, Brokers, connected, forgotten, prepared
+from gateway.demo.play import Play
+from gateway.demo.post import Post
+from gateway.demo.scene import Scene
+from gateway.demo.watcher import Outside
+from gateway.demo.workers import Workers
+from handlers.channels.content import Contents
+from handlers.providers.catcher import FileCatcher
+from schemas import contracts
+from streams import rule_switch
+from streams.clock import FastClock
+from streams.codec import Codec
+from streams.delivering import Delivering
+from streams.embedded import wall_clock
+from streams.kafka.cluster import Refused, opened
+from streams.kafka.connection import Connection
+from streams.kafka.reach import Away, address
+from streams.loops import Loop, Loops
+from streams.rule_book import RuleBook
+from streams.stores.place import Place
+from streams.stores.postgres import PostgresStore
+from tidings.event import DAY
+from tidings.ports import StoreUnavailable
+from tidings.rule import RuleSet
+
+LOOK = 0.2
+"""Seconds between two looks at the topics from outside."""
+PARTING = 2.0
+READY = 30.0
+"""Seconds for the workers to share the partitions."""
+
+
+async def demo_on_cluster(arguments: Namespace, folder: Path) -> int:
+    """Run the demonstration; 0 if the sum holds at its end."""
+    if arguments.postgres is None:
+        raise Told("--kafka needs --postgres beside it; 'make services' starts both, 'make demo ON=kafka' names them")
+    try:
+        kafka, (host, port) = address(arguments.kafka), address(arguments.postgres)
+    except ValueError:
+        raise Told("--kafka and --postgres are HOST:PORT each, as 127.0.0.1:9092") from None
+    place = Place(host, port, DATABASE, "postgres")
+    everything = Connection((f"{kafka[0]}:{kafka[1]}",), prefix=PREFIX)
+    try:
+        await forgotten(everything)
+        await prepared(place, anew=True)
+        return await _demo(
+            arguments, folder, Connection(everything.bootstrap, prefix=f"{PREFIX}{secrets.token_hex(3)}."), place
+        )
+    except (Away, Refused, StoreUnavailable) as fault:
+        raise Told(f"{fault}; 'make services' starts a broker and a database server") from fault
+
+
+async def _demo(arguments: Namespace, folder: Path, connection: Connection, place: Place) -> int:
+    found, files, texts = loaded(example())
+    rules = found.rules
+    assert rules is not None, "the example's rules load; a test says so"
+    clock = FastClock(wall_clock() // DAY * DAY + OPENS, arguments.speed)
+    grace = GRACE * arguments.speed
+    telling = Telling(arguments, rules, clock, again=False)
+    stop = telling.stop
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    catcher = FileCatcher(folder / "caught.jsonl", clock)
+    codec = Codec(contracts())
+    store = await PostgresStore.open(place, clock)
+    try:
+        places = await connected(connection, store, contracts(), clock(), grace)
+        await rule_switch.apply(store, RuleBook(contracts(), store), rules, files, texts, grace=grace)
+        clock.go()
+        told = {
+            "clock": clock.anchor, "kafka": connection.bootstrap[0], "prefix": connection.prefix, "grace": str(grace),
+            "postgres": f"{place.host} {place.port} {place.database} {place.user}",
+        }  # fmt: skip
+        workers = Workers(told, folder, _say(telling))
+        async with (
+            opened(connection) as cluster,
+            _delivering(store, rules, Post(catcher), clock, telling, arguments.speed) as loops,
+        ):
+            outside = Outside(cluster, store, codec, workers, telling.tell, places)
+            stage = Brokers(connection, store, codec, clock, outside, (workers.check, loops.check))
+            async with stage.open(), workers.working(), _looking(outside):
+                await _shared(outside, stop)
+                play = await Play.on(stage, example(), arguments.seed)
+                where = f"3 workers on {connection.bootstrap[0]}, the database on {place.host}:{place.port}"
+                async with telling.showing(stage, play, where):
+                    await played(stage, play, arguments.duration, stop)
+                counts = await stage.count()
+            await outside.close()
+        return telling.ended(counts, _next(catcher.path, folder))
+    finally:
+        await store.close()
+        with contextlib.suppress(Away, Refused):
+            await forgotten(connection)
+
+
+def _say(telling: Telling) -> Callable[[str, str, str], None]:
+    """Return what tells of a worker that goes or comes."""
+
+    def say(name: str, state: str, words: str) -> None:
+        if telling.live and isinstance(telling.observe, Scene):
+            telling.observe.line("failed" if state == "killed" else "clear", "worker", name, state, "", words)
+        elif telling.arguments.json:
+            print(json.dumps({"what": "worker", "name": name, "state": state}), flush=True)
+        else:
+            print(f"worker    {name} {state}: {words}", flush=True)
+
+    return say
+
+
+@contextlib.asynccontextmanager
+async def _delivering(
+    store: PostgresStore, rules: RuleSet, post: Post, clock: FastClock, telling: Telling, speed: int
+) -> AsyncIterator[Loops]:
+    """Dispatch and deliver in this process, so that what is sent can be shown."""
+    book = RuleBook(contracts(), store)
+    book.add(rules)
+    loops = Loops(telling.tell)
+    delivering = Delivering(
+        "demo", store, book, rules, lambda _channel: post, Contents(), clock, loops.watched, speed=speed
+    )  # fmt: skip
+    loops.start(delivering.loops(lambda step: step))
+    try:
+        yield loops
+    finally:
+        await loops.stop(PARTING)
+        await delivering.finish(PARTING)
+
+
+@contextlib.asynccontextmanager
+async def _looking(outside: Outside) -> AsyncIterator[None]:
+    loops = Loops(lambda _: None)
+    loops.start({"outside": Loop(outside.look, LOOK)})
+    try:
+        yield
+    finally:
+        await loops.stop(PARTING)
+
+
+async def _shared(outside: Outside, stop: asyncio.Event) -> None:
+    """Wait until every partition has an owner."""
+    end = asyncio.get_running_loop().time() + READY
+    while not stop.is_set():
+        outside.workers.check()
+        if (group := await outside.group()).partitions and not group.orphans:
+            return
+        if asyncio.get_running_loop().time() > end:
+            raise Told(f"{group.orphans} partitions have no worker after {READY:.0f} s; see {outside.workers.folder}")
+        await asyncio.sleep(0.2)
+
+
+def _next(caught: Path, folder: Path) -> list[str]:
+    return [
+        f"Everything that would have left is in {caught}; what the workers wrote is beside it, in {folder}.",
+        "The shop's topics are deleted; its database stays until the next run.",
+        "How to set up a cluster of your own: docs/cluster.md",
+    ]
