@@ -131,18 +131,21 @@ class Stand:
     def prepare(self) -> None:
         """Make database, roles, topics and rules, with the verbs that an operator has."""
         self._configure()
-        asyncio.run(self._sql("CREATE DATABASE tidings", "postgres"))
+        asyncio.run(self.sql("CREATE DATABASE tidings", "postgres"))
         self.verb("migrate", "--config", self.config("owner"))
         for name, role in ROLES.items():
-            asyncio.run(self._sql(f"CREATE ROLE {name}_login LOGIN IN ROLE {role}"))
-        for _ in range(5):
-            # A broker that has just made 324 partitions may be slow to answer: the verb is there to be repeated.
-            self.verb("topics", "apply", "--config", self.config("operator"), codes=(0, 1))
-            if "All topics are as wanted" in self.verb(
-                "topics", "plan", "--config", self.config("operator"), codes=(0, 1, 3)
-            ):
-                break
+            asyncio.run(self.sql(f"CREATE ROLE {name}_login LOGIN IN ROLE {role}"))
+        self.apply_topics()
         self.verb("rules", "apply", self.folder / "shop", "--config", self.config("operator"))
+
+    def apply_topics(self) -> None:
+        """Make what topics are missing. A broker that makes 324 partitions may be slow to answer: it is repeated."""
+        for _ in range(5):
+            self.verb("topics", "apply", "--config", self.config("operator"), codes=(0, 1))
+            plan = self.verb("topics", "plan", "--config", self.config("operator"), codes=(0, 1, 3))
+            if "All topics are as wanted" in plan:
+                return
+        raise AssertionError(plan)
 
     def _configure(self) -> None:
         shop = self.folder / "shop"
@@ -187,7 +190,8 @@ class Stand:
         """Let a process end in order; return its exit code."""
         return self.running.pop(name).stop()
 
-    async def _sql(self, statement: str, database: str = "tidings") -> None:
+    async def sql(self, statement: str, database: str = "tidings") -> None:
+        """Run a statement as the superuser."""
         place = self.postgres.place(database)
         connection = await asyncpg.connect(host=place.host, port=place.port, user=place.user, database=place.database)
         try:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.embedded import wall_clock
-from tests.proofs import compare
+from tests.proofs import compare, outcomes
 from tests.proofs.chaos import Feed, pauses_of
 from tests.proofs.compare import Deliveries, Records
+from tests.proofs.outcomes import Outcomes
 from tests.proofs.stand import Stand
 from tests.proofs.workload import Shop
 from tidings.event import SECOND
@@ -43,6 +44,7 @@ async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: floa
             task.cancel()
     longest = await watching
     await stand.settled(len(feed.written) + feed.again, shop.last, patience)
+    await outcomes.published(stand)
     return feed, longest
 
 
@@ -56,6 +58,7 @@ class Verdict:
     worst: float
     """Seconds from an event to its record, at most."""
     sent: Deliveries
+    outcomes: Outcomes
 
     def figures(self, feed: Feed, stand: Stand) -> dict[str, object]:
         told, sent = self.told, self.sent
@@ -69,6 +72,8 @@ class Verdict:
             "messages lost": 0,
             "of unknown outcome": sent.unknown,
             "handed over again": f"{sent.repeated}, all of them unknown and of a rule that wants it so",
+            "outcome topics": f"{self.outcomes.firings:,} firings, {self.outcomes.ends:,} ends of messages, as committed; "
+            f"{self.outcomes.partitions} partitions without gap or repeat",
         }  # fmt: skip
 
 
@@ -89,7 +94,8 @@ def judged(stand: Stand, feed: Feed, *, on_time: bool = True) -> Verdict:
     assert not letters, letters
     faults = stand.faults()
     assert not [one for one in faults if "deadlock" in one.lower()], faults
-    return Verdict(ours, told, worst, asyncio.run(compare.deliveries(stand)))
+    sent = asyncio.run(compare.deliveries(stand))
+    return Verdict(ours, told, worst, sent, asyncio.run(outcomes.checked(stand)))
 
 
 def shop_of(events: int, rate: float, seed: int = 11) -> Shop:

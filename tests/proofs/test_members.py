@@ -11,6 +11,7 @@ from streams.embedded import wall_clock
 from streams.kafka.cluster import opened
 from tests import services
 from tests.live.engines import event
+from tests.proofs import outcomes
 from tests.proofs.chaos import Feed
 from tests.proofs.figures import tell
 from tests.proofs.stand import Stand, standing
@@ -91,6 +92,7 @@ async def stood_still(stand: Stand, shop: Shop, watched: float) -> tuple[Feed, d
             change = "UPDATE sources SET fingerprint = $3 WHERE reader = 'detect' AND topic = $1 AND partition = $2"
             await stand.ask(change, PAID, partition, fingerprint(record))
     await stand.settled(len(feed.written) + feed.again + stand.partitions, shop.last, 300)
+    await outcomes.published(stand)
     return feed, found
 
 
