@@ -25,7 +25,7 @@ from tests.servers.kafka import QUICK
 from tests.servers.process import Server
 from tests.services import KAFKA, POSTGRES, REQUIRED
 
-STATE = ROOT / ".services"
+STATE = Path(os.environ.get("TIDINGS_SERVICES") or ROOT / ".services").absolute()
 RUNS = 9
 """Runs of the tests in one working tree at a time that have servers of their own."""
 
@@ -95,10 +95,10 @@ def start() -> int:
                 code = 1
                 continue
             runs = "runs already" if name in before else "started"
-            print(f"{server.name:<11}{ground.running()[name]:<17}{runs}, log {server.log.relative_to(ROOT)}")
+            print(f"{server.name:<11}{ground.running()[name]:<17}{runs}, log {os.path.relpath(server.log)}")
         ground.write()
     if code == 0:
-        print(f"Tests find them by themselves; others by: set -a; . {STATE.relative_to(ROOT)}/env")
+        print(f"Tests find them by themselves; others by: set -a; . {os.path.relpath(STATE)}/env")
     return code
 
 

@@ -66,7 +66,7 @@ def fetched(folder: Path, wanted: str, words: Sequence[str], what: str) -> Path:
     folder.mkdir(parents=True)
     line = [maven, "--batch-mode", "--quiet", "--strict-checksums", *words, f"-DoutputDirectory={folder}"]
     try:
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=DOWNLOAD)
+        done = subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False, timeout=DOWNLOAD)
         said, failed = done.stdout + done.stderr, done.returncode != 0
     except subprocess.TimeoutExpired:
         said, failed = f"no answer within {DOWNLOAD:.0f} s", True

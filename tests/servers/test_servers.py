@@ -67,16 +67,26 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_is_missing_is_said_in_one_line_and_the_command_runs_all_the_same(tmp_path):
-    if (ROOT / ".services" / "env").exists() and services.KAFKA in (ROOT / ".services" / "env").read_text():
-        pytest.skip("`make services` runs a broker here, so none is missing")
     told = (sys.executable, "-c", f"import os; print(os.environ.get('{services.KAFKA}')); raise SystemExit(3)")
-    done = run("with", *told, PATH=str(tmp_path), **{services.POSTGRES: "127.0.0.1:1", services.REQUIRED: ""})
+    done = run(
+        "with",
+        *told,
+        PATH=str(tmp_path),
+        TIDINGS_SERVICES=str(tmp_path),
+        **{services.POSTGRES: "127.0.0.1:1", services.REQUIRED: ""},
+    )
     first, *rest = done.stdout.splitlines()
     assert first.startswith("no Kafka, its tests are skipped: Kafka needs Java 17")
     assert "apt install default-jre-headless maven" in first
     assert f"PostgreSQL as {services.POSTGRES} says" in first
     assert (rest, done.returncode, done.stderr) == (["None"], 3, "")
-    done = run("with", *told, PATH=str(tmp_path), **{services.POSTGRES: "127.0.0.1:1", services.REQUIRED: "1"})
+    done = run(
+        "with",
+        *told,
+        PATH=str(tmp_path),
+        TIDINGS_SERVICES=str(tmp_path),
+        **{services.POSTGRES: "127.0.0.1:1", services.REQUIRED: "1"},
+    )
     assert done.returncode == 1
     assert "nothing is skipped" in done.stderr
     assert "None" not in done.stdout
