@@ -157,11 +157,13 @@ def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body
             return None
         refs = {row["k"]: _ref(row) for row in due}
         states, world = yield from _lock_and_look(refs, [rule])
+        # Another tick may have been faster, and have left nothing of a key: the journal names what was there.
+        states = {k: known for k, known in states.items() if known.value is not None}
         topics = _topics([rule], world, grace)
         yield from read_waiting(rules, states, topics, world.floors)
         seq = yield NextSeq("journal")
         decided = settle(rules, Collected(), states, topics, topics, world.floors)
-        entry = Entry(seq, "tick", rules.hash, (), tuple(sorted(refs)), topics, topics, world.floors)
+        entry = Entry(seq, "tick", rules.hash, (), tuple(sorted(states)), topics, topics, world.floors)
         written = yield from _write(entry, decided)
         return Done(seq, written, decided.notes, len(refs))
 

@@ -23,6 +23,7 @@ from tidings.ports import (
     Delete,
     Exclude,
     Find,
+    FindEach,
     Insert,
     Lock,
     NextSeq,
@@ -125,6 +126,8 @@ class _Made:
             self._seen(row for row in reply.values() if row is not None)
         elif isinstance(op, Find) and op.table == "messages":
             self._seen(reply)
+        elif isinstance(op, FindEach) and op.table == "messages":
+            self._seen(row for rows in reply.values() for row in rows)
 
     def _seen(self, rows: Iterable[Row]) -> None:
         for row in rows:

@@ -109,12 +109,26 @@ def test_on_a_cluster_everybody_writes_the_same_rows():
     }
     names = ("hand", "tidings", "faststream", "faust_take")
     words = [word for name in names for word in ("--contestant", name)]
-    done = bench("--on", "kafka", "--events", "1000", "--keys", "200", *words, env=given)
+    done = bench("--on", "kafka", "--only", "throughput", "--events", "1000", "--keys", "200", *words, env=given)
     assert done.returncode == 0, done.stderr
     assert "The rows of hand, tidings, faststream, faust_take are equal" in done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert set(found["contestants"]) == set(names)
     assert all(one["rate"] > 0 for one in found["contestants"].values())
+
+
+def test_on_a_cluster_the_way_of_a_message_and_two_workers_are_measured():
+    given = {
+        services.KAFKA: services.kafka().bootstrap[0],
+        services.POSTGRES: "{}:{}".format(*services.postgres_address()),
+    }
+    words = ("--only", "members", "--only", "way", "--events", "1000", "--keys", "200")
+    done = bench("--on", "kafka", *words, env=given)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["members"].keys() == {"1", "2"}
+    assert found["way"]["twice"] == 0
+    assert all(one["messages"] > 0 for one in found["way"]["loads"].values())
 
 
 SPANS = "INSERT INTO journal VALUES (1, 'batch', '{\"spans\": [[\"t\", 0, %d, 9, []]]}')"

@@ -17,7 +17,7 @@ class Slowly(PostgresStore):
 
     async def run(self, body, *, urgent=False):
         done = await super().run(body, urgent=urgent)
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.3)
         return done
 
 

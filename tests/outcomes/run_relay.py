@@ -10,6 +10,7 @@ from streams.kafka.connection import Connection
 from streams.kafka.relay import Relay
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
+from tidings.ports import StoreUnavailable
 
 
 async def run(place: Place, connection: Connection, lease: int) -> None:
@@ -17,7 +18,11 @@ async def run(place: Place, connection: Connection, lease: int) -> None:
     relay = Relay(store, connection, Codec(contracts()), f"r{os.getpid()}", lease=lease, limit=20)
     led = False
     while True:
-        if not await relay.step():
+        try:
+            busy = await relay.step()
+        except StoreUnavailable:
+            busy = False  # as every loop does: a transaction that slept for long was cut off by the server
+        if not busy:
             await asyncio.sleep(0.02)
         if relay.leads != led:
             led = relay.leads

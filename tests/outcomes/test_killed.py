@@ -22,7 +22,7 @@ from tidings.ports import Insert, Lock, Put
 pytestmark = pytest.mark.live
 
 PEOPLE = 6
-KILLS, SLEEPS = 10, 3
+KILLS, SLEEPS = 10, 2
 LEASE = SECOND // 2
 
 

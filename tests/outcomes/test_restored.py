@@ -104,9 +104,11 @@ class Play:
         async with asyncio.timeout(60):
             while True:
                 self.process.check()
-                waits = await self.town.rows("outbox") if outbox else []
                 unread = any(row["unread"] for row in await self.town.rows("records"))
-                if not waits and not unread and not any(row["open"] for row in await self.town.rows("messages")):
+                still = any(row["open"] for row in await self.town.rows("messages"))
+                # Last, because what ends is told in the same transaction.
+                waits = await self.town.rows("outbox") if outbox else []
+                if not waits and not unread and not still:
                     return
                 await asyncio.sleep(0.1)
 

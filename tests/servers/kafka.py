@@ -178,7 +178,7 @@ class PrivateKafka(Server):
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
         words: list[str | Path] = [
             *self._virtual_machine("128m", QUICK), "kafka.tools.StorageTool", "format", "--standalone",
-            "--cluster-id", cluster, "--config", self._settings,
+            f"--cluster-id={cluster}", "--config", self._settings,  # an id may begin with a dash
         ]  # fmt: skip
         for name, password in ({BROKER: self._own} | self.users if self.users else {}).items():
             for mechanism in MECHANISMS:

@@ -1,0 +1,160 @@
+"""What is done to a cluster while it works: every stroke waits until something is under way that it can hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from aiokafka import AIOKafkaProducer, errors
+
+from streams.embedded import wall_clock
+from tests.proofs.stand import Stand
+from tests.proofs.workload import Shop, Written
+from tidings.event import SECOND
+
+PATIENCE = 180.0
+"""Seconds within which something has to go on after a stroke."""
+SLEEP = 13.0
+"""Seconds for which a process stands still: beyond the ten after which the group goes on without it."""
+
+
+@dataclass
+class Feed:
+    """Writes what happens in the shop to the topics, whoever dies meanwhile."""
+
+    stand: Stand
+    shop: Shop
+    written: list[Written] = field(default_factory=list)
+    """In the order in which they were handed over."""
+    keep: bool = True
+    """Whether `written` holds them all."""
+    count: int = 0
+    again: int = 0
+    """Handed over once more, because nobody knew whether they had been taken."""
+
+    async def run(self) -> None:
+        producer = AIOKafkaProducer(
+            **self.stand.kafka.connection().options(), acks="all", enable_idempotence=True, linger_ms=5,
+            request_timeout_ms=60_000,
+        )  # fmt: skip
+        await producer.start()
+        try:
+            await self._send(producer, list(self.shop.customers()))
+            while not self.shop.over:
+                begun = wall_clock()
+                await self._send(producer, list(self.shop.due(begun)))
+                if (took := wall_clock() - begun) > SECOND:
+                    self.shop.stood(took)
+                await asyncio.sleep(0.05)
+        finally:
+            await producer.stop()
+
+    async def _send(self, producer: AIOKafkaProducer, records: Sequence[Written]) -> None:
+        self.count += len(records)
+        if self.keep:
+            self.written += records
+        todo = list(records)
+        while todo:
+            answers = await asyncio.gather(
+                *[await producer.send(one.topic, one.value, key=one.key) for one in todo], return_exceptions=True
+            )
+            failed = [one for one, answer in zip(todo, answers, strict=True) if isinstance(answer, BaseException)]
+            for answer in answers:
+                if isinstance(answer, BaseException) and not isinstance(answer, errors.KafkaError):
+                    raise answer
+            self.again += len(failed)
+            todo = failed
+
+
+@dataclass
+class Chaos:
+    """Kills and pauses in an order that a seed draws."""
+
+    stand: Stand
+    victims: Sequence[str]
+    """Processes that are killed and paused."""
+    kills: int
+    pauses: int
+    broker: int
+    database: int
+    seed: int = 1
+    rest: tuple[float, float] = (2.0, 6.0)
+    """Seconds between two strokes."""
+    done: Counter[str] = field(default_factory=Counter)
+    deadlocks: int = 0
+    """That the server has found, before each of its deaths."""
+    longest: float = 0.0
+    """Seconds in which nothing was read although something was to be."""
+
+    async def run(self) -> None:
+        """Strike until every kind has counted as often as asked for."""
+        chance = Random(self.seed)
+        todo = ["kill"] * self.kills + ["pause"] * self.pauses + ["broker"] * self.broker + ["database"] * self.database
+        chance.shuffle(todo)
+        waking: list[asyncio.Task[None]] = []
+        before, begun = 0, time.monotonic()
+        while todo:
+            await asyncio.sleep(chance.uniform(*self.rest))
+            moved, flying = await self._under_way(before)
+            stroke = todo.pop()
+            match stroke:
+                case "kill":
+                    name = chance.choice(self.victims)
+                    self.stand.running[name].tell(signal.SIGKILL)
+                case "pause":
+                    name = chance.choice(self.victims)
+                    waking.append(asyncio.create_task(self._pause(name)))
+                case "broker":
+                    name = "the broker"
+                    await asyncio.to_thread(self.stand.kafka.kill)
+                    await asyncio.to_thread(self.stand.kafka.start)
+                case _:
+                    name = "the database"
+                    self.deadlocks += await self._deadlocks()
+                    await asyncio.to_thread(self.stand.postgres.kill)
+                    await asyncio.to_thread(self.stand.postgres.start)
+            self.done[stroke] += 1
+            print(
+                f"{time.monotonic() - begun:6.1f} s  {stroke} {name}: {moved - before} read since the last, {flying} in flight"
+            )
+            before = moved
+        await asyncio.gather(*waking)
+
+    async def _under_way(self, before: int) -> tuple[int, int]:
+        """Wait until something is: offsets have moved since the last stroke, or a message is on its way."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                moved, flying = await self.stand.offsets(), await self.stand.in_flight()
+                if moved > before or flying:
+                    return moved, flying
+                await asyncio.sleep(0.05)
+
+    async def finish(self) -> None:
+        """Count what the server has found since its last death."""
+        self.deadlocks += await self._deadlocks()
+
+    async def _pause(self, name: str) -> None:
+        one = self.stand.running[name]
+        one.tell(signal.SIGSTOP)
+        await asyncio.sleep(SLEEP)
+        one.tell(signal.SIGCONT)
+
+    async def _deadlocks(self) -> int:
+        (row,) = await self.stand.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = 'tidings'")
+        return int(row[0])
+
+
+async def pauses_of(stand: Stand, stop: asyncio.Event) -> float:
+    """Watch until told to stop; return the longest time in which nothing was read."""
+    longest, last, since = 0.0, await stand.offsets(), time.monotonic()
+    while not stop.is_set():
+        await asyncio.sleep(0.2)
+        now = await stand.offsets()
+        if now != last:
+            longest, last, since = max(longest, time.monotonic() - since), now, time.monotonic()
+    return max(longest, time.monotonic() - since)

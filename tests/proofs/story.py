@@ -1,0 +1,103 @@
+"""What every proof has in common: a shop that goes on, something that is done to the cluster meanwhile, and the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.embedded import wall_clock
+from tests.proofs import compare, outcomes
+from tests.proofs.chaos import Feed, pauses_of
+from tests.proofs.compare import Deliveries, Records
+from tests.proofs.outcomes import Outcomes
+from tests.proofs.stand import Stand
+from tests.proofs.workload import Shop
+from tidings.event import SECOND
+
+WORKERS = ("worker-1", "worker-2", "worker-3")
+DELIVERERS = ("deliver-1", "deliver-2")
+
+
+def started(stand: Stand, workers: Sequence[str] = WORKERS) -> None:
+    """Start workers, deliverers, and the archive."""
+    for name in workers:
+        stand.run("worker", name)
+    for name in DELIVERERS:
+        stand.run("deliver", name)
+    stand.run("archive", "archive")
+
+
+async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: float) -> tuple[Feed, float]:
+    """Let the shop go on until it and what is done are over, and all has come to rest; and the longest time without progress."""
+    feed, over = Feed(stand, shop), asyncio.Event()
+    watching = asyncio.create_task(pauses_of(stand, over))
+    jobs = [asyncio.create_task(feed.run()), asyncio.ensure_future(doing)]
+    try:
+        done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        over.set()
+        for task in jobs:
+            task.cancel()
+    longest = await watching
+    await stand.settled(len(feed.written) + feed.again, shop.last, patience)
+    await outcomes.published(stand)
+    return feed, longest
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Everything holds; the figures."""
+
+    records: Records
+    told: dict[str, Any]
+    """By `tidings verify`."""
+    worst: float
+    """Seconds from an event to its record, at most."""
+    sent: Deliveries
+    outcomes: Outcomes
+
+    def figures(self, feed: Feed, stand: Stand) -> dict[str, object]:
+        told, sent = self.told, self.sent
+        return {
+            "events": f"{len(feed.written):,} written, {feed.shop.repeated:,} of them twice; {feed.again} more by retries",
+            "topics, partitions": f"6 of the shop and that of the customers, {stand.partitions} partitions each",
+            "latest event": f"{self.worst:.1f} s after it happened; the rules allow {stand.lateness // SECOND} s",
+            "detection records": f"{len(self.records):,}, byte for byte the set of the undisturbed embedded run",
+            "verify": f"{told['rows']:,} rows, {told['events']:,} events, {told['compared']:,} records: no difference",
+            "messages": ", ".join(f"{count:,} {state}" for state, count in sorted(sent.states.items())),
+            "messages lost": 0,
+            "of unknown outcome": sent.unknown,
+            "handed over again": f"{sent.repeated}, all of them unknown and of a rule that wants it so",
+            "outcome topics": f"{self.outcomes.firings:,} firings, {self.outcomes.ends:,} ends of messages, as committed; "
+            f"{self.outcomes.partitions} partitions without gap or repeat",
+        }  # fmt: skip
+
+
+def judged(stand: Stand, feed: Feed, *, on_time: bool = True) -> Verdict:
+    """Stop everything in order, and hold it against an undisturbed run. `on_time`: records follow their events soon."""
+    codes = {name: stand.end(name) for name in list(stand.running)}
+    assert set(codes.values()) == {0}, f"not ended in order: {codes}"
+    stand.run("archive", "archive-again")
+    told = compare.verified(stand)
+    worst = asyncio.run(compare.latest(stand))
+    assert not on_time or worst < stand.lateness / SECOND, (
+        f"an event came after {worst:.0f} s, later than the rules allow"
+    )
+    theirs = asyncio.run(compare.undisturbed(stand.folder / "undisturbed.db", feed.written, stand.lateness))
+    ours = asyncio.run(compare.recorded(stand))
+    asyncio.run(compare.same(stand, ours, theirs))
+    letters = asyncio.run(stand.ask("SELECT reason, count(*) FROM dead_letters GROUP BY reason"))
+    assert not letters, letters
+    faults = stand.faults()
+    assert not [one for one in faults if "deadlock" in one.lower()], faults
+    sent = asyncio.run(compare.deliveries(stand))
+    return Verdict(ours, told, worst, sent, asyncio.run(outcomes.checked(stand)))
+
+
+def shop_of(events: int, rate: float, seed: int = 11) -> Shop:
+    """Return a shop that opens now."""
+    return Shop(seed, events, wall_clock(), rate)
