@@ -148,6 +148,7 @@ class WorkerProcess:
         """Finish the batches in work, tell Kafka how far we are, leave the group."""
         if self._measuring is not None:
             self._measuring.cancel()
+            await asyncio.gather(self._measuring, return_exceptions=True)
         if self.app is not None:
             await self.app.stop()
         await self.loops.stop(ROUND)

@@ -70,12 +70,15 @@ class Laboratory:
 
         await self.store.run(body)
 
-    async def remake(self, partitions: int = 2) -> None:
-        """Delete the topic, and make it again."""
+    async def delete(self) -> None:
         await self.admin.delete_topics([self.name])
         async with opened(self.connection) as cluster:
             while TOPIC in await cluster.topics():  # noqa: ASYNC110 - a broker has no event for it
                 await asyncio.sleep(0.05)
+
+    async def remake(self, partitions: int = 2) -> None:
+        """Delete the topic, and make it again."""
+        await self.delete()
         await self.make(partitions)
 
     async def produce(self, count: int, partition: int = 0, word: bytes = b"record") -> None:

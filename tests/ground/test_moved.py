@@ -124,7 +124,7 @@ def test_a_partition_that_is_gone_is_held_and_one_that_is_not_made_yet_is_not(tm
     async def story(lab: Laboratory) -> None:
         await lab.produce(1)
         await lab.read()
-        await lab.admin.delete_topics([lab.name])
+        await lab.delete()
         assert await lab.ground.check([HERE, THERE]) == {HERE: Finding(Moved.GONE, 1)}
         async with opened(lab.connection) as cluster:
             assert TOPIC not in await cluster.topics()  # asking did not make it

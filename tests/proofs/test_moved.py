@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests import services
 from tests.proofs import compare, outcomes
 from tests.proofs.chaos import Feed
 from tests.proofs.figures import tell
@@ -183,18 +182,6 @@ async def read_again(stand: Stand, feed: Feed, seconds: float = 300) -> None:
             return
         await asyncio.sleep(1)
     raise AssertionError("it is not read again")
-
-
-@pytest.mark.live
-def test_a_topic_that_was_made_again_is_held_and_goes_on_as_the_verb_says(tmp_path):
-    services.kafka()
-    tell("small", "A topic made again (small)", made_again(tmp_path / "stand", 300), write=False)
-
-
-@pytest.mark.live
-def test_a_database_that_was_restored_sends_nothing_until_it_knows_what_was_sent(tmp_path):
-    services.kafka()
-    tell("small", "A database restored (small)", restored(tmp_path / "stand", 1_500), write=False)
 
 
 @pytest.mark.proofs
