@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -145,9 +144,8 @@ class Loops:
             await asyncio.wait(self.tasks, timeout=seconds)
         for task in self.tasks:
             task.cancel()
-        for task in self.tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        # What ended one is told by `check`; here it must not keep the others from an end in order.
+        await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks = []
         self.progress = {}
 

@@ -143,7 +143,7 @@ def named_in(record: LogRecord) -> tuple[SchemaName, int]:
     if header is not None:
         return _of_header(header), 0
     if len(value) >= 5 and value[0] == 0:  # noqa: PLR2004 - the frame: one zero, four bytes of id
-        return int.from_bytes(value[1:5], "big"), 5
+        return _number(value[1:5]), 5
     if value[:1] == b"\x00":
         raise BadContract(Refusal.TRUNCATED, f"{len(value)} bytes are less than a frame")
     if depth_of(value) > MAX_DEPTH:
@@ -151,12 +151,20 @@ def named_in(record: LogRecord) -> tuple[SchemaName, int]:
     raise BadContract(Refusal.NOT_AVRO, f"the first byte is {value[:1].hex() or 'missing'}, not 00")
 
 
+def _number(raw: bytes) -> int:
+    """Return an id. Registries number in 31 bits: what is more is garbage, and some of them answer it with a fault."""
+    number = int.from_bytes(raw, "big")
+    if not 0 < number < 2**31:
+        raise BadContract(Refusal.UNKNOWN_SCHEMA, f"{number} is no id of a schema")
+    return number
+
+
 def _of_header(header: bytes) -> SchemaName:
     match len(header), header[:1]:
         case 4, _:
-            return int.from_bytes(header, "big")
+            return _number(header)
         case 5, b"\x00":
-            return int.from_bytes(header[1:], "big")
+            return _number(header[1:])
         case 17, b"\x01":
             return UUID(bytes=header[1:])
     text = f"{SCHEMA_HEADER} has {len(header)} bytes ({header[:8].hex()}…), and is neither an id nor a GUID"

@@ -84,7 +84,7 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
         log(seen)
 
     process.observe = observe
-    code = AWAY
+    code = 1
     try:
         async with served(settings, process, metrics, arguments.http_port) as place:
             try:
@@ -94,6 +94,9 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
                     _tell(process, place)
                 await until_stopped(process, stop)
                 code = 0
+            except (StoreUnavailable, Away, Broken):
+                code = AWAY
+                raise
             finally:
                 with _deadline(code):
                     await process.stop()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -138,14 +139,16 @@ class Intake:
         return False
 
     async def take(self, batch: Records) -> bool:
-        """Apply a batch; True: it is in the database. Raises nothing: what cannot be told here ends the process."""
+        """Apply a batch; True: it is in the database. Raises nothing: what cannot be told here ends the process.
+
+        From a fault on nothing is applied or acknowledged any more, here and in every other agent.
+        """
         pause = FIRST_PAUSE
-        while True:
+        while self.fault is None:
             try:
                 done = await self._take(batch)
             except StoreReplaced as fault:
                 self.fault = self.fault or fault
-                await asyncio.Event().wait()
             except StoreUnavailable as fault:
                 if self.away_since is None:
                     self.away_since = time.monotonic()
@@ -155,13 +158,17 @@ class Intake:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             except Exception as fault:  # noqa: BLE001 - nothing may escape an agent: Faust would go on behind the batch
+                # Type and place only: the text of an exception may hold what a record holds.
+                frame = traceback.extract_tb(fault.__traceback__)[-1]
+                where = f"{frame.filename}:{frame.lineno}"
+                logger.error("a fault of ours: %s in %s; this worker ends", type(fault).__name__, where)  # noqa: TRY400
                 self.fault = self.fault or fault
-                await asyncio.Event().wait()  # until the process ends; nothing is acknowledged meanwhile
             else:
                 if self.away_since is not None:
                     logger.info("the store takes batches again")
                 self.away_since = None
                 return done
+        return False
 
     async def mark_idle(self, ends: Mapping[TP, int], standing: Mapping[TP, tuple[int, int]], since: Micros) -> int:
         """Write down what is empty at its end, known since before `ends` were asked for; return how many rows moved.

@@ -179,6 +179,10 @@ class Registry:
             return found
         if status == 404 and isinstance(code, int) and code in MISSING:  # noqa: PLR2004 - not found
             return None
+        if method == "GET" and status in (400, 422):
+            return (
+                None  # it takes this id for none; asked again it would say the same, and one record would stop a topic
+            )
         said = str(found.get("message", ""))[:300]
         if status in (409, 422) and method != "GET":
             raise Refused(said or f"{status}")

@@ -12,7 +12,7 @@ from schemas.examples import described
 from schemas.loading import Contracts
 from streams.codec import Codec
 from streams.json_events import from_json
-from streams.wire import MAX_BYTES, MAX_KEY, SCHEMA_HEADER
+from streams.wire import MAX_BYTES, MAX_KEY, SCHEMA_HEADER, named_in
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 from tidings.errors import BadContract, Refusal
 from tidings.log import LogRecord
@@ -204,3 +204,11 @@ def test_an_older_version_is_read_with_the_newer_and_defaults_are_nobody_elses()
     one.data["labels"].append("mine")
     assert other.data["labels"] == []
     assert newer.decode(record(KEY, VALUE)).data["labels"] == []
+
+
+@pytest.mark.parametrize("number", [0, 2**31, 2**32 - 1])
+def test_what_no_registry_ever_gives_as_an_id_is_refused_before_anybody_is_asked(number):
+    """Apicurio answers such an id with a fault of its own: asked, one record would stop its topic for good."""
+    record = LogRecord("t", 0, 0, 0, b"k", b"\x00" + number.to_bytes(4, "big") + b"\x00")
+    with pytest.raises(BadContract, match="no id of a schema"):
+        named_in(record)

@@ -41,8 +41,8 @@ def configure(folder: Path, there: World) -> Path:
     return path
 
 
-def begin(path: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "gateway.cli.main", "worker", "--config", str(path), *words]
+def begin(path: Path, *words: str, run: tuple[str, ...] = ("-m", "gateway.cli.main")) -> subprocess.Popen[str]:
+    command = [sys.executable, *run, "worker", "--config", str(path), *words]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
@@ -126,6 +126,40 @@ with worker._deadline(75):
 def test_a_stop_that_hangs_is_ended_from_outside():
     done = subprocess.run([sys.executable, "-c", HANGS], cwd=ROOT, capture_output=True, timeout=60, check=False)
     assert done.returncode == 75
+
+
+FAULTY = """
+import sys
+from gateway.cli.main import main
+from streams.processors.worker import Worker
+
+async def apply(self, records, starts):
+    raise ZeroDivisionError("of ada@example.org")
+
+Worker.apply = apply
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_fault_of_ours_in_a_batch_ends_it_with_1_at_once_and_nothing_is_committed(tmp_path, place):
+    async def story():
+        async with world(place, partitions=1, types=contracts().by_type) as there:
+            await there.apply(engines.RULES, dict(engines.TEMPLATES))
+            process = begin(configure(tmp_path, there), run=("-c", FAULTY))
+            try:
+                await there.publish([("billing.payment.failed", failed("p-1"))])
+                _, told = await asyncio.to_thread(process.communicate, None, 60)
+            finally:
+                process.kill()
+            assert process.returncode == 1, told
+            said = [json.loads(line) for line in told.splitlines()]
+            assert any("ZeroDivisionError" in line["what"] for line in said), told
+            assert "ended where it stood" not in told
+            assert "ada@example.org" not in told
+            assert await there.rows("records") == []
+            assert {row["next_offset"] for row in await there.rows("sources") if row["reader"] == "detect"} == {0}
+
+    asyncio.run(story())
 
 
 def test_a_fault_of_ours_ends_it_with_1_and_one_line_without_what_was_said(tmp_path, monkeypatch, capfd):
