@@ -21,8 +21,10 @@ class Moved(StrEnum):
     """It ends before the position: made again, or cut off."""
     EXPIRED = "expired"
     """It begins behind the position: what lay between was never read."""
+    REMADE = "remade"
+    """The topic of that name is another one than was read: deleted, and made again."""
     DIFFERS = "differs"
-    """The record before the position is another one: made again, and longer than the position already."""
+    """The record before the position is another one: the log was cut off, and has grown since."""
 
     @property
     def is_another_log(self) -> bool:
@@ -38,6 +40,8 @@ class Standing:
     """Where it goes on."""
     fingerprint: str | None = None
     """Of the record before the position; None where nobody took it down."""
+    log_id: str | None = None
+    """Of the topic that was read, as the brokers number topics; None where nobody took it down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Seen:
     end: int
     before: str | None = None
     """Fingerprint of the record right before the position; None: there is none."""
+    log_id: str | None = None
+    """Of the topic; None where the brokers number none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,11 @@ class Finding:
             case Moved.EXPIRED:
                 lost = f"{self.expired} record{'' if self.expired == 1 else 's'}"
                 return f"the log begins at {self.start}, and {self.position} was to be read next: {lost} expired unread"
+            case Moved.REMADE:
+                return f"the topic was deleted and made again; {self.position} was to be read next in the old one"
             case Moved.DIFFERS:
                 where = self.position - 1
-                return f"the record at {where} is not the one that was read there: the topic was made again, or cut off"
+                return f"the record at {where} is not the one that was read there: the log was made again, or cut off"
 
 
 def judge(standing: Standing, seen: Seen | None) -> Finding | None:
@@ -90,6 +98,9 @@ def judge(standing: Standing, seen: Seen | None) -> Finding | None:
         # Rows are written before their partitions are made; until then there is nothing to read.
         return Finding(Moved.GONE, at) if at > 0 else None
     found = (at, seen.start, seen.end)
+    if at > 0 and None not in (standing.log_id, seen.log_id) and standing.log_id != seen.log_id:
+        # Also where the record before the position fits: it may be one of the new log, read before anybody noticed.
+        return Finding(Moved.REMADE, *found)
     if seen.end < at:
         return Finding(Moved.SHORTER, *found)
     if seen.start > at:
@@ -141,7 +152,9 @@ def choose(findings: Sequence[Finding], seen: Seen | None, where: int | str) -> 
     return Choice(at, at - seen.start, seen.end - at, expired, another)
 
 
-def moved_row(row: Mapping[str, Any], choice: Choice, highest: int, fingerprint: str | None) -> dict[str, Any]:
+def moved_row(
+    row: Mapping[str, Any], choice: Choice, highest: int, fingerprint: str | None, log_id: str | None
+) -> dict[str, Any]:
     """Return a source's row after the decision; `highest` is the highest position of all readers in the store's offsets.
 
     The store's offsets never go back, and one is left out, so that whoever still holds a batch at the old position
@@ -149,7 +162,7 @@ def moved_row(row: Mapping[str, Any], choice: Choice, highest: int, fingerprint:
     """
     if choice.another_log:
         base = highest + 1 - choice.at
-        return {**row, "base": base, "next_offset": highest + 1, "fingerprint": fingerprint}
+        return {**row, "base": base, "next_offset": highest + 1, "fingerprint": fingerprint, "log_id": log_id}
     if row["next_offset"] - row["base"] >= choice.at:
         return dict(row)
     return {**row, "next_offset": row["base"] + choice.at, "fingerprint": fingerprint}

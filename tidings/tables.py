@@ -60,7 +60,7 @@ SOURCES = _table(
     "sources",
     3,
     "reader:text topic:text partition:int next_offset:int max_time:int? caught_up_at:int? connected_at:int "
-    "history:text base:int fingerprint:text?",
+    "history:text base:int log_id:text? fingerprint:text?",
     by_topic="reader topic",
 )
 HOLDS = _table("holds", 3, "reader:text topic:text partition:int reason:text at:int body:bytes")

@@ -22,6 +22,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from streams.kafka.connection import Connection
 from streams.kafka.reach import PATIENCE, Away, reachable, refusal
+from streams.kafka.topic_ids import topic_ids
 from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.log import LogRecord, Partition
@@ -159,6 +160,15 @@ class Cluster:
                 least = min(len(part["replicas"]) for part in parts)
                 found[one["topic"].removeprefix(prefix)] = Topic(len(parts), least, leaders)
         return found
+
+    async def ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the ids of those topics that exist, where the brokers give any; see `streams.kafka.topic_ids`."""
+        prefix = self.connection.prefix
+        asked = {prefix + name for name in names}
+        if not asked:
+            return {}
+        found = await self._ask("the ids of topics", lambda: topic_ids(self._admin._client, asked))  # noqa: SLF001
+        return {name.removeprefix(prefix): one for name, one in found.items()}
 
     async def described(self, names: Iterable[str]) -> dict[str, Topic]:
         """Return those of some topics that exist, with their settings."""

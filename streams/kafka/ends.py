@@ -19,6 +19,7 @@ from faust.types import TP
 
 from streams.kafka.connection import Connection
 from streams.kafka.reach import Away
+from streams.kafka.topic_ids import topic_ids
 
 WITHIN = 5.0
 """Seconds for one answer."""
@@ -44,6 +45,23 @@ class Ends:
         try:
             async with asyncio.timeout(self.within):
                 return await self._ask(frozenset(places))
+        except (errors.KafkaError, OSError, TimeoutError) as fault:
+            await self.close()
+            text = f"no broker answers: {str(fault) or type(fault).__name__}"
+            raise Away(text) from fault
+
+    async def ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Return the ids of topics, named as in Kafka; after `ask`, which connects.
+
+        Raises:
+            Away: no broker answers.
+        """
+        wanted = set(topics)
+        if not wanted or self._client is None:
+            return {}
+        try:
+            async with asyncio.timeout(self.within):
+                return await topic_ids(self._client, wanted)
         except (errors.KafkaError, OSError, TimeoutError) as fault:
             await self.close()
             text = f"no broker answers: {str(fault) or type(fault).__name__}"

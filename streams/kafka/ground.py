@@ -1,7 +1,8 @@
 """The ground under readers: at each take-over of a partition, is its log the one that was read, and is the database whole?
 
 An offset alone does not tell: a topic that was deleted and made again is silent once it has grown past the position.
-So the record before the position is fetched and compared with the fingerprint that its batch left. Held partitions are
+So the topic's id is compared with that of the topic that was read, and the record before the position is fetched and
+compared with the fingerprint that its batch left (a log that is cut off keeps its id). Held partitions are
 asked again every few seconds; a hold ends by itself only where that very record is seen, and else by a decision
 (`tidings sources accept`).
 """
@@ -55,6 +56,8 @@ async def observe(cluster: Cluster, rows: Mapping[Source, Row]) -> dict[Source, 
 
 
 async def _observe(cluster: Cluster, rows: Mapping[Source, Row]) -> dict[Source, Seen | None]:
+    # The ids first: what is seen under them may belong to a topic that is made after it.
+    ids = await cluster.ids({topic for _, topic, _ in rows})
     topics = await cluster.topics()
     places = {(topic, p) for _, topic, p in rows if topic in topics and p < topics[topic].partitions}
     ends = await cluster.ends(sorted(places))
@@ -76,7 +79,7 @@ async def _observe(cluster: Cluster, rows: Mapping[Source, Row]) -> dict[Source,
     for (reader, topic, partition), row in rows.items():
         place = (topic, partition)
         mark = before.get((place, standing_of(row).position - 1))
-        found[reader, topic, partition] = Seen(*ends[place], mark) if place in ends else None
+        found[reader, topic, partition] = Seen(*ends[place], mark, ids.get(topic)) if place in ends else None
     return found
 
 
@@ -116,7 +119,7 @@ async def decide(cluster: Cluster, store: Store, rows: Mapping[Source, Row], whe
         if now is not None and choice.at > now.start:
             before = await cluster.records({place: choice.at - 1})
             mark = fingerprint(before[place]) if place in before else None
-        decisions.append(Decision(place, choice, found, mark, theirs))
+        decisions.append(Decision(place, choice, found, mark, None if now is None else now.log_id, theirs))
     return decisions
 
 
@@ -154,8 +157,17 @@ class Ground:
                     finding = ground.finding_of(holds[source])
             if finding is not None:
                 found[source] = finding
+        fresh = {
+            source: (standing_of(row).position, log_id)
+            for source, row in rows.items()
+            if source not in found
+            and (now := seen[source]) is not None
+            and (log_id := now.log_id) not in (None, row["log_id"])
+        }
+        if fresh:
+            await self.store.run(ground.adopt(fresh))
         if found or proven:
-            new, ended = await self.store.run(ground.note(found, proven))
+            new, ended = await self.store.run(ground.note(found, proven, rows))
             for reader, topic, partition in new:
                 says = found[reader, topic, partition]
                 logger.error("held %s:%d for %s: %s; see 'tidings sources list'", topic, partition, reader, says)

@@ -69,6 +69,8 @@ class Part:
     """Kafka's offset up to which everything has been applied, markers of transactions included."""
     committed: dict[str, int] = field(default_factory=dict)
     """By reader: the position that this process saw the database commit."""
+    log_id: str | None = None
+    """Of the topic that is read."""
 
 
 @dataclass
@@ -194,6 +196,17 @@ class Intake:
         self.counts.marks += marked
         return marked
 
+    def left_behind(self, ids: Mapping[str, str]) -> list[Partition]:
+        """Read no more of what is another topic now, by the ids of Kafka's names; it is looked at again, and held."""
+        found = []
+        for place, part in list(self.parts.items()):
+            now = ids.get(part.kafka.topic)
+            if None not in (now, part.log_id) and now != part.log_id:
+                found.append(place)
+                self._drop(place)
+                self.unread[place] = ""
+        return found
+
     def behind(self, ends: Mapping[TP, int]) -> dict[Partition, int]:
         """Return how many offsets lie between what was applied and the end of each partition that is read."""
         return {place: max(0, ends[part.kafka] - part.at) for place, part in self.parts.items() if part.kafka in ends}
@@ -273,7 +286,8 @@ class Intake:
             if people.READER in known:
                 self.people.positions[place] = known[people.READER]["next_offset"]
             at = min(row["next_offset"] for row in known.values()) - base
-            self.parts[place] = Part(kafka, base, readers, at)
+            log_id = known[detect.READER]["log_id"]
+            self.parts[place] = Part(kafka, base, readers, at, log_id=log_id)
             self.unread.pop(place, None)
             positions[kafka] = at
         return positions

@@ -260,6 +260,7 @@ class WorkerProcess:
         since = self.clock()
         try:
             ends = await self.ends.ask(part.kafka for part in list(intake.parts.values()))
+            ids = await self.ends.ids({part.kafka.topic for part in intake.parts.values()})
         except Away as fault:
             if self.kafka_away is None:
                 logger.error("%s; tried again until one does", fault)  # noqa: TRY400 - a state
@@ -270,6 +271,8 @@ class WorkerProcess:
         self.kafka_away = None
         if not self._flows():
             return False
+        if left := intake.left_behind(ids):
+            app.intake.leave(TP(self.connection.prefix + topic, number) for topic, number in left)
         standing = await app.intake.standing()
         self.behind = intake.behind(ends)
         if not self.halted:

@@ -273,7 +273,7 @@ def connect(
                     "reader": reader, "topic": topic, "partition": partition,
                     "next_offset": begins.get((topic, partition), 0),
                     "max_time": None if w == NEVER else w + 1, "caught_up_at": None, "connected_at": now,
-                    "history": history, "base": 0, "fingerprint": None,
+                    "history": history, "base": 0, "log_id": None, "fingerprint": None,
                 }
             )  # fmt: skip
         yield Insert("sources", rows)

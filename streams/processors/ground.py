@@ -37,7 +37,7 @@ SETTLED = "ground:committed"
 
 def standing_of(row: Row) -> Standing:
     """Return where a row of `sources` stands, in the log's own offsets."""
-    return Standing(row["next_offset"] - row["base"], row["fingerprint"])
+    return Standing(row["next_offset"] - row["base"], row["fingerprint"], row["log_id"])
 
 
 def finding_of(hold: Row) -> Finding:
@@ -61,15 +61,25 @@ def read_holds() -> Transaction[dict[Source, Row]]:
     return {(row["reader"], row["topic"], row["partition"]): row for row in (yield Scan("holds"))}
 
 
-def note(found: Mapping[Source, Finding], proven: Sequence[Source] = ()) -> Body[tuple[list[Source], list[Source]]]:
-    """Return the body that writes what is held, and ends what is proven to be in order; what is new of either."""
+def note(
+    found: Mapping[Source, Finding], proven: Sequence[Source], judged: Mapping[Source, Row]
+) -> Body[tuple[list[Source], list[Source]]]:
+    """Return the body that writes what is held, and ends what is proven to be in order; what is new of either.
+
+    `judged` are the rows upon which that was said. Where one has moved since, as by a person's decision, nothing is
+    written: it would hold what was just let go, and nothing that is seen afterwards would end it.
+    """
 
     def body() -> Transaction[tuple[list[Source], list[Source]]]:
+        stand = yield Lock("sources", sorted({*found, *proven}))
+        still = {source for source, row in stand.items() if row is not None and row == judged[source]}
         now = yield Now()
-        known = yield Read("holds", sorted({*found, *proven}))
+        known = yield Read("holds", sorted(still))
         rows: list[Row] = []
         new = []
         for source, finding in sorted(found.items()):
+            if source not in still:
+                continue
             old = known.get(source)
             row = {
                 "reader": source[0], "topic": source[1], "partition": source[2], "reason": str(finding.moved),
@@ -79,12 +89,28 @@ def note(found: Mapping[Source, Finding], proven: Sequence[Source] = ()) -> Body
                 rows.append(row)
             if old is None or old["reason"] != row["reason"]:
                 new.append(source)
-        ended = sorted(source for source in proven if source in known)
+        ended = sorted(source for source in proven if source in known and source in still)
         if rows:
             yield Put("holds", rows)
         if ended:
             yield Delete("holds", ended)
         return new, ended
+
+    return body
+
+
+def adopt(logs: Mapping[Source, tuple[int, str]]) -> Body[int]:
+    """Return the body that takes down which topic is read, where a source still stands at the position given with it."""
+
+    def body() -> Transaction[int]:
+        rows: list[Row] = []
+        for source, row in (yield Lock("sources", sorted(logs))).items():
+            position, log_id = logs[source]
+            if row is not None and row["next_offset"] - row["base"] == position:
+                rows.append({**row, "log_id": log_id})
+        if rows:
+            yield Put("sources", rows)
+        return len(rows)
 
     return body
 
@@ -99,6 +125,8 @@ class Decision:
     """By reader."""
     fingerprint: str | None
     """Of the record before the chosen offset."""
+    log_id: str | None
+    """Of the topic as it is now."""
     rows: Mapping[Source, Row]
     """As they stood when the facts were looked at."""
 
@@ -113,7 +141,8 @@ def accept(decision: Decision, who: str) -> Body[bool]:
             return False
         highest = max(row["next_offset"] for row in decision.rows.values())
         concerned = sources if decision.choice.another_log else [s for s in sources if s[0] in decision.findings]
-        after = [moved_row(decision.rows[s], decision.choice, highest, decision.fingerprint) for s in concerned]
+        marks = (decision.fingerprint, decision.log_id)
+        after = [moved_row(decision.rows[s], decision.choice, highest, *marks) for s in concerned]
         yield Put("sources", after)
         yield Delete("holds", sources)
         topic, partition = decision.place

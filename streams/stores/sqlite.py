@@ -29,7 +29,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 3
+FORMAT = 4
 """Version of the file's layout, in `user_version`."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""

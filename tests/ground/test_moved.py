@@ -15,6 +15,7 @@ from streams.stores.sqlite import SqliteStore
 from tests import services
 from tests.ground.laboratory import TOPIC, Laboratory, laboratory
 from tidings.ground import Finding, Moved, NoChoice
+from tidings.ports import Put, Row, Transaction
 
 pytestmark = pytest.mark.live
 
@@ -52,13 +53,13 @@ def test_a_topic_made_again_with_more_records_than_before_is_held_and_others_go_
         await lab.remake()
         await lab.produce(9, word=b"another")
         await lab.produce(3, partition=1)
-        assert await lab.ground.check([HERE, THERE]) == {HERE: Finding(Moved.DIFFERS, 5, 0, 9)}
+        assert await lab.ground.check([HERE, THERE]) == {HERE: Finding(Moved.REMADE, 5, 0, 9)}
         before = (await lab.sources())[READER, *HERE]
         assert await lab.read() == 3
         after = await lab.sources()
         assert after[READER, *HERE] == before
         assert after[READER, *THERE]["next_offset"] == 3
-        assert [row["reason"] for row in await lab.rows("holds")] == ["differs"]
+        assert [row["reason"] for row in await lab.rows("holds")] == ["remade"]
 
     play(tmp_path, story)
 
@@ -106,16 +107,48 @@ def test_what_a_worker_committed_to_the_new_topic_before_it_noticed_is_no_sign_o
     play(tmp_path, story)
 
 
-def test_a_log_that_is_shorter_is_held(tmp_path: Path) -> None:
+def test_a_topic_made_again_is_noticed_also_when_a_batch_of_it_was_read_before_anybody_looked(tmp_path: Path) -> None:
     async def story(lab: Laboratory) -> None:
         await lab.produce(5)
         await lab.read()
         await lab.remake()
-        await lab.produce(2, word=b"another")
-        assert await lab.ground.check([HERE]) == {HERE: Finding(Moved.SHORTER, 5, 0, 2)}
-        assert await accept(lab, "end")
-        await lab.produce(1, word=b"new")
-        assert await lab.read() == 1
+        await lab.produce(9, word=b"another")
+        assert await lab.read(look=False) == 4  # the record before the position is one of the new log now
+        assert await lab.ground.check([HERE]) == {HERE: Finding(Moved.REMADE, 9, 0, 9)}
+        assert await accept(lab, "start")
+        assert await lab.read() == 9
+
+    play(tmp_path, story)
+
+
+def test_a_topic_made_again_of_which_nothing_was_read_is_simply_read(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        assert await lab.read() == 0
+        await lab.remake()
+        await lab.produce(3)
+        assert await lab.read() == 3
+
+    play(tmp_path, story)
+
+
+def test_a_log_that_lost_its_last_records_is_held_while_it_is_shorter_and_when_it_has_grown_again(
+    tmp_path: Path,
+) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        # What the row says of a log that had two records more, which an unclean election took.
+        row = (await lab.sources())[READER, *HERE]
+        await lab.store.run(lambda: put({**row, "next_offset": 7, "fingerprint": "another"}))
+        assert await lab.ground.check([HERE]) == {HERE: Finding(Moved.SHORTER, 7, 0, 5)}
+        await lab.produce(4, word=b"later")
+        assert await lab.ground.check([HERE]) == {HERE: Finding(Moved.DIFFERS, 7, 0, 9)}
+        assert [hold["reason"] for hold in await lab.rows("holds")] == ["differs"]
+        assert await accept(lab, 5)
+        assert await lab.read() == 4
+
+    def put(row: Row) -> Transaction[None]:
+        yield Put("sources", [row])
 
     play(tmp_path, story)
 
@@ -157,7 +190,8 @@ def test_a_hold_ends_by_itself_only_where_the_record_that_was_read_is_seen(tmp_p
         await lab.produce(5)
         await lab.read()
         finding = Finding(Moved.SHORTER, 5, 0, 2)
-        await lab.store.run(ground.note({(READER, *HERE): finding, (READER, *THERE): finding}))
+        rows = await lab.sources()
+        await lab.store.run(ground.note({(READER, *HERE): finding, (READER, *THERE): finding}, (), rows))
         # A broker came back without its last records, and then with them. Of the other nothing was ever read.
         assert await lab.ground.check([HERE, THERE]) == {THERE: finding}
         assert [row["partition"] for row in await lab.rows("holds")] == [1]
@@ -178,6 +212,21 @@ def test_a_decision_upon_facts_that_have_changed_changes_nothing(tmp_path: Path)
         assert await lab.store.run(ground.accept(first, "somebody"))
         assert not await lab.store.run(ground.accept(second, "somebody else"))
         assert [row["who"] for row in await lab.rows("audit")] == ["somebody"]
+        assert await lab.read() == 9
+
+    play(tmp_path, story)
+
+
+def test_a_look_that_began_before_a_decision_holds_nothing_after_it(tmp_path: Path) -> None:
+    async def story(lab: Laboratory) -> None:
+        await lab.produce(5)
+        await lab.read()
+        await lab.remake()
+        await lab.produce(9, word=b"another")
+        before = await lab.sources()
+        finding = (await lab.ground.check([HERE]))[HERE]
+        assert await accept(lab, "start")
+        assert await lab.store.run(ground.note({(READER, *HERE): finding}, (), before)) == ([], [])
         assert await lab.read() == 9
 
     play(tmp_path, story)

@@ -52,7 +52,7 @@ def test_a_topic_made_again_is_held_others_go_on_and_after_the_printed_command_a
     old, new = ([b"%b %d" % (word, n) for n in range(count)] for word, count in ((b"old", 5), (b"new", 9)))
 
     async def held(here: World) -> bool:
-        return [row["reason"] for row in await here.rows("holds")] == ["differs"]
+        return [row["reason"] for row in await here.rows("holds")] == ["remade"]
 
     async def run(*verb: str) -> tuple[int, str]:
         code = await asyncio.to_thread(main, [*verb, "--config", str(config)])

@@ -14,6 +14,9 @@ CASES = [
     (Standing(5, "a"), Seen(0, 4), Moved.SHORTER), (Standing(5, "a"), Seen(0, 0), Moved.SHORTER),
     (Standing(5, "a"), Seen(0, 9, "b"), Moved.DIFFERS), (Standing(5, "a"), Seen(0, 9, None), Moved.DIFFERS),
     (Standing(5, "a"), Seen(5, 9), None), (Standing(5, "a"), Seen(6, 9), Moved.EXPIRED),
+    (Standing(5, "a", "one"), Seen(0, 9, "a", "two"), Moved.REMADE), (Standing(5, "a", "one"), Seen(0, 9, "b", "one"), Moved.DIFFERS),
+    (Standing(5, "a", "one"), Seen(0, 2, None, "two"), Moved.REMADE), (Standing(0, None, "one"), Seen(0, 9, None, "two"), None),
+    (Standing(5, "a", None), Seen(0, 9, "a", "two"), None), (Standing(5, "a", "one"), Seen(0, 9, "a", None), None),
     (Standing(5, None), Seen(0, 9, "b"), None), (Standing(5, None), Seen(0, 4), Moved.SHORTER),
 ]  # fmt: skip
 
@@ -71,7 +74,7 @@ def test_after_another_log_no_offset_of_the_store_means_two_records_and_none_goe
     highest = max(row["next_offset"] for row in rows)
     for at in {start, start + length // 2, start + length}:
         choice = Choice(at, 0, 0, another_log=True)
-        after = [moved_row(row, choice, highest, "f") for row in rows]
+        after = [moved_row(row, choice, highest, "f", "new") for row in rows]
         assert len({row["base"] for row in after}) == 1
         for row in after:
             assert row["next_offset"] - row["base"] == at
@@ -83,7 +86,7 @@ def test_after_another_log_no_offset_of_the_store_means_two_records_and_none_goe
 def test_in_the_same_log_a_reader_moves_forward_only(base, position, at):
     assume(at != position)
     row = {"next_offset": base + position, "base": base, "fingerprint": "old"}
-    after = moved_row(row, Choice(at, 0, 0), row["next_offset"], "new")
+    after = moved_row(row, Choice(at, 0, 0), row["next_offset"], "new", "id")
     assert after["base"] == base
     assert after["next_offset"] - base == max(position, at)
     assert after["fingerprint"] == ("new" if at > position else "old")

@@ -84,7 +84,7 @@ class House:
 
     def source(self, at: int) -> dict[str, Any]:
         return {"reader": people.READER, "topic": "people", "partition": 0, "next_offset": at, "max_time": None,
-                "caught_up_at": None, "connected_at": 0, "history": "live", "base": 0, "fingerprint": None}  # fmt: skip
+                "caught_up_at": None, "connected_at": 0, "history": "live", "base": 0, "log_id": None, "fingerprint": None}  # fmt: skip
 
     def write(self, op: Any) -> None:
         def body() -> Any:
