@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 PAGE = 64
 """Rows of the journal that are read at once, with their events: about 32,000 of these at most."""
+RECORDS = 2_000
+"""Records that are looked at at once behind the end of the journal."""
 PATIENCE = 10.0
 """Seconds without any progress of the archive after which it is not waited for."""
 LOOK = 0.2
@@ -194,7 +196,12 @@ async def verify(
         await compared.page(page)
         done = page.entries[-1].seq
         progress(done, until)
-    return compared.verdict
+    while True:
+        end, foreign = await journal.read(_foreign(done))
+        compared.foreign(foreign)
+        if end is None:
+            return compared.verdict
+        done = end
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +228,25 @@ def _page(after: int, until: int) -> Body[_Page]:
                 log[entry.seq, span] = yield Find("log", "by_offset", place, above=span.start - 1, upto=span.end - 1)
         archived = yield from _positions(ARCHIVE)()
         return _Page(entries, records, log, archived)
+
+    return body
+
+
+def _foreign(after: int) -> Body[tuple[int | None, list[Row]]]:
+    """Return how far it looked (None: to the end), and the stored records of rows that the journal does not have.
+
+    A record and its row are committed together, and this is one instant: a system that goes on is not accused.
+    """
+
+    def body() -> Transaction[tuple[int | None, list[Row]]]:
+        rows: list[Row] = yield Find("records", "by_seq", (), above=after, limit=RECORDS)
+        end = None
+        if len(rows) == RECORDS:
+            # All of the last row of the journal, which the limit may have cut.
+            end = rows[-1]["seq"]
+            rows = yield Find("records", "by_seq", (), above=after, upto=end)
+        known = yield Read("journal", sorted({(row["seq"],) for row in rows}))
+        return end, [row for row in rows if (row["seq"],) not in known]
 
     return body
 
@@ -273,11 +299,13 @@ class _Comparison:
                     self._compare(entry, record, row, sure=sure)
             for left in theirs.values():
                 self._differs("extra", left["seq"], left, sure=sure)
-        # A record under a number that the journal does not have was written by nobody whom we know.
-        for rows in stored.values():
-            for left in rows.values():
-                self._differs("extra", left["seq"], left, sure=True)
+        self.foreign([left for rows in stored.values() for left in rows.values()])
         await self._repeats(unmatched)
+
+    def foreign(self, rows: Sequence[Row]) -> None:
+        """Count records under numbers that the journal does not have: nobody whom we know wrote them."""
+        for row in rows:
+            self._differs("extra", row["seq"], row, sure=True)
 
     async def _again(self, entry: Entry, page: _Page) -> Sequence[Record]:
         """Replay one row of the journal.

@@ -7,7 +7,6 @@ Nothing is sent while dispatch is held. This says what is known, what is open an
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 from argparse import Namespace
 from collections import Counter
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway import config
+from gateway.cli.operator import operator
 from gateway.cli.told import Told
 from gateway.cli.topics import ground as reached
 from gateway.cli.wording import counted, moment
@@ -61,7 +61,7 @@ async def _rebuild(arguments: Namespace) -> tuple[Picture, int | None]:
                 return picture, None
             if picture.open.unread:
                 raise Told(NOT_YET.format(counted(picture.open.unread, "record")))
-            return picture, await apply(store, picture, getpass.getuser(), ask=arguments.open == "look-up")
+            return picture, await apply(store, picture, operator(), ask=arguments.open == "look-up")
     except RegistryUnavailable as fault:
         raise Told(str(fault)) from fault
     finally:

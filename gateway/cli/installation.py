@@ -11,9 +11,10 @@ from pathlib import Path
 
 from gateway.cli.operator import operator
 from gateway.cli.place import folder_of, settings_of
-from gateway.cli.republish import published, republish
+from gateway.cli.republish import Unpublished, published, republish
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
+from gateway.cli.wording import counted
 from gateway.codec import codec_of
 from gateway.config import Config
 from handlers.channels.content import Contents
@@ -28,8 +29,9 @@ from streams.redrive import Redriven, redrive
 from streams.rule_book import RuleBook
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader, SqliteStore
+from tidings.errors import Misconfigured
 from tidings.event import Micros
-from tidings.ports import Body, Reader, T, Transaction
+from tidings.ports import Body, Reader, StoreUnavailable, T, Transaction
 from tidings.watermark import GRACE
 
 
@@ -101,16 +103,18 @@ class Installation:
 
     async def _publish(self, appends: Sequence[Append], said: Mapping[str, object]) -> None:
         assert self.settings is not None, "a cluster is configured"
-        # Written down first: who has no right to that shall not publish either.
-        await self._on_server(_audited({**said, "records": len(appends)}))
-        # Each goes back to its own partition, byte for byte.
-        await published(self.settings, appends, [one.partition for one in appends])
-
-    async def _on_server(self, body: Body[T]) -> T:
-        assert self.settings is not None, "a cluster is configured"
+        said = {**said, "records": len(appends)}
         store = await PostgresStore.open(self.settings.postgres(), writers=1, urgent=1, readers=1)
         try:
-            return await store.run(body)
+            # Before and after: who may not write it down shall not publish, and an intent alone says nothing of its end.
+            await store.run(_audited({**said, "step": "begun"}))
+            try:
+                # Each goes back to its own partition, byte for byte.
+                done = len(await published(self.settings, appends, [one.partition for one in appends]))
+            except (Unpublished, Misconfigured) as fault:
+                await _ended(store, said, fault.done if isinstance(fault, Unpublished) else 0)
+                raise
+            await _ended(store, said, done)
         finally:
             await store.close()
 
@@ -141,6 +145,13 @@ def _parts(appends: Sequence[Append]) -> list[list[Append]]:
         parts[-1].append(one)
         size += weight
     return parts
+
+
+async def _ended(store: PostgresStore, said: Mapping[str, object], done: int) -> None:
+    try:
+        await store.run(_audited({**said, "step": "ended", "published": done}))
+    except StoreUnavailable as fault:
+        raise Told(f"{counted(done, 'record')} published, and that is not in audit: {fault}") from fault
 
 
 def _audited(said: Mapping[str, object]) -> Body[None]:

@@ -22,11 +22,19 @@ AT_ONCE = 500
 """Letters between two marks: so many are published twice at most if this is killed. A repeat is known by its event."""
 
 
+class Unpublished(Told):
+    """Not all of it was published; `done` records were."""
+
+    def __init__(self, text: str, done: int = 0) -> None:
+        super().__init__(text)
+        self.done = done
+
+
 async def published(settings: Config, appends: Sequence[Append], place: Sequence[int | None]) -> list[Published]:
     """Publish, and say in a sentence what went wrong.
 
     Raises:
-        Told: it did not work, or not for all of them.
+        Unpublished: it did not work, or not for all of them.
     """
     silence("aiokafka")
     try:
@@ -34,9 +42,9 @@ async def published(settings: Config, appends: Sequence[Append], place: Sequence
     except Partly as fault:
         for one in fault.done:
             print(f"published {one}")
-        raise Told(str(fault)) from fault
+        raise Unpublished(str(fault), len(fault.done)) from fault
     except (Away, Refused) as fault:
-        raise Told(f"{fault}; nothing was published") from fault
+        raise Unpublished(f"{fault}; nothing was published") from fault
 
 
 async def republish(settings: Config, letters: Sequence[Redriven]) -> int:

@@ -7,7 +7,6 @@ tells beforehand what would come again or be lost, does it with `--confirm`, and
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import re
 from argparse import Namespace
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import config
+from gateway.cli.operator import operator
 from gateway.cli.told import Told
 from gateway.cli.topics import ground as reached
 from gateway.cli.wording import counted, moment
@@ -154,7 +154,7 @@ async def _accept(path: Path, topic: str, only: int | None, where: int | str, *,
         except NoChoice as fault:
             raise Told(str(fault)) from None
         for one in decisions if confirm else ():
-            if not await store.run(ground.accept(one, getpass.getuser())):
+            if not await store.run(ground.accept(one, operator())):
                 raise Told(f"{topic}:{one.place[1]} has moved meanwhile; look again with 'tidings sources list'")
         return decisions
 

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from gateway.cli.main import main
 from streams.kafka.cluster import opened
+from streams.kafka.publish import Partly, Published
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from tests import services
@@ -184,8 +185,30 @@ def test_on_a_cluster_the_same_bytes_are_published_and_it_is_written_down_who_di
     assert (code, "the workers decide on them" in out) == (0, True), out
     held = {row["offset"]: row["value"] for row in asyncio.run(log("log")) if row["topic"] == ORDERS}
     assert asyncio.run(published(5)) == [held[at] for at in range(5)]
-    (row,) = asyncio.run(log("audit"))
-    assert (row["verb"], canonical.loads(row["body"])["records"]) == ("repair", 5)
+    begun, ended = (canonical.loads(row["body"]) for row in asyncio.run(log("audit")) if row["verb"] == "repair")
+    assert (begun["step"], begun["records"], "published" in begun) == ("begun", 5, False)
+    assert (ended["step"], ended["records"], ended["published"]) == ("ended", 5, 5)
+
+
+def test_what_was_published_before_it_broke_off_is_written_down(place, tmp_path, capsys, monkeypatch):
+    connection = services.kafka()
+    config = configured(tmp_path, place, connection.bootstrap[0], connection.prefix)
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise Partly("the broker has gone; 2 of 5 were published", [Published(ORDERS, 0, at) for at in range(2)])
+
+    monkeypatch.setattr("gateway.cli.republish.publish", broken)
+    assert main(["repair", "--config", str(config), f"{ORDERS}[0]@0-4", "--confirm"]) == 1
+    assert "2 of 5" in capsys.readouterr().err
+
+    async def audited() -> list[Any]:
+        async with laboratory.opened(place) as store:
+            return [canonical.loads(row["body"]) for row in await _records(store, "audit")]
+
+    assert [(one["step"], one.get("published")) for one in asyncio.run(audited())[-2:]] == [
+        ("begun", None),
+        ("ended", 2),
+    ]
 
 
 def test_a_topic_that_is_not_there_is_not_made_by_publishing(place, tmp_path, capsys):

@@ -86,6 +86,29 @@ def test_a_record_that_was_forged_lost_or_changed_is_told_by_rule_and_firing(fol
     assert one["fields"] == (["body.severity"] if what == "differs" else [])
 
 
+AGAINST_THE_JOURNAL = {
+    "a number beyond the end": "insert into records select episode_at, 'forged', kind, n, tenant, rule, recipient, "
+    "(select max(seq) + 1000 from journal), logical_at, body, unread from records limit 1",
+    "a journal cut short": "delete from journal where seq > (select min(seq) from records)",
+    "an emptied journal": "delete from journal",
+}
+
+
+@pytest.mark.parametrize("looked_at_once", [1, 2_000])
+@pytest.mark.parametrize("what", AGAINST_THE_JOURNAL)
+def test_records_that_no_row_of_the_journal_accounts_for_are_differences(
+    folder, capsys, monkeypatch, what, looked_at_once
+):
+    monkeypatch.setattr("streams.verify.RECORDS", looked_at_once)
+    spoil(folder, AGAINST_THE_JOURNAL[what])
+    with closing(sqlite3.connect(folder / "tidings.db")) as file:
+        (count,) = file.execute("select count(*) from records where seq not in (select seq from journal)").fetchone()
+    assert count > 0
+    code, told = verify(capsys, "--data", folder)
+    assert (code, told["differences"]) == (1, count)
+    assert {(one["what"], one["sure"]) for one in told["first"]} == {("extra", True)}
+
+
 def test_an_event_that_was_changed_in_the_log_shows(folder, capsys):
     with closing(sqlite3.connect(folder / "tidings.db")) as file:
         (value,) = file.execute("select value from log where topic like 'sales.order.placed%' limit 1").fetchone()

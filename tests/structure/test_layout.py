@@ -89,3 +89,8 @@ def test_the_module_can_be_run():
     )
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+
+
+def test_who_sits_at_the_command_line_is_asked_in_one_place_that_knows_users_without_a_name():
+    asking = [path for path in (ROOT / "gateway").rglob("*.py") if "getuser" in path.read_text()]
+    assert asking == [ROOT / "gateway" / "cli" / "operator.py"]
