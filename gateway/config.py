@@ -409,7 +409,7 @@ def read(path: Path) -> Config:
     try:
         raw = path.read_bytes()
     except OSError as fault:
-        text = f"{path}: {fault.strerror}; see docs/running.md for an example"
+        text = f"{path}: {fault.strerror}; docs/running.md has an example, docs/cluster.md one for a cluster"
         raise Misconfigured(text) from fault
     if len(raw) > MAX_FILE:
         text = f"{path} is larger than {MAX_FILE} bytes"

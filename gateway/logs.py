@@ -74,10 +74,33 @@ def silence(*libraries: str) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
+QUIET = 60.0
+"""Seconds for which a library that has spoken at one place is not heard from there again."""
+
+
+class _Seldom(logging.Filter):
+    """Lets one line a minute through from each place of a library: while a broker is away they write dozens a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is written."""
+        if record.name.partition(".")[0] == OURS:
+            return True
+        place = (record.module, record.lineno)
+        if record.created - self.said.get(place, 0.0) < QUIET:
+            return False
+        self.said[place] = record.created
+        return True
+
+
 def configure() -> None:
     """Send everything to standard error, as JSON lines: ours from `info` on, of libraries what is wrong."""
     handler = _Lines(sys.stderr)
     handler.setFormatter(JsonLines())
+    handler.addFilter(_Seldom())
     for name, level in ((OURS, logging.INFO), ("", logging.WARNING)):
         found = logging.getLogger(name)
         found.handlers[:] = [handler]

@@ -40,6 +40,8 @@ PATIENCE = 1.0
 
 def demo(arguments: Namespace) -> int:
     """Run the demonstration; 0 if the sum holds at its end."""
+    if arguments.data is None:
+        arguments.data = DEMO if arguments.kafka is None else DEMO / "cluster"
     folder: Path = arguments.data
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,7 @@ async def _demo(arguments: Namespace, folder: Path, connection: Connection, plac
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
+    (folder / "caught.jsonl").unlink(missing_ok=True)  # of the run before, as its topics and its database
     catcher = FileCatcher(folder / "caught.jsonl", clock)
     codec = Codec(contracts())
     store = await PostgresStore.open(place, clock)

@@ -46,7 +46,14 @@ def doctor(arguments: Namespace) -> int:
         found.append(Found("configuration", "ok", str(arguments.config)))
         found += examine(settings)
     except Misconfigured as fault:
-        found.append(Found("configuration", "wrong", str(fault), "mend the file; docs/running.md has an example"))
+        found.append(
+            Found(
+                "configuration",
+                "wrong",
+                str(fault),
+                "mend the file; docs/running.md has an example, docs/cluster.md one for a cluster",
+            )
+        )
     wrong = [one for one in found if one.state == "wrong"]
     if arguments.json:
         print(json.dumps([vars(one) for one in found], indent=1, ensure_ascii=False))

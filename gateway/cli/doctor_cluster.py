@@ -288,7 +288,7 @@ async def _positions(found: Cluster, store: Store) -> Findings:
         if finding is not None:
             shown += 1
             if shown <= SHOWN:
-                mend = f"decide: tidings sources accept {topic}:{partition} --from-start | --from-end | --from OFFSET"
+                mend = f"'tidings sources accept {topic} --from-start' says what going on would do; or --from-end, --from OFFSET"
                 yield Found(f"source {topic}:{partition}", "wrong", f"{reader}: {finding}", mend)
         elif (now := seen[source]) is not None:
             lag[reader] += max(0, now.end - standing_of(row).position)

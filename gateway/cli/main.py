@@ -47,7 +47,7 @@ def parser() -> Parser:
         "--for", dest="duration", type=seconds, metavar="TIME", help="end after TIME, as 20s or 2m (default: at Ctrl-C)"
     )
     demo.add_argument(
-        "--data", type=Path, default=Path("demo"), metavar="FOLDER", help="where the file is kept (default: demo)"
+        "--data", type=Path, metavar="FOLDER", help="where the file is kept (default: demo; on a cluster demo/cluster)"
     )
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--plain", action="store_true", help="line by line, where a live table would be")

@@ -14,6 +14,8 @@ from streams.stores.place import Place
 from streams.stores.retention import LEAST, retain
 from tidings.event import DAY
 
+LONGEST = 36_500
+
 
 def migrate(arguments: argparse.Namespace) -> int:
     """Run what is missing, or with `--plan` say what would be run."""
@@ -21,6 +23,8 @@ def migrate(arguments: argparse.Namespace) -> int:
     if arguments.retain is not None and arguments.retain * DAY < LEAST:
         text = f"--retain {arguments.retain}: rules look back for days; keep {LEAST // DAY} at least"
         raise Told(text)
+    if arguments.retain is not None and arguments.retain > LONGEST:
+        raise Told(f"--retain {arguments.retain}: {LONGEST} days at most, which is a hundred years")
     where = f"{place.host}:{place.port}/{place.database}"
     done = asyncio.run(bring_up(place, plan=arguments.plan))
     verb = "would run" if arguments.plan else "ran"

@@ -60,6 +60,8 @@ def listing(arguments: Namespace) -> int:
     if not arguments.held:
         for line in _totals(standings):
             print(line)
+    if arguments.held and not held and dispatch is None:
+        print("nothing is held")
     for one in held:
         assert one.hold is not None
         reader, topic, partition = one.source

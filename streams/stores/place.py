@@ -24,6 +24,10 @@ class Place:
     schema: str = "tidings"
     """PostgreSQL schema of our tables."""
 
+    def __str__(self) -> str:
+        """Return where, in words, and nothing secret."""
+        return f"PostgreSQL {self.host}:{self.port}, database {self.database}, user {self.user}"
+
     def __repr__(self) -> str:
         """Return where, and nothing secret."""
         return f"Place({self.user}@{self.host}:{self.port}/{self.database}, tls={self.tls})"

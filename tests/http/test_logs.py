@@ -269,3 +269,26 @@ def test_a_line_that_cannot_be_written_is_told_and_stops_nobody(lines):
     assert (line["level"], line["what"]) == ("error", "a line could not be written")
     lines.close()
     logging.getLogger("tidings.run").info("nobody reads")
+
+
+def test_a_library_that_repeats_itself_is_heard_once_a_minute_from_each_place_and_we_always(capfd):
+    """While a broker is away its client writes dozens of lines a second; ours would drown in them."""
+    kept = {
+        name: (log.handlers[:], log.level, log.propagate)
+        for name in ("", "tidings")
+        if (log := logging.getLogger(name))
+    }
+    try:
+        logs.configure()
+        for _ in range(50):
+            logging.getLogger("aiokafka").error("no connection")
+            logging.getLogger("tidings.worker").error("ours")
+        lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+        assert [line["from"] for line in lines].count("aiokafka") == 1
+        assert [line["from"] for line in lines].count("tidings.worker") == 50
+    finally:
+        for name, (handlers, level, propagate) in kept.items():
+            log = logging.getLogger(name)
+            log.handlers[:], log.propagate = handlers, propagate
+            log.setLevel(level)
+        logging.captureWarnings(capture=False)
