@@ -47,7 +47,7 @@ check: $(STAMP)  ## lint, format, types, layers, contracts
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/tidings contracts check
 
-proofs: $(STAMP)  ## the long runs: 20,000 simulated histories, a cluster under attack (ARGS=--write keeps the figures)
+proofs: $(STAMP)  ## the long runs: 20,000 simulated histories, a cluster that is killed, grows and moves (ARGS=--write keeps figures)
 	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest -m proofs -s $(ARGS)
 
 bench: $(STAMP)  ## speed, memory and the way of a message (ON=kafka: beside others; ARGS=--quick: only that it runs)

@@ -1,4 +1,6 @@
-"""A process that dispatches and delivers on a cluster: any number of them share one database; no broker is needed.
+"""A process that dispatches and delivers on a cluster: any number of them share one database.
+
+Brokers may be away; where they refuse us at the start, it ends.
 
 The composition root of `tidings deliver`. It waits for the first rule set, follows every switch, and stops in order:
 what is in flight is finished before it ends.
@@ -75,7 +77,7 @@ class DeliverProcess:
         """Wait for the first rule set, then run the loops.
 
         Raises:
-            Misconfigured: the active rules do not load with this version.
+            Misconfigured: the active rules do not load with this version, or the brokers do not take us.
         """
         await self.guard.measure()
         self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})

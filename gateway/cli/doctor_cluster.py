@@ -47,6 +47,7 @@ ADDRESS = 3.0
 QUESTION = 4.0
 """Seconds for one question to the cluster."""
 AUTO = "auto.create.topics.enable"
+REPLICA_LAG = "replica.lag.time.max.ms"
 DEADLINE = 9.0
 """Seconds for everything about one of the grounds."""
 SHOWN = 5
@@ -200,9 +201,33 @@ async def _topics(settings: Config, found: Cluster, together: Together) -> Findi
     if not lines:
         yield Found("topics", "ok", f"{len(aims)}, as the contracts want them")
     kafka = settings.settings.kafka
+    if found_lag := await copies(found):
+        yield found_lag
     if kafka is not None and kafka.replicas == 1:
         text = "[kafka] replicas = 1: each record has one copy, and is lost with its disk"
         yield Found("copies", "note", text, "with three brokers set replicas = 3")
+
+
+async def copies(found: Cluster) -> Found | None:
+    """Say where a copy that stands still hides records for longer than an idle topic is given."""
+    shipped = contracts().by_topic
+    copied = [name for name, topic in (await found.topics()).items() if name in shipped and topic.replicas > 1]
+    if not copied:
+        return None
+    bound = GRACE // 2 // 1000
+    lags: dict[str, int] = {}
+    with contextlib.suppress(Misconfigured):  # without the right to see them, nothing is said
+        for broker in await found.brokers():
+            lag = int((await found.settings_of(broker)).get(REPLICA_LAG, 0))
+            if lag > bound:
+                lags[str(broker)] = lag
+    if not lags:
+        return None
+    says = (
+        f"{REPLICA_LAG} = {max(lags.values())} on {', '.join(lags)}: a copy that lags hides records so long, and what is"
+        f" later than {GRACE // SECOND} s may come after an absence was noticed"
+    )
+    return Found("copies that lag", "note", says, f"set {REPLICA_LAG} = {bound}; docs/ground.md, 'Clocks'")
 
 
 def _told(lines: Sequence[Line]) -> Iterator[Found]:

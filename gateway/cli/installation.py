@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +31,14 @@ from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader, SqliteStore
 from tidings.errors import Misconfigured
 from tidings.event import Micros
+from tidings.log import LogRecord
 from tidings.ports import Body, Reader, StoreUnavailable, T, Transaction
 from tidings.watermark import GRACE
 
 
 @dataclass(frozen=True)
 class FileReader:
-    """A file beside its owner, read as one snapshot."""
+    """A file beside its owner."""
 
     file: SqliteReader
 
@@ -45,12 +46,20 @@ class FileReader:
         """Run a body that only reads."""
         return self.file.read(body)
 
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[FileReader]:
+        """Let all that is read inside be of one instant."""
+        with self.file.snapshot():
+            yield self
+
 
 @dataclass(frozen=True)
 class Installation:
-    """Where it is; `reader` is one instant of it."""
+    """Where it is; `reader` sees what is committed, `still` gives one instant of it."""
 
     reader: Reader
+    still: Callable[[], AbstractAsyncContextManager[Reader]]
+    """Held for a moment only: the server ends what keeps a snapshot and asks nothing. So no network within."""
     clock: Callable[[], Micros]
     codec: Codec
     settings: Config | None
@@ -60,18 +69,21 @@ class Installation:
 
     async def preview(self, appends: Sequence[Append], seen: set[str]) -> tuple[Preview, list[str]]:
         """Say what records would lead to as new intake; `seen` are the references of events that were decided before."""
-        book = RuleBook(contracts(), self.reader)
-        rules = await book.active()
-        if rules is None:
-            raise Told("no rules are active yet")
+        # A registry takes its time, and may not do so while a snapshot is held.
+        await self.codec.ready(LogRecord(one.topic, 0, 0, 0, one.key, one.value, one.headers) for one in appends)
         lines: list[str] = []
-        watch = Watch(rules, self.clock, out=lines.append, seen=seen)
         render = Contents()
         if self.settings is not None:
             render = Contents(self.settings.settings.public_url, self.settings.link_key())
         grace = 0 if self.folder is not None else GRACE
-        tried = Preview(self.reader, self.codec, book, self.clock, watch, grace, render)
-        await tried.take(appends)
+        async with self.still() as reader:
+            book = RuleBook(contracts(), reader)
+            rules = await book.active()
+            if rules is None:
+                raise Told("no rules are active yet")
+            watch = Watch(rules, self.clock, out=lines.append, seen=seen)
+            tried = Preview(reader, self.codec, book, self.clock, watch, grace, render)
+            await tried.take(appends)
         return tried, lines
 
     async def append(self, appends: Sequence[Append], said: Mapping[str, object]) -> str:
@@ -163,7 +175,7 @@ def _audited(said: Mapping[str, object]) -> Body[None]:
 
 @asynccontextmanager
 async def looked_at(arguments: Namespace) -> AsyncIterator[Installation]:
-    """Look at the installation that the arguments name, as it is at this instant.
+    """Look at the installation that the arguments name.
 
     Raises:
         Misconfigured: the configuration has mistakes, or there is no file.
@@ -172,18 +184,16 @@ async def looked_at(arguments: Namespace) -> AsyncIterator[Installation]:
     if settings is None or not settings.on_cluster:
         folder = folder_of(arguments)
         file = SqliteReader(folder / "tidings.db")
+        reader = FileReader(file)
         try:
-            clock = clock_of(file.path)
-            with file.snapshot():
-                yield Installation(FileReader(file), clock, Codec(contracts()), settings, folder)
+            yield Installation(reader, reader.still, clock_of(file.path), Codec(contracts()), settings, folder)
         finally:
             file.close()
         return
     store = await PostgresStore.open(settings.postgres(), writers=1, urgent=1, readers=1)
     codec = codec_of(settings)
     try:
-        async with store.snapshot() as snapshot:
-            yield Installation(snapshot, lambda: time.time_ns() // 1000, codec, settings, None)
+        yield Installation(store, store.snapshot, lambda: time.time_ns() // 1000, codec, settings, None)
     finally:
         await codec.close()
         await store.close()

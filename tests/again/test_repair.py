@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from gateway.cli.main import main
+from streams.codec import Codec
 from streams.kafka.cluster import opened
 from streams.kafka.publish import Partly, Published
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
+from streams.stores.postgres import PostgresStore
 from tests import services
 from tests.again import laboratory
 from tests.again.laboratory import NOW
 from tests.live import engines, kill_rules
 from tests.live.engines import Shelf, rest, rows
 from tidings import canonical
-from tidings.ports import Store
+from tidings.log import LogRecord
+from tidings.ports import Scan, Store
 
 pytestmark = pytest.mark.live
 
@@ -146,8 +149,6 @@ def configured(folder: Path, place: Place, bootstrap: str, prefix: str) -> Path:
 
 async def _records(store: Store, table: str) -> list[dict[str, Any]]:
     def body() -> Any:
-        from tidings.ports import Scan
-
         return (yield Scan(table))
 
     return list(await store.read(body))
@@ -188,6 +189,53 @@ def test_on_a_cluster_the_same_bytes_are_published_and_it_is_written_down_who_di
     begun, ended = (canonical.loads(row["body"]) for row in asyncio.run(log("audit")) if row["verb"] == "repair")
     assert (begun["step"], begun["records"], "published" in begun) == ("begun", 5, False)
     assert (ended["step"], ended["records"], ended["published"]) == ("ended", 5, 5)
+
+
+def test_a_registry_that_takes_its_time_keeps_no_snapshot_of_the_database(place, tmp_path, capsys, monkeypatch):
+    connection = services.kafka()
+    config = configured(tmp_path, place, connection.bootstrap[0], connection.prefix)
+    held: list[int] = []
+    within = 0
+    real = PostgresStore.snapshot
+
+    @asynccontextmanager
+    async def counted(store: PostgresStore) -> AsyncIterator[Any]:
+        nonlocal within
+        async with real(store) as snapshot:
+            within += 1
+            try:
+                yield snapshot
+            finally:
+                within -= 1
+
+    known: set[bytes | None] = set()
+
+    async def ready(_: Codec, records: Iterable[LogRecord]) -> None:
+        # As with a registry: what was asked for once is known.
+        fresh = {record.value for record in records} - known
+        if fresh:
+            known.update(fresh)
+            held.append(within)
+
+    monkeypatch.setattr(PostgresStore, "snapshot", counted)
+    monkeypatch.setattr(Codec, "ready", ready)
+    assert run(capsys, "repair", "--config", config, f"{ORDERS}[0]@0-4")[0] == 0
+    assert set(held) == {0}
+
+
+def test_a_snapshot_that_the_server_has_cut_harms_nothing_once_all_was_read(place):
+    async def cut() -> None:
+        async with laboratory.opened(place) as store:
+            assert isinstance(store, PostgresStore)
+            async with store.snapshot() as snapshot:
+                snapshot.connection.terminate()
+            async with store.snapshot() as snapshot:
+                await snapshot.read(book_of)
+
+    def book_of() -> Any:
+        return (yield Scan("epochs"))
+
+    asyncio.run(cut())
 
 
 def test_what_was_published_before_it_broke_off_is_written_down(place, tmp_path, capsys, monkeypatch):

@@ -8,11 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import pytest
 
+from gateway.cli.doctor_cluster import copies
 from gateway.cli.main import main
+from streams.kafka.cluster import Broker, Cluster, Topic
 from streams.kafka.connection import Connection
 from streams.processors.ground import Older, hold_dispatch
 from streams.stores.migrate import migrate
@@ -197,3 +200,35 @@ def test_a_user_without_rights_and_one_with_those_of_a_process(doctor: Doctor) -
             assert "permission denied for table schema_version" in doctor.found()["database"][1]
         finally:
             asyncio.run(user(place, f"DROP OWNED BY {name}", f"DROP ROLE {name}"))
+
+
+class Copied:
+    """A cluster of three, whose topics have as many copies as it is told."""
+
+    def __init__(self, replicas: int, lags: tuple[str, ...]) -> None:
+        self.replicas, self.lags = replicas, lags
+
+    async def topics(self) -> dict[str, Topic]:
+        return {TOPIC: Topic(1, self.replicas), "no.topic.of.ours": Topic(1, 3)}
+
+    async def brokers(self) -> list[Broker]:
+        return [Broker(at, "broker", 9092 + at) for at in range(len(self.lags))]
+
+    async def settings_of(self, broker: Broker) -> dict[str, str]:
+        return {"replica.lag.time.max.ms": self.lags[broker.id]}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "lags", "named"),
+    [(3, ("30000", "2500", "10000"), ["broker:9092", "broker:9094"]), (3, ("2500",) * 3, []), (1, ("30000",) * 3, [])],
+)
+def test_copies_that_may_hide_records_for_longer_than_half_of_the_grace_are_noted(
+    replicas: int, lags: tuple[str, ...], named: list[str]
+) -> None:
+    found = asyncio.run(copies(cast("Cluster", Copied(replicas, lags))))
+    if not named:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.state, f"= 30000 on {', '.join(named)}:" in found.says) == ("note", True)
+    assert "replica.lag.time.max.ms = 2500" in found.mend

@@ -12,7 +12,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "proofs.md"
 HEAD = """# Proofs
 
 What `make proofs` has shown, written by the run itself (`make proofs ARGS=--write`). Each part has the date of its run.
-How it is done is in `tests/proofs`; the same stories run small with every `make test`.
+How it is done is in `tests/proofs`. Killing, standing still and poison run small with every `make test`; members that come
+and go, a ground that moves and steady load run here only.
 """
 
 
