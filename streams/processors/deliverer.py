@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.processors import deliver
-from streams.processors.deliver import Claimed
+from streams.processors.deliver import Begun, Claimed
 from streams.processors.detect import Outdated
 from streams.processors.dispatch import Stranger, Who, dispatch_one, find_work, resolve
 from streams.processors.setbacks import InternalError, Setbacks, log_fault
@@ -23,7 +23,20 @@ from tidings.errors import Misconfigured
 from tidings.event import SECOND, Micros
 from tidings.message import Message
 from tidings.person import Person
-from tidings.ports import Body, Outcome, Outgoing, Provider, Read, Row, Runtime, Store, StoreUnavailable, Transaction
+from tidings.ports import (
+    Body,
+    CommitUnknown,
+    Outcome,
+    Outgoing,
+    Provider,
+    Read,
+    Row,
+    Runtime,
+    Store,
+    StoreReplaced,
+    StoreUnavailable,
+    Transaction,
+)
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliverer")
@@ -172,16 +185,41 @@ class Deliverer:
         return [(one, whom[one.message_id]) for one in await self.intend(group, owner)]
 
     async def intend(self, group: Sequence[Claimed], owner: str) -> Sequence[Outgoing]:
-        """T3, with the rule set that is active now."""
+        """T3, with the rule set that is active now.
+
+        An intent whose commit was not answered is looked for: what was begun is sent, and does not end as unknown.
+        """
         while True:
             body = deliver.intend(self.rules, group, owner, self.pace)
-            intended = await self.store.run(body, urgent=True)
+            try:
+                intended = await self.store.run(body, urgent=True)
+            except CommitUnknown:
+                begun = await self._begun(group, owner)
+                if begun.outgoing or begun.late:
+                    return begun.outgoing
+                continue
             if isinstance(intended, Outdated):
                 await self._switch(intended)
                 continue
             for message in intended.kept:
                 self.observe(message)
             return intended.outgoing
+
+    async def _begun(self, group: Sequence[Claimed], owner: str) -> Begun:
+        """Find what was committed, once the store answers; what is too late to begin is written as not sent."""
+        logger.warning("the store did not answer to an intent for %d messages; looked for until it does", len(group))
+        while True:
+            try:
+                begun = await self.store.run(deliver.find_begun(group, owner), urgent=True)
+                break
+            except StoreReplaced:
+                raise
+            except StoreUnavailable:
+                await self.runtime.sleep(WRITE_AGAIN)
+        whom = {one.message.message_id: (one.message.tenant, one.message.recipient) for one in group}
+        for late in begun.late:
+            await self.settle(late, whom[late.message_id], Outcome("not_sent", detail="the store was away"))
+        return begun
 
     async def send(self, outgoing: Outgoing, who: Who) -> None:
         """Hand a message over, and write what became of it."""

@@ -21,7 +21,7 @@ from tidings.event import DAY, HOUR, MINUTE, SECOND, Event
 from tidings.journal import Span
 from tidings.message import Message
 from tidings.person import read_person
-from tidings.ports import Insert, Outcome, Outgoing, Put
+from tidings.ports import CommitUnknown, Insert, Outcome, Outgoing, Put
 from tidings.quiet_hours import QuietHours, Window
 from tidings.receipts import Receipt
 from tidings.rule import RuleSet, Team
@@ -559,3 +559,54 @@ def test_a_message_that_cannot_be_reconciled_rests_and_holds_up_nobody():
     h.deliverer.concurrency = 1
     h.run(HOUR)
     assert sorted(h.messages()) == [("accepted", None), ("unknown", None)]
+
+
+@dataclass
+class Silent:
+    """A store that does not answer to the commit of the first intent, which was done, or not."""
+
+    store: MemoryStore
+    done: bool
+    away: Any
+    asked: int = 0
+
+    async def read(self, body: Any) -> Any:
+        return await self.store.read(body)
+
+    async def run(self, body: Any, *, urgent: bool = False) -> Any:
+        if "intend" not in body.__qualname__ or self.asked:
+            return await self.store.run(body, urgent=urgent)
+        self.asked += 1
+        if self.done:
+            await self.store.run(body, urgent=urgent)
+        await self.away()
+        raise CommitUnknown
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_intent_whose_commit_was_not_answered_is_found_and_sent_once(done):
+    h = house()
+    h.deliverer.store = Silent(h.store, done, lambda: asyncio.sleep(0))
+    h.say(fired(of=ONE))
+    h.run()
+    assert h.messages() == [("accepted", None)]
+    assert [one.attempt for one in h.provider.taken] == [1]
+
+
+@pytest.mark.parametrize("lease_over", [False, True])
+def test_an_intent_that_is_found_too_late_was_not_sent_and_is_not_unknown(lease_over):
+    h = house()
+
+    async def away() -> None:
+        h.now += HOUR
+        if lease_over:
+            await h.store.run(deliver.recover(Pace()))
+
+    h.deliverer.store = Silent(h.store, True, away)
+    h.say(fired(of=ONE))
+    h.run()
+    assert {row["no"]: row["outcome"] for row in h.store.rows("attempts")}[1] == "not_sent"
+    assert all(one.attempt > 1 for one in h.provider.taken)
+    h.run(HOUR)
+    assert h.messages() == [("accepted", None)]
+    assert [one.attempt for one in h.provider.taken] == [2]
