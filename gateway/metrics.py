@@ -21,6 +21,7 @@ from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
 from streams.processors.outcomes import Published, TookOver
+from streams.processors.setbacks import InternalError
 from streams.stores.counts import Waiting
 from tidings.event import SECOND, Micros
 from tidings.message import Message
@@ -79,6 +80,7 @@ class Metrics:
         )
         self._attempts = self._counter("attempts", "Calls of a provider, by how far they came.", "channel", "outcome")
         self._alerts = self._counter("alerts", "Messages that failed, of steps whose owner wants to know.", "rule")
+        self._internal = self._counter("internal_errors", "Faults of our own code that were gone around.", "where")
         self._published = self._counter("outcomes_published", "Outcome events that went to their topic.", "topic")
         self._take_overs = self._counter("relay_take_overs", "Times that this process began to publish the outcomes.")
         self._decided = Histogram(
@@ -110,6 +112,8 @@ class Metrics:
                 self._published.labels(seen.topic).inc(seen.count)
             case TookOver():
                 self._take_overs.inc()
+            case InternalError():
+                self._internal.labels(seen.where).inc()
 
     def text(self, state: State) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -22,8 +22,8 @@ TOPICS: Mapping[str, str] = {f"{kind}.v1": kind for kind in (FIRINGS, MESSAGES)}
 """Event types by topic."""
 
 SOURCE = "tidings"
-WAITING, NUMBERED = 1, 2
-"""`outbox.unpublished`: nobody has numbered it yet; it has a number, and may be in the topic already."""
+WAITING, NUMBERED, KEPT_BACK = 1, 2, 3
+"""`outbox.unpublished`: nobody has numbered it yet; it has a number, and may be in the topic already; no topic takes it."""
 LONGEST_KEY = 512
 """Bytes."""
 LONGEST_REFERENCE = 200

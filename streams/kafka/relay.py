@@ -28,9 +28,10 @@ from streams.kafka.outcome_log import NUMBER, last_numbers, partitions, places_o
 from streams.kafka.reach import Away, refusal
 from streams.processors import outcomes
 from streams.processors.outcomes import Published, TookOver
+from streams.processors.setbacks import InternalError
 from streams.registry.client import RegistryUnavailable
 from tidings import canonical
-from tidings.errors import BadContract, Misconfigured
+from tidings.errors import BadContract, Misconfigured, Refusal
 from tidings.event import SECOND, Micros
 from tidings.log import Partition
 from tidings.outcomes import TOPICS
@@ -120,7 +121,24 @@ class Relay:
             return False
         if now - self._looked > LOOK:
             self._counts, self._looked = await partitions(self.connection), now
-        rows = await self.store.run(outcomes.number(self.name, self.lease, self._partition_of, self.limit))
+        unfit: dict[str, BadContract] = {}
+
+        def writable(row: Row) -> bool:
+            try:
+                self._encode(row)
+            except BadContract as fault:
+                if fault.reason is Refusal.UNKNOWN_SCHEMA:
+                    raise  # it is the installation that does not fit, not the row
+                unfit[row["id"]] = fault
+            return row["id"] not in unfit
+
+        body = outcomes.number(self.name, self.lease, self._partition_of, self.limit, writable)
+        rows = await self.store.run(body)
+        for name, fault in unfit.items() if rows is not None else ():
+            logger.error(
+                "outcome %s fits no contract (%s): kept back in the outbox, the others go on", name, fault.reason
+            )
+            self.observe(InternalError("outcomes"))
         if rows is None:
             await self._let_go()
             self._say("another process publishes the outcomes now")
@@ -135,13 +153,16 @@ class Relay:
                 self.observe(Published(topic, count))
         return True
 
+    def _encode(self, row: Row) -> tuple[Mapping[str, Any], bytes, bytes]:
+        payload = canonical.loads(row["body"])
+        return (payload, *self.codec.encode(TOPICS[row["topic"]], payload))
+
     async def _publish(self, rows: Sequence[Row]) -> None:
         """Write rows in one transaction of Kafka; when this returns they are committed."""
         producer = self._producer
         records = []
         for row in rows:
-            payload = canonical.loads(row["body"])
-            key, value = self.codec.encode(TOPICS[row["topic"]], payload)
+            payload, key, value = self._encode(row)
             records.append((row, key, value, headers(row["number"], payload["meta"])))
         async with asyncio.timeout(WITHIN):
             await producer.begin_transaction()

@@ -129,6 +129,43 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
     return body
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What an intent has left whose commit was not answered; nothing of it has been sent."""
+
+    outgoing: list[Outgoing]
+    """What may still be sent."""
+    late: list[Outgoing]
+    """What must not begin any more, and surely was not sent."""
+
+
+def find_begun(group: Sequence[Claimed], owner: str) -> Body[Begun]:
+    """Find what T3 has committed under this owner; the locks wait for a commit that is still under way."""
+
+    def body() -> Transaction[Begun]:
+        rows = yield Lock("messages", sorted((c.message.message_id,) for c in group))
+        now = yield Now()
+        there = {row["message_id"]: read_message(row) for row in rows.values() if row is not None}
+        places = sorted((name, message.attempt) for name, message in there.items())
+        attempts = yield Read("attempts", places)
+        begun = Begun([], [])
+        for claimed in group:
+            message = there.get(claimed.message.message_id)
+            if message is None or claimed.content is None:
+                continue
+            attempt = attempts.get((message.message_id, message.attempt))
+            if attempt is None or attempt["owner"] != owner or attempt["outcome"] is not None:
+                continue
+            outgoing = _outgoing(message, claimed.content)
+            if message.state is MessageState.SENDING and now < outgoing.start_by:
+                begun.outgoing.append(outgoing)
+            elif message.state in (MessageState.SENDING, MessageState.UNKNOWN):
+                begun.late.append(outgoing)
+        return begun
+
+    return body
+
+
 def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) -> Body[Message]:
     """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent.
 

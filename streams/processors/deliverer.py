@@ -12,16 +12,31 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streams.processors import deliver
-from streams.processors.deliver import Claimed
+from streams.processors.deliver import Begun, Claimed
 from streams.processors.detect import Outdated
 from streams.processors.dispatch import Stranger, Who, dispatch_one, find_work, resolve
+from streams.processors.setbacks import InternalError, Setbacks, log_fault
 from streams.processors.worker import Observe, _unobserved
 from streams.rule_book import Learn, UnknownRules, nobody_switches, now_active
 from tidings.delivery import Pace
+from tidings.errors import Misconfigured
 from tidings.event import SECOND, Micros
 from tidings.message import Message
 from tidings.person import Person
-from tidings.ports import Body, Outcome, Outgoing, Provider, Read, Row, Runtime, Store, StoreUnavailable, Transaction
+from tidings.ports import (
+    Body,
+    CommitUnknown,
+    Outcome,
+    Outgoing,
+    Provider,
+    Read,
+    Row,
+    Runtime,
+    Store,
+    StoreReplaced,
+    StoreUnavailable,
+    Transaction,
+)
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliverer")
@@ -36,6 +51,10 @@ COME_AGAIN = SECOND // 5
 """Until a recipient whom nobody knows is looked at again."""
 WRITE_AGAIN = SECOND // 2
 """Rest before a result is written again that the store did not take."""
+
+
+OUTSIDE = (StoreUnavailable, Misconfigured, UnknownRules)
+"""What is no fault of a single recipient's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +89,10 @@ class Deliverer:
     """Recipients that are dispatched side by side."""
     strangers: dict[Who, Micros] = field(default_factory=dict)
     """Whom nobody knows yet, and when their turn comes again."""
+    failing: Setbacks[Who] = field(default_factory=Setbacks)
+    """Whose passes fail; one of them must not end everybody's."""
+    unsettled: Setbacks[str] = field(default_factory=Setbacks)
+    """Messages whose reconciliation fails."""
     claims: int = 0
 
     async def step(self) -> bool:
@@ -98,13 +121,26 @@ class Deliverer:
         busy = False
         now = self.runtime.now()
         self.strangers = {who: until for who, until in self.strangers.items() if now < until <= now + COME_AGAIN}
-        work = await self.store.read(find_work(self.strangers))
+        work = await self.store.read(find_work(self.strangers, self.failing.resting(now)))
         for start in range(0, len(work), self.passes):
             done = await self.runtime.gather([self._pass(who) for who in work[start : start + self.passes]])
             busy = busy or any(done)
         return busy
 
     async def _pass(self, who: Who) -> bool:
+        """Run one pass; where our own code fails, the recipient rests."""
+        try:
+            passed = await self._try_pass(who)
+        except OUTSIDE:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever our own code raises, one recipient does it
+            log_fault("dispatch", fault, self.failing.note(who, self.runtime.now()))
+            self.observe(InternalError("dispatch"))
+            return False
+        self.failing.forget(who)
+        return passed
+
+    async def _try_pass(self, who: Who) -> bool:
         """Run one pass; with a rule set that is not known here, or active no more, it comes again."""
         try:
             passed = await self.store.run(dispatch_one(self.rules, who, self.load_rules), urgent=True)
@@ -149,16 +185,41 @@ class Deliverer:
         return [(one, whom[one.message_id]) for one in await self.intend(group, owner)]
 
     async def intend(self, group: Sequence[Claimed], owner: str) -> Sequence[Outgoing]:
-        """T3, with the rule set that is active now."""
+        """T3, with the rule set that is active now.
+
+        An intent whose commit was not answered is looked for: what was begun is sent, and does not end as unknown.
+        """
         while True:
             body = deliver.intend(self.rules, group, owner, self.pace)
-            intended = await self.store.run(body, urgent=True)
+            try:
+                intended = await self.store.run(body, urgent=True)
+            except CommitUnknown:
+                begun = await self._begun(group, owner)
+                if begun.outgoing or begun.late:
+                    return begun.outgoing
+                continue
             if isinstance(intended, Outdated):
                 await self._switch(intended)
                 continue
             for message in intended.kept:
                 self.observe(message)
             return intended.outgoing
+
+    async def _begun(self, group: Sequence[Claimed], owner: str) -> Begun:
+        """Find what was committed, once the store answers; what is too late to begin is written as not sent."""
+        logger.warning("the store did not answer to an intent for %d messages; looked for until it does", len(group))
+        while True:
+            try:
+                begun = await self.store.run(deliver.find_begun(group, owner), urgent=True)
+                break
+            except StoreReplaced:
+                raise
+            except StoreUnavailable:
+                await self.runtime.sleep(WRITE_AGAIN)
+        whom = {one.message.message_id: (one.message.tenant, one.message.recipient) for one in group}
+        for late in begun.late:
+            await self.settle(late, whom[late.message_id], Outcome("not_sent", detail="the store was away"))
+        return begun
 
     async def send(self, outgoing: Outgoing, who: Who) -> None:
         """Hand a message over, and write what became of it."""
@@ -189,11 +250,25 @@ class Deliverer:
 
     async def reconcile(self) -> bool:
         """Ask the provider about deliveries of unknown outcome, once their books have settled."""
-        messages = await self.store.read(deliver.find_unknown(self.channels, limit=self.concurrency))
+        resting = self.unsettled.resting(self.runtime.now())
+        limit = self.concurrency + len(resting)
+        found = await self.store.read(deliver.find_unknown(self.channels, limit=limit))
+        messages = [message for message in found if message.message_id not in resting][: self.concurrency]
         await self.runtime.gather([self._reconcile(message) for message in messages])
         return bool(messages)
 
     async def _reconcile(self, message: Message) -> None:
+        try:
+            await self._look_up(message)
+        except OUTSIDE:
+            raise
+        except Exception as fault:  # noqa: BLE001 - one message that cannot be settled must not stop the others
+            log_fault("reconcile", fault, self.unsettled.note(message.message_id, self.runtime.now()))
+            self.observe(InternalError("reconcile"))
+        else:
+            self.unsettled.forget(message.message_id)
+
+    async def _look_up(self, message: Message) -> None:
         provider = self.provider_of(message.channel)
         found = await provider.look_up(message.message_id) if provider.can_look_up else None
         body = deliver.reconcile(message, found, can_look_up=provider.can_look_up, pace=self.pace)

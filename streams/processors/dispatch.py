@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.processors import told
@@ -48,10 +48,11 @@ FAR = 5_000
 """How many records that wait for words about people are looked behind."""
 
 
-def find_work(waiting: Container[Who] = (), *, limit: int = 200) -> Body[list[Who]]:
+def find_work(waiting: Container[Who] = (), resting: Collection[Who] = (), *, limit: int = 200) -> Body[list[Who]]:
     """Return the body that names recipients with unread records, or with something that is due now.
 
-    Those who are `waiting` are passed over: many strangers at the head of the queue hold up nobody.
+    Those who are `waiting` are passed over until they have something due: many strangers at the head of the queue hold
+    up nobody. Those who are `resting` are passed over whatever they have.
     """
 
     def body() -> Transaction[list[Who]]:
@@ -59,12 +60,16 @@ def find_work(waiting: Container[Who] = (), *, limit: int = 200) -> Body[list[Wh
         size = limit
         while True:
             unread = yield Find("records", "by_unread", (1,), limit=size)
-            found = [who for row in unread if (who := (row["tenant"], row["recipient"])) not in waiting]
+            found = [
+                who
+                for row in unread
+                if (who := (row["tenant"], row["recipient"])) not in waiting and who not in resting
+            ]
             if len(unread) < size or len(found) >= limit or size >= FAR:
                 break
             size *= 4
-        due = yield Find("recipients", "by_next", (), upto=now, limit=limit)
-        found += [(row["tenant"], row["recipient"]) for row in due]
+        due = yield Find("recipients", "by_next", (), upto=now, limit=limit + len(resting))
+        found += [who for row in due if (who := (row["tenant"], row["recipient"])) not in resting]
         return list(dict.fromkeys(found))
 
     return body

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from tidings import canonical
 from tidings.event import Micros
 from tidings.log import Partition
-from tidings.outcomes import NUMBERED, SUSPECT, TOPICS, WAITING, firing_event, has_ended, message_event
+from tidings.outcomes import KEPT_BACK, NUMBERED, SUSPECT, TOPICS, WAITING, firing_event, has_ended, message_event
 from tidings.ports import (
     Body,
     Delete,
@@ -234,14 +234,24 @@ class Settled:
     """Rows that were in the topics already."""
 
 
+def everything(_: Row) -> bool:
+    """Every row can be written."""
+    return True
+
+
 def number(
-    owner: str, lease: Micros, partition_of: Callable[[str, str], int], limit: int
+    owner: str,
+    lease: Micros,
+    partition_of: Callable[[str, str], int],
+    limit: int,
+    writable: Callable[[Row], bool] = everything,
 ) -> Body[Sequence[Row] | None]:
     """Return the body that gives the next rows their numbers; None: it is another's turn.
 
     Its result is to be published in its order, which is that of the numbers in each partition. What has numbers
     already comes alone, first. `partition_of` is asked with topic and key. What the topics know from a database that
-    is gone (`told`) is left out, and let go.
+    is gone (`told`) is left out, and let go. What is not `writable` gets no number, so that it leaves no gap and holds up
+    nothing; its row is kept back.
     """
 
     def body() -> Transaction[Sequence[Row] | None]:
@@ -260,11 +270,12 @@ def number(
         known = {about for (about,), row in told.items() if row["state"] != SUSPECT}
         if known:
             yield Delete("outbox", [(row["id"],) for row in found if row["about"] in known])
-        rows = [
-            {**row, "unpublished": NUMBERED, "partition": partition_of(row["topic"], row["key"])}
-            for row in found
-            if row["about"] not in known
-        ]
+        found = [row for row in found if row["about"] not in known]
+        if unfit := [row for row in found if not writable(row)]:
+            yield Put("outbox", [{**row, "unpublished": KEPT_BACK} for row in unfit])
+            gone = {row["id"] for row in unfit}
+            found = [row for row in found if row["id"] not in gone]
+        rows = [{**row, "unpublished": NUMBERED, "partition": partition_of(row["topic"], row["key"])} for row in found]
         places = sorted({(row["topic"], row["partition"]) for row in rows})
         heads = dict.fromkeys(places, 0)
         for row in (yield Read("outbox_heads", places)).values():

@@ -12,6 +12,7 @@ from streams.kafka import outcome_log
 from streams.kafka.relay import Relay
 from streams.processors import outcomes
 from streams.processors.outcomes import Published, TookOver
+from streams.processors.setbacks import InternalError
 from streams.stores.sqlite import SqliteStore
 from tests import services
 from tests.outcomes.world import (
@@ -61,6 +62,29 @@ def test_every_outcome_is_in_its_partition_once_with_its_number_and_its_order(tm
             read_headers = dict(first.headers)
             assert read_headers["ce_type"] == b"notification.message.ended"
             assert read_headers["ce_id"] == events({("", 0): [first]})[0].id.encode()
+            await one.stop()
+        await store.close()
+
+    asyncio.run(play())
+
+
+def test_an_outcome_that_fits_no_contract_is_kept_back_without_a_gap_and_holds_up_nobody(tmp_path: Path, caplog):
+    kafka = services.kafka()
+
+    async def play():
+        store = await SqliteStore.open(tmp_path / "store")
+        seen: list[object] = []
+        async with topics(kafka):
+            one = relay(store, kafka, observe=seen.append)
+            await store.run(write([ended(f"{n}", "customer:1", rule=7 if n == 3 else "late") for n in range(6)]))
+            await until(one)
+            found = await read(kafka)
+            assert without_gap_or_repeat(found)
+            assert [said.data["message_id"] for said in events(found)] == ["0", "1", "2", "4", "5"]
+            (kept,) = await rows(store, "outbox")
+            assert (kept["about"], kept["number"]) == ("3", None)
+            assert seen.count(InternalError("outcomes")) == 1
+            assert kept["id"] in caplog.text
             await one.stop()
         await store.close()
 
