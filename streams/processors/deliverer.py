@@ -237,6 +237,8 @@ class Deliverer:
         body = deliver.record_result(outgoing, who, outcome, self.pace)
         try:
             message = await self.store.run(body, urgent=True)
+        except StoreReplaced:
+            raise  # another database: its messages are others, and waiting brings ours never back
         except StoreUnavailable:
             message = await self._written(body, outgoing.message_id)
         self.observe(Sent(outgoing, outcome, message))
@@ -245,8 +247,12 @@ class Deliverer:
         logger.error("the store did not take the result of message %s; tried again until it does", name)
         while True:
             await self.runtime.sleep(WRITE_AGAIN)
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 return await self.store.run(body, urgent=True)
+            except StoreReplaced:
+                raise
+            except StoreUnavailable:
+                continue
 
     async def reconcile(self) -> bool:
         """Ask the provider about deliveries of unknown outcome, once their books have settled."""
