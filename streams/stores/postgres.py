@@ -26,7 +26,7 @@ from streams.stores.counts import Waiting
 from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
-from streams.stores.postgres_identity import Identity
+from streams.stores.postgres_identity import FLUSHED, Identity
 from streams.stores.postgres_transaction import (
     BEGIN_READING,
     SERVER_FAULTS,
@@ -45,6 +45,7 @@ REPEATS = 50
 PAUSE = 0.005
 """Seconds before the first repeat, on average; twice as long each time, up to `LONGEST`."""
 LONGEST = 0.25
+CLOCK = f"SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, {FLUSHED}"
 MISSING = ("42P01", "42703", "42883", "3F000")
 """SQLSTATEs of a table, column, function or schema that is not there."""
 
@@ -154,12 +155,18 @@ class PostgresStore:
         return str(self._identity)
 
     async def skew(self) -> int:
-        """Return by how many microseconds the server's clock is ahead of ours, to half a round trip."""
+        """Return by how many microseconds the server's clock is ahead of ours, to half a round trip.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked; `StoreReplaced`: it was put back to an older state.
+        """
 
         async def ask(connection: asyncpg.Connection) -> int:
-            before = self.clock()
-            theirs = await connection.fetchval("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-            return int(theirs) - (before + self.clock()) // 2
+            known, before = self._identity.asked, self.clock()
+            ((theirs, flushed),) = await connection.fetch(CLOCK)
+            after = self.clock()
+            self._identity.flushed(flushed, known)
+            return int(theirs) - (before + after) // 2
 
         return await self._ask(ask)
 
