@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streams.kafka.archive import Archive
 from streams.kafka.connection import Connection
-from streams.loops import Loop, Loops
+from streams.loops import Loop, Loops, maintaining
 from streams.processors.ground import ARCHIVE
 from streams.stores.counts import Waiting
 from streams.stores.postgres import PostgresStore
@@ -39,7 +39,7 @@ class ArchiveProcess:
 
     def start(self) -> None:
         """Run the loops."""
-        loops = {"archive": Loop(self.archive.step, STAND_BY), "maintain": Loop(self._maintain, MAINTAIN)}
+        loops = {"archive": Loop(self.archive.step, STAND_BY), "maintain": Loop(maintaining(self.store), MAINTAIN)}
         self.loops.start(loops)
 
     async def stop(self) -> None:
@@ -68,7 +68,3 @@ class ArchiveProcess:
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most."""
         return await self.store.waiting(within=within)
-
-    async def _maintain(self) -> bool:
-        await self.store.maintain()
-        return False

@@ -18,7 +18,7 @@ from streams.clock_guard import EVERY, ClockGuard
 from streams.delivering import Delivering
 from streams.kafka.ground import WATCH, Ground
 from streams.kafka.relay import Relay
-from streams.loops import Loop, Loops
+from streams.loops import Loop, Loops, maintaining
 from streams.processors.deliverer import ProviderOf, Render
 from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe
@@ -78,7 +78,9 @@ class DeliverProcess:
             Misconfigured: the active rules do not load with this version.
         """
         await self.guard.measure()
-        self.loops.start({"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(self._maintain, MAINTAIN)})
+        self.loops.start(
+            {"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(maintaining(self.store), MAINTAIN)}
+        )
         if self.ground is not None:
             await self.ground.begin(self.store.identity)
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
@@ -105,10 +107,6 @@ class DeliverProcess:
         if self.relay is not None:
             await self.relay.stop()
         return 0 if self.delivering is None else await self.delivering.finish(PARTING)
-
-    async def _maintain(self) -> bool:
-        await self.store.maintain()
-        return False
 
     @property
     def rules(self) -> RuleSet:

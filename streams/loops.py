@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from streams.processors.worker import Observe
 from tidings.event import SECOND
@@ -60,6 +60,32 @@ class Loop:
     """Asked after a round: since when nothing moves, of which the round itself does not tell."""
     wakes: tuple[str, ...] = ()
     """Loops that have something to do when this one had."""
+
+
+class Maintained(Protocol):
+    """A store that wants to be looked after now and then."""
+
+    async def maintain(self) -> int:
+        """Do what will be needed in days; return how much it was."""
+        ...
+
+
+def maintaining(store: Maintained) -> Callable[[], Coroutine[None, None, bool]]:
+    """Return the round that looks after a store: one that failed is tried again an hour later, and ends no process.
+
+    Whoever reads a partition for long keeps its lock from us; a store that is away is noticed by the loops that work.
+    """
+
+    async def step() -> bool:
+        try:
+            await store.maintain()
+        except StoreReplaced:
+            raise
+        except StoreUnavailable as fault:
+            logger.warning("partitions of the days to come were not made, tried again with the next round: %s", fault)
+        return False
+
+    return step
 
 
 @dataclass

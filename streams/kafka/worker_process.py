@@ -28,7 +28,7 @@ from streams.kafka.reach import Away
 from streams.kafka.skew import Skew
 from streams.kafka.topics import CLOCK, is_read
 from streams.kafka.transport import Pace
-from streams.loops import Loop, Loops, RealRuntime
+from streams.loops import Loop, Loops, RealRuntime, maintaining
 from streams.processors import detect
 from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe, PeopleReader, Ready, Worker, nothing_to_ask
@@ -107,7 +107,7 @@ class WorkerProcess:
             Misconfigured: topics are missing, or the active rules do not load with this version.
             Away: no broker answers.
         """
-        self.loops.start({"maintain": Loop(self._maintain, MAINTAIN)})
+        self.loops.start({"maintain": Loop(maintaining(self.store), MAINTAIN)})
         if self.ground is not None:
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         if self.skew is not None:
@@ -292,10 +292,6 @@ class WorkerProcess:
         for row in rows:
             by_topic[row["topic"]].append(row)
         self.watermarks = {topic: watermark.of_topic(found, self.grace) for topic, found in by_topic.items()}
-        return False
-
-    async def _maintain(self) -> bool:
-        await self.store.maintain()
         return False
 
 
