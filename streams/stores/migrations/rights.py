@@ -22,7 +22,7 @@ ROLES: Mapping[str, str] = {
     WORKER: "detects, projects people, archives; writes no message, run or attempt but whose they are",
     DELIVERER: "dispatches and delivers; touches neither positions nor state of the rules",
     READER: "shows: reads everything, writes nothing",
-    VERIFIER: "replays the journal; sees nobody's address, message or attempt",
+    VERIFIER: "replays the journal, and reads what it was decided from: the log, with all that events say of people; writes nothing",
     OPERATOR: "applies rules and topics, stops and releases, mends; every row, no table",
 }
 
