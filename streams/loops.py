@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -69,7 +69,11 @@ class Maintained(Protocol):
         ...
 
 
+<<<<<<< HEAD
 def maintaining(store: Maintained) -> Callable[[], Awaitable[bool]]:
+=======
+def maintaining(store: Maintained) -> Callable[[], Coroutine[None, None, bool]]:
+>>>>>>> fixb
     """Return the round that looks after a store: one that failed is tried again an hour later, and ends no process.
 
     Whoever reads a partition for long keeps its lock from us; a store that is away is noticed by the loops that work.

@@ -95,6 +95,8 @@ class Put:
 
     table: str
     rows: Sequence[Row]
+    only: tuple[str, ...] = ()
+    """The columns that change, of rows that were read, and of which nobody changes others or deletes any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def unread_of(who: Who) -> Transaction[list[Row]]:
 def mark_read(unread: Sequence[Row]) -> Transaction[None]:
     """Mark records as read: in the transaction that acts on them, or they are lost, or acted on twice."""
     if unread:
-        yield Put("records", [{**row, "unread": None} for row in unread])
+        yield Put("records", [{**row, "unread": None} for row in unread], only=("unread",))
 
 
 def _recipient_rows(held: Mapping[tuple[str, ...], Row | None], result: Dispatched) -> list[Row]:

@@ -165,7 +165,11 @@ class PostgresStore:
 
         async def ask(connection: asyncpg.Connection) -> int:
             known, before = self._identity.asked, self.clock()
+<<<<<<< HEAD
             theirs, flushed = await connection.fetchrow(CLOCK)
+=======
+            ((theirs, flushed),) = await connection.fetch(CLOCK)
+>>>>>>> fixb
             after = self.clock()
             self._identity.flushed(flushed, known)
             return int(theirs) - (before + after) // 2

@@ -224,8 +224,12 @@ class PostgresTransaction:
 
     def _put(self, op: ports.Put) -> None:
         waiting, key_from = self._wait(op.table), key_of(op.table)
+        held, made = self._held.setdefault(op.table, {}), self._made.get(op.table, ())
         for row in op.rows:
             key = key_from(row)
+            if op.only and not any(key in one for one in (held, made, waiting.puts, waiting.inserts, waiting.deletes)):
+                # As if it had been read with other values there: these columns are written, and no other right is needed.
+                held[key] = {**row, **dict.fromkeys(op.only, _NOTHING)}
             waiting.inserts.pop(key, None)
             waiting.deletes.pop(key, None)
             waiting.puts[key] = row

@@ -15,7 +15,7 @@ from tests.services import administer, database, empty
 from tests.simulator.history import plan
 from tests.simulator.server import check
 from tidings.errors import Misconfigured
-from tidings.ports import Body, Delete, Exclude, Insert, Lock, NextSeq, Op, Put, Scan, Share, Transaction
+from tidings.ports import Body, Delete, Exclude, Insert, Lock, NextSeq, Op, Put, Row, Scan, Share, Transaction
 from tidings.tables import TABLES
 
 pytestmark = pytest.mark.live
@@ -60,8 +60,17 @@ def doing(op: Op) -> Body[None]:
     return body
 
 
+def everything(table: str) -> Body[list[Row]]:
+    def body() -> Transaction[list[Row]]:
+        return (yield Scan(table))  # type: ignore[no-any-return]
+
+    return body
+
+
 PERSON = {"tenant": "t", "recipient": "r", "linked_to": None, "profile": b"{}", "next_at": None, "rev": 0}
 SOURCE = {c.name: {"int": 0, "text": "x", "bytes": b""}[c.kind] for c in TABLES["sources"].columns}
+RECORD = {c.name: None if c.null else {"int": 0, "text": "x", "bytes": b""}[c.kind] for c in TABLES["records"].columns}
+AUDIT = {"seq": 1, "at": 0, "who": "x", "verb": "x", "body": b"{}"}
 ATTEMPT = {
     "message_id": "m", "no": 1, "provider": "", "owner": "", "intent_at": 0, "start_by": 0, "seen": 0, "asked": b"",
     "outcome": None, "ended_at": None, "first_byte_at": None, "detail": "",
@@ -81,6 +90,14 @@ ATTEMPT = {
         (rights.DELIVERER, Lock("sources", [("detect", "x", 0)])),
         (rights.DELIVERER, Scan("state")),
         (rights.DELIVERER, Put("epochs", [{"name": "meant:r", "value": "mine"}])),
+        (rights.DELIVERER, Put("epochs", [{"name": "told", "value": "1"}])),
+        (rights.WORKER, Put("epochs", [{"name": "ground:committed", "value": "[]"}])),
+        (rights.WORKER, Put("epochs", [{"name": "relay", "value": "mine"}])),
+        (rights.DELIVERER, Put("records", [RECORD])),
+        (rights.DELIVERER, Insert("records", [RECORD])),
+        (rights.DELIVERER, Put("records", [RECORD], only=("body", "unread"))),
+        (rights.OPERATOR, Put("audit", [AUDIT])),
+        (rights.OPERATOR, Delete("audit", [(1,)])),
         (rights.DELIVERER, NextSeq("journal")),
         (rights.READER, Put("recipients", [PERSON])),
         (rights.READER, Lock("recipients", [("t", "r")])),
@@ -102,6 +119,35 @@ def test_what_is_not_a_roles_work_is_refused_with_a_sentence_and_hurts_nobody(pl
             await store.run(doing(Share("still works")))
         finally:
             await store.close()
+
+    asyncio.run(body())
+
+
+def test_what_is_a_roles_work_is_done(place):
+    """A deliverer marks a decision as read and changes nothing else of it; each writes its own rows of `epochs`."""
+
+    async def body():
+        await empty(place)
+        work: dict[str, list[Op]] = {
+            rights.WORKER: [
+                Insert("records", [RECORD | {"unread": 1}]),
+                Put("epochs", [{"name": "ground:compared", "value": "x"}]),
+            ],
+            rights.DELIVERER: [
+                Put("records", [RECORD | {"body": b"another"}], only=("unread",)),
+                *[Put("epochs", [{"name": name, "value": "x"}]) for name in ("ground:compared", "relay")],
+            ],
+            rights.OPERATOR: [Insert("audit", [AUDIT])],
+        }
+        for role, ops in work.items():
+            store = await PostgresStore.open(login(place, role))
+            for op in ops:
+                await store.run(doing(op))
+            await store.close()
+        store = await PostgresStore.open(place)
+        assert await store.read(everything("records")) == [RECORD]
+        assert len(await store.read(everything("audit"))) == 1
+        await store.close()
 
     asyncio.run(body())
 

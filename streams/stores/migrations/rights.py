@@ -22,18 +22,18 @@ ROLES: Mapping[str, str] = {
     WORKER: "detects, projects people, archives; writes no message, run or attempt but whose they are",
     DELIVERER: "dispatches and delivers; touches neither positions nor state of the rules",
     READER: "shows: reads everything, writes nothing",
-    VERIFIER: "replays the journal; sees nobody's address, message or attempt",
+    VERIFIER: "replays the journal, and reads what it was decided from: the log, with all that events say of people; writes nothing",
     OPERATOR: "applies rules and topics, stops and releases, mends; every row, no table",
 }
 
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "sources": {WORKER: "SIUD", DELIVERER: "S", VERIFIER: "S"},
     "holds": {WORKER: "SIUD", DELIVERER: "SI"},
-    "audit": {},
+    "audit": {OPERATOR: "SI"},
     "floors": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
     "state": {WORKER: "SIUD"},
     "buffer": {WORKER: "SID"},
-    "records": {WORKER: "SI", DELIVERER: "SIU", VERIFIER: "S"},
+    "records": {WORKER: "SI", DELIVERER: "S", VERIFIER: "S"},
     "journal": {WORKER: "SI", VERIFIER: "S"},
     "epochs": {WORKER: "SIU", DELIVERER: "SIU", VERIFIER: "S"},
     "rule_sets": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
@@ -50,13 +50,18 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "outbox_heads": {DELIVERER: "SIU"},
     "told": {DELIVERER: "S"},
 }
-"""What READER and OPERATOR may is the same everywhere: S, and SIUD. Whoever finds the database too old may stop sending."""
+"""What READER and OPERATOR may is S and SIUD where it is not written: what was done is written down for good. Whoever finds the database too old may stop sending."""
 
 COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("runs", WORKER): ("recipient",),
     ("messages", WORKER): ("recipient",),
+    ("records", DELIVERER): ("unread",),
 }
-"""Single columns that may be updated: who reads that a foreign id is a customer's gives the customer what is open."""
+"""Single columns that may be updated: who reads that a foreign id is a customer's gives the customer what is open;
+whoever dispatches marks decisions as read."""
+
+EPOCHS: Mapping[str, tuple[str, ...]] = {WORKER: ("ground:compared",), DELIVERER: ("ground:compared", "relay")}
+"""Rows of `epochs` that a process may write; the rule set and all else is an operator's."""
 
 NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": (), "audit": (), "outbox": (DELIVERER,)}
 """Who draws from a sequence, beside OPERATOR."""
@@ -92,7 +97,7 @@ def statements(schema: str) -> Iterable[str]:
         yield f'GRANT SELECT ON SEQUENCE "seq_{name}" TO {READER}'
     yield "REVOKE ALL ON FUNCTION make_partitions(bigint) FROM PUBLIC"
     yield f"GRANT EXECUTE ON FUNCTION make_partitions(bigint) TO {WORKER}, {DELIVERER}, {OPERATOR}"
-    # The rule set is a row among others that any process may write; it is changed by an operator only.
+    # The rule set is a row among others that processes write; it is changed by an operator only.
     yield "ALTER TABLE epochs ENABLE ROW LEVEL SECURITY"
     yield "DROP POLICY IF EXISTS seen ON epochs"
     yield "CREATE POLICY seen ON epochs FOR SELECT USING (true)"
@@ -100,7 +105,8 @@ def statements(schema: str) -> Iterable[str]:
     yield f"CREATE POLICY applied ON epochs TO {OPERATOR} USING (true) WITH CHECK (true)"
     for verb, check in (("INSERT", "WITH CHECK"), ("UPDATE", "USING")):
         yield f"DROP POLICY IF EXISTS kept_{verb.lower()} ON epochs"
-        yield (
-            f"CREATE POLICY kept_{verb.lower()} ON epochs FOR {verb} TO {WORKER}, {DELIVERER} "
-            f"{check} (name <> 'rule_set' AND name NOT LIKE 'meant:%')"
-        )
+        for role, rows in EPOCHS.items():
+            policy = f"{role}_{verb.lower()}"
+            yield f"DROP POLICY IF EXISTS {policy} ON epochs"
+            listed = ", ".join(f"'{name}'" for name in rows)
+            yield f"CREATE POLICY {policy} ON epochs FOR {verb} TO {role} {check} (name IN ({listed}))"
