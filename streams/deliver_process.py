@@ -106,17 +106,11 @@ class DeliverProcess:
     async def stop(self) -> int:
         """End the loops, finish what is in flight; return how many messages are of unknown outcome for that."""
         await self.loops.stop(ROUND)
-<<<<<<< HEAD
         try:
             return 0 if self.delivering is None else await self.delivering.finish(PARTING)
         finally:
             if self.relay is not None:
                 await self.relay.stop()
-=======
-        if self.relay is not None:
-            await self.relay.stop()
-        return 0 if self.delivering is None else await self.delivering.finish(PARTING)
->>>>>>> fixb
 
     @property
     def rules(self) -> RuleSet:

@@ -69,11 +69,7 @@ class Maintained(Protocol):
         ...
 
 
-<<<<<<< HEAD
-def maintaining(store: Maintained) -> Callable[[], Awaitable[bool]]:
-=======
 def maintaining(store: Maintained) -> Callable[[], Coroutine[None, None, bool]]:
->>>>>>> fixb
     """Return the round that looks after a store: one that failed is tried again an hour later, and ends no process.
 
     Whoever reads a partition for long keeps its lock from us; a store that is away is noticed by the loops that work.

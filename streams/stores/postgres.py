@@ -15,7 +15,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -137,11 +137,9 @@ class PostgresStore:
             try:
                 await connection.execute(BEGIN_READING)
                 yield Snapshot(self, connection)
+                await connection.execute("ROLLBACK")
             except SERVER_FAULTS as fault:
                 raise told(self.place, fault) from fault
-            # What was read has been read: a server that is gone by now has ended the snapshot as well.
-            with suppress(*SERVER_FAULTS):
-                await connection.execute("ROLLBACK")
 
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most.
@@ -165,11 +163,7 @@ class PostgresStore:
 
         async def ask(connection: asyncpg.Connection) -> int:
             known, before = self._identity.asked, self.clock()
-<<<<<<< HEAD
-            theirs, flushed = await connection.fetchrow(CLOCK)
-=======
             ((theirs, flushed),) = await connection.fetch(CLOCK)
->>>>>>> fixb
             after = self.clock()
             self._identity.flushed(flushed, known)
             return int(theirs) - (before + after) // 2

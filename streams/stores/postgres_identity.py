@@ -44,11 +44,7 @@ class Identity:
             StoreReplaced: it leads to another one; the connection is closed.
         """
         before = self._flushed
-<<<<<<< HEAD
-        *row, flushed = await connection.fetchrow(QUERY)
-=======
         *row, flushed = await connection.fetchrow(QUERY) or (None,)
->>>>>>> fixb
         found = tuple(row)
         if self._seen is None:
             self._seen = found

@@ -21,11 +21,7 @@ def test_a_process_goes_on_after_a_crash_and_not_upon_a_volume_that_was_put_back
         await migrate(server.place())
         await asyncio.to_thread(server.stop)
         snapshot = server.data.with_name("snapshot")
-<<<<<<< HEAD
-        await asyncio.to_thread(subprocess.run, ["/bin/cp", "-a", server.data, snapshot], check=True)
-=======
         await asyncio.to_thread(subprocess.check_call, ["/bin/cp", "-a", str(server.data), str(snapshot)])
->>>>>>> fixb
         await asyncio.to_thread(server.start)
         store = await PostgresStore.open(server.place())
         try:
