@@ -170,7 +170,7 @@ def test_from_an_empty_database_to_one_that_works_and_what_then_moves_under_it(d
         state, says, mend = doctor_found[f"source {TOPIC}:0"]
         assert state == "wrong"
         assert "the topic was deleted and made again" in says
-        assert mend.startswith(f"decide: tidings sources accept {TOPIC}:0 --from-start")
+        assert mend.startswith(f"'tidings sources accept {TOPIC} --from-start' says what going on would do")
         assert doctor_found["messages"][0] == "wrong"
         assert "the database is older than the topics: 6 records" in doctor_found["messages"][1]
 

@@ -68,7 +68,7 @@ def test_a_topic_made_again_is_held_others_go_on_and_after_the_printed_command_a
         assert code == 0
         await here.taken()
         assert await letters(here, FAILED) == old + new
-        assert (await run("sources", "list", "--held")) == (0, "")
+        assert (await run("sources", "list", "--held")) == (0, "nothing is held\n")
 
     async def play(place) -> None:
         async with world(place, 1, TYPES) as here:
