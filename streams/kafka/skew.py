@@ -123,8 +123,10 @@ class Skew:
                 await self.measure(producer)
                 await asyncio.sleep(self.every)
         finally:
+            # Not `wait_for`: a cancellation that comes as the stop is done would be lost in it, and measuring never end.
             with contextlib.suppress(errors.KafkaError, OSError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), PATIENCE_MS / 1000)
+                async with asyncio.timeout(PATIENCE_MS / 1000):
+                    await producer.stop()
 
     async def measure(self, producer: Any) -> None:
         """Take one sample of each partition."""
