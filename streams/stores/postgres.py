@@ -15,7 +15,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -137,9 +137,11 @@ class PostgresStore:
             try:
                 await connection.execute(BEGIN_READING)
                 yield Snapshot(self, connection)
-                await connection.execute("ROLLBACK")
             except SERVER_FAULTS as fault:
                 raise told(self.place, fault) from fault
+            # What was read has been read: a server that is gone by now has ended the snapshot as well.
+            with suppress(*SERVER_FAULTS):
+                await connection.execute("ROLLBACK")
 
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most.
