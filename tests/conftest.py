@@ -1,6 +1,13 @@
-"""Options of the whole suite."""
+"""Options of the whole suite, and what some of its tests leave to the collector."""
+
+import gc
+import warnings
+from collections.abc import Iterator
 
 import pytest
+
+CLIENTS = ("tests/kafka/", "tests/ground/", "tests/live/test_security.py", "tests/live/test_cluster_verbs.py")
+"""Tests that cut clients of Kafka off, or have them refused."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def write(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--write"))
+
+
+@pytest.fixture(autouse=True)
+def _let_go(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Collect what aiokafka leaves open when its broker goes: found later, it would be another test's failure."""
+    yield
+    if request.node.nodeid.startswith(CLIENTS):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
