@@ -79,6 +79,7 @@ RECORDS = _table(
     by_seq="seq",
 )
 JOURNAL = _table("journal", 1, "seq:int kind:text body:bytes")
+SNAPSHOTS = _table("snapshots", 2, "seq:int part:int body:bytes", by_part="part seq")
 EPOCHS = _table("epochs", 1, "name:text value:text")
 RULE_SETS = _table("rule_sets", 1, "hash:text body:bytes")
 LOG = _table(
@@ -139,7 +140,7 @@ TOLD = _table("told", 1, "id:text state:text reason:text? reference:text? at:int
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
-        SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
+        SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, SNAPSHOTS, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
         RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, TOLD,
     )
 }  # fmt: skip

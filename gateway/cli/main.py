@@ -122,7 +122,12 @@ def _engines(verbs: Any) -> None:
         "--retain",
         type=int,
         metavar="DAYS",
-        help="then let go of detection records and archived events older than this (default: everything is kept)",
+        help="then let go of what is over and older than this, once a replay has proved it (default: everything is kept)",
+    )
+    migrate.add_argument(
+        "--anew",
+        action="store_true",
+        help="with --retain: take what is stored as it stands, although a replay finds differences; verify begins there",
     )
     for verb in (run, doctor, migrate):
         verb.add_argument(

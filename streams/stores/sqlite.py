@@ -29,7 +29,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 4
+FORMAT = 5
 """Version of the file's layout, in `user_version`."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""
@@ -40,7 +40,7 @@ URGENT_IN_A_ROW = 256
 VARIABLES = 900
 """Variables in one statement, below SQLite's smallest limit."""
 
-WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal"})
+WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal", "snapshots"})
 """Tables with long rows, which SQLite keeps better beside their key than in it."""
 
 KINDS = {"int": "INTEGER", "text": "TEXT", "bytes": "BLOB"}
