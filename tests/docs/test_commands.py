@@ -29,7 +29,7 @@ NOT_HERE = ("make test", "make services", "make demo ON=kafka", "docker compose"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A folder as a reader has it after `make setup`."""
-    place = tmp_path_factory.mktemp("reader")
+    place: Path = tmp_path_factory.mktemp("reader")
     for name in COPIED:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, place / name)
     tools = place / ".venv" / "bin"
