@@ -24,9 +24,8 @@ def test_the_rules_of_a_page_load_or_stand_in_the_example(page, tmp_path):
     shown = blocks(page, "yaml")
     for number, block in enumerate(shown):
         if not block.text.startswith("version:"):
-            assert any(squeezed(block.text) in text for text in inside), (
-                f"{block.place}: stands in no file of the example"
-            )
+            for part in block.text.split("…"):  # what a page leaves out
+                assert any(squeezed(part) in text for text in inside), f"{block.place}: not in the example"
             continue
         folder = tmp_path / str(number)
         shutil.copytree(EXAMPLE, folder)
