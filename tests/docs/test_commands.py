@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT, Block, blocks
 
 pytestmark = pytest.mark.live
 
-PAGES = ("README.md", "examples/shop/README.md")
+PAGES = ("README.md", "docs/tutorial.md", "examples/shop/README.md")
 COPIED = ("examples", "docs", "deploy", "README.md", "Makefile")
 WITHIN = 180
 """Seconds for a block; a generous end, not a promise."""

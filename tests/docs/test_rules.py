@@ -8,7 +8,7 @@ import pytest
 from gateway.cli.folder import loaded
 from tests.docs.pages import ROOT, blocks
 
-PAGES = ("README.md", "examples/shop/README.md")
+PAGES = ("README.md", "docs/tutorial.md", "examples/shop/README.md")
 EXAMPLE = ROOT / "examples" / "shop"
 
 
