@@ -114,6 +114,11 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
     ),
+    "tidings why-not": (
+        ("Say why a customer did not hear of something: for each rule that could have spoken, the event that came closest "
+         "and the term that failed, what waits and until when, what was suppressed and why."),
+        "tidings why-not c-1 --rule order-not-shipped",
+    ),
     "tidings verify": (
         ("Replay the journal on scratch state, and compare every detection record with what is stored, byte for byte. "
          "It writes nothing, and can send nothing. Ends with 0: no difference; 1: there is one; 2: it cannot be told."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from tidings.rule import Rule
 
 AT_ONCE = 500
 """Records that are decoded together."""
+LAST: Micros = 2**62
 OF_ENTITY = 200
 """Changes of one entity that are looked at, newest first, for what was before."""
 
@@ -52,18 +53,18 @@ class Archive:
         return await self._first(archived.newest(self.reader), lambda event: name in (event.id, event.ref))
 
     async def about(
-        self, values: Mapping[str, str] | str, types: Sequence[str], *, limit: int, since: Micros, until: Micros
+        self, value: str, types: Collection[str], *, limit: int, since: Micros = 0, until: Micros = LAST
     ) -> list[Event]:
         """Return the newest events of some types that name a value, newest first.
 
-        The value is that of a contract's path to the customer, or of its key; `values` may differ by type.
+        The value is that of the contract's path to the customer, of its keys, or an id of the event.
         """
         topics = sorted({self.by_type[kind].topic for kind in types if kind in self.by_type})
-        found: list[Event] = []
-        async for event in self.decoded(archived.newest(self.reader, topics)):
-            wanted = values if isinstance(values, str) else values.get(event.type)
-            if event.type in types and since <= event.occurred_at <= until and self.names(event, wanted):
-                found.append(event)
+        found = [
+            event
+            async for event in self.decoded(archived.newest(self.reader, topics))
+            if event.type in types and since <= event.occurred_at <= until and self.names(event, value)
+        ]
         # Pages of the partitions come in turns, so only now it is known which are the newest.
         return sorted(found, key=_newest_first)[:limit]
 
@@ -76,6 +77,12 @@ class Archive:
         said = {str(value_at(event.data, path)) for path in paths} - {"None"}
         return value in said or value in (event.subject, event.id, event.ref)
 
+    def customer_of(self, event: Event) -> str | None:
+        """Return the customer whom an event names, by its contract."""
+        contract = self.by_type.get(event.type)
+        value = None if contract is None or contract.customer is None else value_at(event.data, contract.customer)
+        return None if value is None else str(value)
+
     async def completed(self, event: Event) -> Event:
         """Return a change event with its `before` as complete as it was known when it came."""
         contract = self.by_type.get(event.type)
@@ -83,6 +90,19 @@ class Archive:
             return event
         known = await self._image(contract, values, event)
         return images.complete(event, known)[0]
+
+    async def all_completed(self, events: Sequence[Event]) -> list[Event]:
+        """Return events, newest first, with what was before each; one look for every entity among them."""
+        found = {event.ref: event for event in events}
+        known: dict[tuple[str, tuple[Any, ...]], Image | None] = {}
+        for event in sorted(events, key=_place):
+            contract = self.by_type.get(event.type)
+            if contract is None or (values := images.image_key(contract, event)) is None:
+                continue
+            if (event.type, values) not in known:
+                known[event.type, values] = await self._image(contract, values, event)
+            found[event.ref], known[event.type, values] = images.complete(event, known[event.type, values])
+        return list(found.values())
 
     async def beside(self, rule: Rule, event: Event) -> Event:
         """Return an event as a rule sees it: with the entities that it reads, under their aliases, as they were."""
@@ -100,7 +120,7 @@ class Archive:
         """Return the last known state of an entity before an event: from its changes, back to one that says everything."""
         changes: list[Event] = []
         term = str(values[0])
-        for event in await self.about(term, [owner.type], limit=OF_ENTITY, since=0, until=2**62):
+        for event in await self.about(term, [owner.type], limit=OF_ENTITY):
             if _place(event) >= _place(before) or images.image_key(owner, event) != values:
                 continue
             changes.append(event)
