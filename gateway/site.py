@@ -35,3 +35,5 @@ class Site:
     settings: Config | None = None
     """None: the demonstration."""
     tenant: str = "default"
+    secret: bytes | None = None
+    """Signs sessions; None: each process draws its own, and sessions end with it."""
