@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from streams.embedded_log import Append, append
+from streams.processors import keys
 from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
 from tidings.ports import Body, Store, StoreUnavailable
 
@@ -69,6 +70,11 @@ def _asked(line: bytes) -> Body[Any]:
         return append([from_json(row) for row in asked[verb]])
     if verb == "redrive":
         return redrive(letters_from_json(asked[verb]))
+    if verb == "add_key":
+        row, who = asked[verb]
+        return keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who))
+    if verb == "revoke_key":
+        return keys.revoke(*map(str, asked[verb]))
     raise ValueError(verb)
 
 
@@ -101,6 +107,22 @@ def redrive_by(folder: Path, letters: Sequence[Redriven]) -> int | None:
     """
     done = _ask(folder, {"redrive": letters_to_json(letters)})
     return None if done is None else int(done)
+
+
+def add_key_by(folder: Path, row: Mapping[str, Any], who: str) -> str | None:
+    """Keep a new key through the running engine of a folder; why not, or nothing; None where none runs.
+
+    Raises:
+        StoreUnavailable: one runs, and did not take it.
+    """
+    done = _ask(folder, {"add_key": [{**row, "proof": row["proof"].hex()}, who]})
+    return None if done is None else str(done)
+
+
+def revoke_key_by(folder: Path, tenant: str, key: str, who: str) -> str | None:
+    """End a key through the running engine of a folder; as `add_key_by`."""
+    done = _ask(folder, {"revoke_key": [tenant, key, who]})
+    return None if done is None else str(done)
 
 
 def _ask(folder: Path, request: dict[str, Any]) -> Any:

@@ -29,7 +29,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 4
+FORMAT = 5
 """Version of the file's layout, in `user_version`."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""
