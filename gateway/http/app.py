@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.console.app import console, in_frame
 from gateway.console.app import routes as console_routes
+from gateway.explaining.app import routes as explaining_routes
 from gateway.http.bounds import MAX_BODY, Bounded, Refuse, plainly
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
@@ -74,6 +75,7 @@ def create_app(
             return problem(503, request.state.request_id)
 
     if site is not None:
+        app.include_router(explaining_routes(site))
         app.include_router(console_routes(site, pages))
     return app
 

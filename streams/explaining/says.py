@@ -111,7 +111,7 @@ def verdict(messages: Sequence[Message], run_reason: str | None, *, waits: str =
     told = [one for one in messages if one.state in (MessageState.ACCEPTED, MessageState.MERGED)]
     if told:
         ways = [f"{OVER.get(one.channel, one.channel)}{arrived(one)}" for one in told]
-        text = f"Told {', then '.join(dict.fromkeys(ways))}"
+        text = f"Told {listed(list(dict.fromkeys(ways)))}"
         rest = [one for one in messages if one not in told]
         return "sent", f"{text}; {_rest(rest)}" if rest else text
     first = next((one for one in messages if one.is_open), messages[0])

@@ -9,9 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
+from gateway.access.door import Door
+from gateway.access.keys import Keys, pepper_of
 from gateway.cli.folder import example, read_rules
+from gateway.console.app import console, in_frame, routes
+from gateway.explaining.app import routes as api_routes
+from gateway.http.app import protect
+from gateway.site import Site
 from handlers.channels.content import Contents
 from handlers.rules.load import load
 from schemas import contracts
@@ -111,6 +119,14 @@ class Shop:
         await self.reader.assign(persons)
         self.books = Books(store, self.codec, lambda: self.clock)
 
+    def site(self) -> Site:
+        """Return the shop as its pages see it."""
+        door = Door(Keys(self.store, pepper_of(b"only for tests"), lambda: self.clock), "127.0.0.1")
+        return Site(
+            "the small shop", self.store, contracts(), lambda: self.rules, lambda: self.clock, self.log.append, door,
+            secret=b"only for tests",
+        )  # fmt: skip
+
     async def happens(self, kind: str, *, at: Micros | None = None, ident: str = "", **data: Any) -> str:
         """Append an event, and return its id."""
         self.number += 1
@@ -176,6 +192,21 @@ async def opened(where: Where, shop: Shop) -> AsyncIterator[Shop]:
         yield shop
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def browsing(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client before the pages, at the same machine."""
+    site = shop.site()
+    pages = console(site)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    protect(app, refuse=in_frame(pages))
+    app.include_router(api_routes(site))
+    app.include_router(routes(site, pages))
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    headers = {"accept": "text/html"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        yield client
 
 
 def run(what: Coroutine[Any, Any, Any]) -> Any:
