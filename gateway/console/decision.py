@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.console.marks import utc
 from gateway.console.pages import Pages
 from gateway.explaining.reading import books_of
 from gateway.site import Site
@@ -36,7 +37,7 @@ MARKS = {
     "none": ("none", "dash"),
 }
 LATER = {"expired": "cut expd", "cancelled": "cut canc", "failed": "cut dead"}
-NO_ANSWER = Answer("none", "not asked", "follows")
+NO_ANSWER = Answer("none", "not asked then", "follows")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         return pages.render(
             request, "decision.html", here="/decisions", d=found, outcomes=OUTCOMES, truths=TRUTHS,
             blocks=[block_of(one) for one in found.gates], gates_say=gates_say(found), rules_say=rules_say(found),
-            shown=[one for one in found.messages if one.attempt], terms_of=terms_of, named=says.NAMED,
+            shown=[one for one in found.messages if one.attempt], terms_of=terms_of, clock=clock_of(found), named=says.NAMED,
         )  # fmt: skip
 
     return router
@@ -121,7 +122,11 @@ def gates_say(found: Decision) -> str:
     if not stopped:
         held = any(one.message.reason for one in found.gates if one.message.is_open)
         return "It waits at a gate" if held else "Every gate agreed"
-    return f"Stopped at “{TITLES[stopped[0]]}”"
+    title = f"“{TITLES[stopped[0]]}”"
+    notices = sum(one.message.role == "notice" for one in found.gates)
+    return (
+        f"Stopped at {title}" if len(stopped) == notices else f"{len(stopped)} of {notices} messages stopped at {title}"
+    )
 
 
 def rules_say(found: Decision) -> str:
@@ -131,6 +136,19 @@ def rules_say(found: Decision) -> str:
         return "No rule reads this event now"
     fired = sum(one.outcome == "fired" for one in found.looked)
     return f"{number} {'rule' if number == 1 else 'rules'} looked at it" + (f", {fired} fired" if fired > 1 else "")
+
+
+def clock_of(found: Decision) -> list[str]:
+    """Return the times of the timeline: with the day where another begins."""
+    shown, day = [], "" if found.event is None else utc(found.event.event.occurred_at)[:10]
+    for one in found.timeline:
+        if one.at is None:
+            shown.append("–")
+            continue
+        text = utc(one.at)
+        shown.append(text[11:19] if text[:10] == day or not day else text[5:16])
+        day = text[:10]
+    return shown
 
 
 def terms_of(looked: Looked) -> list[Part]:

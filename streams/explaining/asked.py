@@ -210,10 +210,12 @@ def _now(message: Message, about: Circumstances) -> Asking:
             answers[name] = Answer("none", "nothing to ask", "worked_out")
         elif isinstance(verdict, Hold) or (name == SAYS_NO.get(_reason(message)) and message.due_at is not None):
             until = verdict.until if isinstance(verdict, Hold) else message.due_at
-            shown = "" if until is None else f", until {moment(until, about.person.timezone)}"
+            said = until is None or name == "quiet_hours"
+            shown = "" if said or until is None else f", until {moment(until, about.person.timezone)}"
             answers[name] = Answer("held", f"{text}{shown}", "worked_out")
         else:
-            answers[name] = _would(verdict, text)
+            passes = Answer("yes", text, "worked_out")
+            answers[name] = passes if isinstance(verdict, Go) else _would(verdict, text)
     return Asking("now", about.now, answers)
 
 
@@ -223,7 +225,7 @@ def _reason(message: Message) -> Reason:
 
 def _no(message: Message, text: str) -> str:
     said = sentence(message.reason)
-    return f"{said} ({text})" if text else said
+    return f"{text[:1].upper()}{text[1:]}. {said}" if text else said
 
 
 def _would(verdict: object, text: str) -> Answer:

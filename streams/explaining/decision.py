@@ -22,7 +22,7 @@ from tidings.correction import NOTICE
 from tidings.event import Event, Micros
 from tidings.message import Message
 from tidings.person import Person
-from tidings.reasons import MessageState
+from tidings.reasons import MessageState, Reason
 from tidings.rule import MACHINES, Rule, RuleSet
 
 MAX_WORDS = 100
@@ -239,9 +239,9 @@ class _Made:
 
     def next_chance(self, state: str) -> str | None:
         first = self._no()
-        if state == "sent" or first is None or first.reason not in set(says.NEXT):
+        if state == "sent" or first is None or (first.is_open and first.reason != Reason.KILLED):
             return None
-        return says.NEXT[next(one for one in says.NEXT if one == first.reason)]
+        return next((text for reason, text in says.NEXT.items() if reason == first.reason), None)
 
     def would(self, state: str) -> list[Would]:
         if state == "sent" or self.rules is None or self.rule is None:

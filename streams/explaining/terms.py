@@ -46,10 +46,15 @@ class Part:
     """What its fields were: `amount is 12.00 EUR`."""
     short: str = ""
     """By how much it failed, where that is a number: `38.00 EUR`."""
+    any_of: tuple[Part, ...] = ()
+    """Where it is several of which one is enough: each of them."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
-        return {"term": self.text, "value": self.truth, "because": self.values, "short_by": self.short or None}
+        return {
+            "term": self.text, "value": self.truth, "because": self.values, "short_by": self.short or None,
+            "any_of": [one.to_json() for one in self.any_of],
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,8 @@ class _Look:
         if truth == "unknown" and trace.because:
             values[trace.because] = None
         short = "" if any(self.hides(leaf) for leaf in _leaves(trace)) else short_by(trace)
-        return Part(trace.source, truth, ", ".join(values), short)
+        others = tuple(self.part(one) for one in alternatives(trace)) if trace.op == "||" else ()
+        return Part(trace.source, truth, ", ".join(values), short, others)
 
     def shown(self, trace: Trace) -> str:
         if self.hides(trace):
@@ -237,6 +243,15 @@ def conjuncts(trace: Trace) -> Iterator[Trace]:
     if trace.op in ("&&", "named") and trace.parts:
         for part in trace.parts:
             yield from conjuncts(part)
+    else:
+        yield trace
+
+
+def alternatives(trace: Trace) -> Iterator[Trace]:
+    """Yield the terms of which one is enough."""
+    if trace.op == "||":
+        for part in trace.parts:
+            yield from alternatives(part)
     else:
         yield trace
 
@@ -265,4 +280,6 @@ def _any_of(parts: list[Part]) -> Part:
     """Return several of which one is enough as one."""
     truths = {part.truth for part in parts}
     truth: Truth = "true" if "true" in truths else "unknown" if "unknown" in truths else "false"
-    return Part(" or ".join(part.text for part in parts), truth, "; ".join(part.values for part in parts))
+    return Part(
+        " or ".join(part.text for part in parts), truth, "; ".join(part.values for part in parts), "", tuple(parts)
+    )

@@ -69,7 +69,7 @@ def _moments(
     if event is not None:
         contract = contracts.get(event.type)
         title = event.type if contract is None else sentence_of(contract)
-        yield Moment(event.occurred_at, "event", title, f"says {event.source}")
+        yield Moment(event.occurred_at, "event", title, f"as {event.source} says")
         late = event.appended_at - event.occurred_at
         yield Moment(
             event.appended_at, "dash", "The event arrived", f"{late / 1_000_000:.1f} s later" if late >= 0 else ""
@@ -85,7 +85,10 @@ def _moments(
         )
     for signal in stored.records:
         if signal["kind"] in TAKES_BACK:
-            yield Moment(signal["logical_at"], "canc", "It was taken back: what it was about is settled", tone="canc")
+            # Of a rule that decides on one event the record bears the time of that event, and not of what took it back.
+            told = min((one.message.created_at for one in stored.corrections), default=None)
+            at = signal["logical_at"] if signal["logical_at"] != fired["logical_at"] else told
+            yield Moment(at, "canc", "It was taken back: what it was about is settled", tone="canc")
     for one in (*stored.notices, *stored.corrections):
         yield from _of_message(one)
 
