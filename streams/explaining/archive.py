@@ -68,6 +68,19 @@ class Archive:
         # Pages of the partitions come in turns, so only now it is known which are the newest.
         return sorted(found, key=_newest_first)[:limit]
 
+    async def newest(self, types: Collection[str], limit: int) -> list[Event]:
+        """Return the newest events of some types, with what was before each as far as these say it; newest first."""
+        found: list[Event] = []
+        for topic in sorted({self.by_type[kind].topic for kind in types if kind in self.by_type}):
+            count = 0
+            async for event in self.decoded(archived.newest(self.reader, [topic])):
+                count += event.type in types
+                found += [event] if event.type in types else []
+                if count >= limit:
+                    break
+        found = sorted(found, key=_place, reverse=True)[:limit]
+        return sorted(await self.all_completed(found, looks=0), key=_place, reverse=True)
+
     def names(self, event: Event, value: str | None) -> bool:
         """Return whether an event names a value as its customer, its subject, its key or its id."""
         contract = self.by_type.get(event.type)
@@ -91,8 +104,8 @@ class Archive:
         known = await self._image(contract, values, event)
         return images.complete(event, known)[0]
 
-    async def all_completed(self, events: Sequence[Event]) -> list[Event]:
-        """Return events, newest first, with what was before each; one look for every entity among them."""
+    async def all_completed(self, events: Sequence[Event], looks: int = 50) -> list[Event]:
+        """Return events, newest first, with what was before each; of so many entities what was before the first one."""
         found = {event.ref: event for event in events}
         known: dict[tuple[str, tuple[Any, ...]], Image | None] = {}
         for event in sorted(events, key=_place):
@@ -100,7 +113,8 @@ class Archive:
             if contract is None or (values := images.image_key(contract, event)) is None:
                 continue
             if (event.type, values) not in known:
-                known[event.type, values] = await self._image(contract, values, event)
+                known[event.type, values] = await self._image(contract, values, event) if looks > 0 else None
+                looks -= 1
             found[event.ref], known[event.type, values] = images.complete(event, known[event.type, values])
         return list(found.values())
 
