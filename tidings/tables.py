@@ -126,7 +126,7 @@ ATTEMPTS = _table(
     "ended_at:int? first_byte_at:int? detail:text",
 )
 RECEIPTS = _table("receipts", 2, "message_id:text provider_id:text receipt:text at:int received_at:int detail:text")
-KILLS = _table("kills", 1, "scope:text state:text at:int by:text")
+KILLS = _table("kills", 1, "scope:text state:text at:int by:text reason:text")
 OUTBOX = _table(
     "outbox",
     1,

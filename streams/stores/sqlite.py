@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.stores.counts import Unsent, count_unsent
 from streams.stores.rows import row_of, values_of
 from tidings import ports
 from tidings.errors import Misconfigured
@@ -29,7 +30,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 4
+FORMAT = 5
 """Version of the file's layout, in `user_version`."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""
@@ -93,6 +94,14 @@ class SqliteStore:
     async def read(self, body: Body[T]) -> T:
         """Run a body that only reads, on a snapshot."""
         return await asyncio.to_thread(self._read, body)
+
+    async def unsent(self, *, within: float) -> Unsent:
+        """Count what has not left, by whose it is, in at most `within` seconds.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or the time is over.
+        """
+        return await asyncio.to_thread(count_unsent, self.path, within=within)
 
     async def close(self) -> None:
         """Finish what waits, and let go of the file."""
