@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from streams.embedded_log import Append, append
-from streams.processors import kills
+from streams.processors import keys, kills
 from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
 from tidings.ports import Body, Store, StoreUnavailable
 from tidings.scopes import read_scope
@@ -75,10 +75,13 @@ def _asked(line: bytes) -> Callable[[Store], Awaitable[Any]]:
         case "redrive":
             return _running(redrive(letters_from_json(what)))
         case "kill" | "release" | "drop":
-            scope, by, reason = what
-            if not (isinstance(by, str) and isinstance(reason, str)):
-                raise TypeError("who, and why")
+            scope, by, reason = map(str, what)
             return _stopping(verb, read_scope(scope), by, reason)
+        case "add_key":
+            row, who = what
+            return _running(keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who)))
+        case "revoke_key":
+            return _running(keys.revoke(*map(str, what)))
     raise ValueError(verb)
 
 
@@ -141,6 +144,22 @@ def redrive_by(folder: Path, letters: Sequence[Redriven]) -> int | None:
     """
     done = _ask(folder, {"redrive": letters_to_json(letters)})
     return None if done is None else int(done)
+
+
+def add_key_by(folder: Path, row: Mapping[str, Any], who: str) -> str | None:
+    """Keep a new key through the running engine of a folder; why not, or nothing; None where none runs.
+
+    Raises:
+        StoreUnavailable: one runs, and did not take it.
+    """
+    done = _ask(folder, {"add_key": [{**row, "proof": row["proof"].hex()}, who]})
+    return None if done is None else str(done)
+
+
+def revoke_key_by(folder: Path, tenant: str, key: str, who: str) -> str | None:
+    """End a key through the running engine of a folder; as `add_key_by`."""
+    done = _ask(folder, {"revoke_key": [tenant, key, who]})
+    return None if done is None else str(done)
 
 
 def _ask(folder: Path, request: dict[str, Any], nobody: Any = None) -> Any:

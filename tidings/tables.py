@@ -135,17 +135,26 @@ OUTBOX = _table(
 )
 OUTBOX_HEADS = _table("outbox_heads", 2, "topic:text partition:int number:int")
 TOLD = _table("told", 1, "id:text state:text reason:text? reference:text? at:int")
+KEYS = _table(
+    "keys",
+    1,
+    "id:text tenant:text name:text proof:bytes scopes:text sources:text created_at:int expires_at:int? revoked_at:int? "
+    "used_at:int?",
+    by_name="tenant name",
+)
+INTAKE = _table("intake", 1, "seq:int at:int topic:text key:bytes? value:bytes headers:bytes")
 
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
         RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, TOLD,
+        KEYS, INTAKE,
     )
 }  # fmt: skip
 
 LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "runs", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
 
-SEQUENCES = ("journal", "refused", "audit", "outbox")
+SEQUENCES = ("journal", "refused", "audit", "outbox", "intake")
 """Names that `ports.NextSeq` may draw from."""

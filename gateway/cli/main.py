@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.cli.again import add_again
 from gateway.cli.cluster_verbs import add_cluster, add_config
+from gateway.cli.edge_verbs import add_edge
 from gateway.cli.kill_verbs import add_kills
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
@@ -69,6 +70,7 @@ def parser() -> Parser:
 
     _engines(verbs)
     add_cluster(verbs)
+    add_edge(verbs)
     _rules(verbs)
 
     templates = verbs.add_parser("templates", help="show what templates say").add_subparsers(

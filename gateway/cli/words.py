@@ -47,6 +47,28 @@ SAID: Mapping[str, tuple[str, str]] = {
          "the work of one database."),
         "tidings deliver --config tidings.toml --http-port 8081",
     ),
+    "tidings gateway": (
+        ("On a cluster: serve intake over HTTP, the console and the links in mails. It keeps no state of its own: any "
+         "number of these stand beside each other. Ends with 75 where the database stays away."),
+        "tidings gateway --config tidings.toml --http-port 8080",
+    ),
+    "tidings keys": (
+        "Who may come in over HTTP: make keys, list them, end them. On a laptop that has none, everything is open.",
+        "tidings keys list --config tidings.toml",
+    ),
+    "tidings keys create": (
+        ("Make a key for a system or a person, and show it this once. Two of a name may be live, so that one can "
+         "follow the other."),
+        "tidings keys create billing --role publisher --source 'shop/*' --expires 90d",
+    ),
+    "tidings keys list": (
+        "Every key of a tenant: what it may do, as which sources, until when, when it was used.",
+        "tidings keys list --json",
+    ),
+    "tidings keys revoke": (
+        "End a key for good; within seconds nobody comes in with it.",
+        "tidings keys revoke d0qn73rjv7",
+    ),
     "tidings archive": (
         ("On a cluster: copy every record into the database, for explain and verify. One copies, "
          "others stand by."),
