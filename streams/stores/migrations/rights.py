@@ -48,6 +48,8 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "kills": {WORKER: "SI", DELIVERER: "SI"},
     "outbox": {WORKER: "SI", DELIVERER: "SIUD"},
     "outbox_heads": {DELIVERER: "SIU"},
+    "segments": {WORKER: "SIU"},
+    "terms": {WORKER: "SI"},
     "told": {DELIVERER: "S"},
 }
 """What READER and OPERATOR may is S and SIUD where it is not written: what was done is written down for good. Whoever finds the database too old may stop sending."""
