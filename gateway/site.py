@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.access.door import Door
 from gateway.config import Config
 from schemas import Contracts
 from streams.embedded_log import Append
@@ -29,6 +30,10 @@ class Site:
     now: Callable[[], Micros]
     """The clock of those who work; the demonstration's runs fast."""
     publish: Publish
+    door: Door
+    """Who comes in."""
     settings: Config | None = None
     """None: the demonstration."""
     tenant: str = "default"
+    secret: bytes | None = None
+    """Signs sessions; None: each process draws its own, and sessions end with it."""

@@ -132,7 +132,7 @@ ATTEMPTS = _table(
     "ended_at:int? first_byte_at:int? detail:text",
 )
 RECEIPTS = _table("receipts", 2, "message_id:text provider_id:text receipt:text at:int received_at:int detail:text")
-KILLS = _table("kills", 1, "scope:text state:text at:int by:text")
+KILLS = _table("kills", 1, "scope:text state:text at:int by:text reason:text")
 OUTBOX = _table(
     "outbox",
     1,
@@ -143,18 +143,25 @@ OUTBOX_HEADS = _table("outbox_heads", 2, "topic:text partition:int number:int")
 SEGMENTS = _table("segments", 1, "segment:int records:int first_at:int last_at:int")
 TERMS = _table("terms", 6, "segment:int tenant:text term:int topic:text partition:int offset:int")
 TOLD = _table("told", 1, "id:text state:text reason:text? reference:text? at:int")
+KEYS = _table(
+    "keys",
+    1,
+    "id:text tenant:text name:text proof:bytes scopes:text sources:text created_at:int expires_at:int? revoked_at:int? "
+    "used_at:int?",
+    by_name="tenant name",
+)
+INTAKE = _table("intake", 1, "seq:int at:int topic:text key:bytes? value:bytes headers:bytes")
 
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS,
-        SEGMENTS, TERMS, TOLD,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, SEGMENTS, TERMS, TOLD, KEYS, INTAKE,
     )
 }  # fmt: skip
 
 LOCK_ORDER = ("log_heads", "sources", "state", "recipients", "runs", "messages", "outbox")
 """Tables whose rows are locked explicitly, in the one order in which a transaction may lock them. Named locks come first."""
 
-SEQUENCES = ("journal", "refused", "audit", "outbox")
+SEQUENCES = ("journal", "refused", "audit", "outbox", "intake")
 """Names that `ports.NextSeq` may draw from."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from gateway.cli.again import add_again
 from gateway.cli.cluster_verbs import add_cluster, add_config
+from gateway.cli.edge_verbs import add_edge
+from gateway.cli.kill_verbs import add_kills
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
 
@@ -68,6 +70,7 @@ def parser() -> Parser:
 
     _engines(verbs)
     add_cluster(verbs)
+    add_edge(verbs)
     _rules(verbs)
 
     templates = verbs.add_parser("templates", help="show what templates say").add_subparsers(
@@ -83,6 +86,7 @@ def parser() -> Parser:
 
     _dead_letters(verbs)
     add_again(verbs)
+    add_kills(verbs)
     _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.stores.counts import Unsent, count_unsent
 from streams.stores.rows import row_of, values_of
 from streams.stores.sqlite_format import APPLICATION, FORMAT, names, prepare
 from tidings import ports
@@ -85,6 +86,14 @@ class SqliteStore:
     async def read(self, body: Body[T]) -> T:
         """Run a body that only reads, on a snapshot."""
         return await asyncio.to_thread(self._read, body)
+
+    async def unsent(self, *, within: float) -> Unsent:
+        """Count what has not left, by whose it is, in at most `within` seconds.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or the time is over.
+        """
+        return await asyncio.to_thread(count_unsent, self.path, within=within)
 
     async def close(self) -> None:
         """Finish what waits, and let go of the file."""
