@@ -49,6 +49,8 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "kills": {WORKER: "SI", DELIVERER: "SI", GATEWAY: "SIUD"},
     "outbox": {WORKER: "SI", DELIVERER: "SIUD", GATEWAY: "SI"},
     "outbox_heads": {DELIVERER: "SIU"},
+    "segments": {WORKER: "SIU"},
+    "terms": {WORKER: "SI"},
     "told": {DELIVERER: "S"},
     "keys": {GATEWAY: "S"},
     "intake": {GATEWAY: "SID"},
