@@ -17,6 +17,7 @@ from gateway.http.bounds import MAX_BODY, Bounded, Refuse, plainly
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
 from gateway.http.problems import HEADERS, problem
+from gateway.links.app import routes as links_routes
 from gateway.metrics import CONTENT_TYPE, Metrics, State
 from gateway.site import Site
 from streams.stores.counts import Waiting
@@ -74,7 +75,8 @@ def create_app(
         except TimeoutError:
             return problem(503, request.state.request_id)
 
-    if site is not None:
+    if site is not None and pages is not None:
+        app.include_router(links_routes(site, pages))
         app.include_router(explaining_routes(site))
         app.include_router(console_routes(site, pages))
     return app
