@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gateway import mistakes
+from gateway.links.brand import Brand as Look
 from gateway.sections import REFERENCES, Settings
 from handlers.channels import unsubscribe
 from streams.kafka import connection as kafka
@@ -134,6 +135,10 @@ class Config:
 
     def _beside(self, path: Path | None) -> Path | None:
         return None if path is None else self.path.parent / path
+
+    def look(self) -> Look:
+        """Return how the pages of customers look."""
+        return Look(**self.settings.brand.model_dump())
 
     def link_key(self) -> bytes | None:
         """Return what signs the links in mails, or None where none is configured.

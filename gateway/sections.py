@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
+from gateway.links.brand import LEAST, PAPER, colour, contrast
+from gateway.links.brand import Brand as Look
 from handlers.channels import headers
 from handlers.channels.wire import Unfit
 from handlers.providers.guard import Forbidden, checked
 from tidings.rule import Channel
 
+LOOK = Look()
 REFERENCES = ("env", "file")
 ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
 KEY = re.compile(r"SK[0-9a-f]{32}")
@@ -244,6 +247,23 @@ class Http(Section):
     port: Port = 8080
 
 
+class Brand(Section):
+    """How the pages of customers look, which links in mails lead to."""
+
+    name: str = Field(default=LOOK.name, min_length=1, max_length=60)
+    colour: Annotated[str, AfterValidator(colour)] = LOOK.colour
+    on_colour: Annotated[str, AfterValidator(colour)] = LOOK.on_colour
+    link: Annotated[str, AfterValidator(colour)] = LOOK.link
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        for what, one, other in (("on_colour", self.on_colour, self.colour), ("link", self.link, PAPER)):
+            if (found := contrast(one, other)) < LEAST:
+                text = f"'{what}' has a contrast of {found:.1f} to what it stands on; {LEAST} are needed to be read"
+                raise ValueError(text)
+        return self
+
+
 class Test(Section):
     """While trying things out: everything, over every channel, goes to one mail address instead."""
 
@@ -274,4 +294,5 @@ class Settings(Section):
     postgres: Postgres | None = None
     registry: Registry | None = None
     http: Http | None = None
+    brand: Brand = Brand()
     test: Test | None = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gateway.access.door import Door
 from gateway.config import Config
-from schemas import Contracts
+from gateway.links.brand import Brand
+from schemas import Contracts, contracts
+from streams.codec import Codec
 from streams.embedded_log import Append
 from tidings.event import Micros
 from tidings.ports import Store
@@ -29,6 +32,15 @@ class Site:
     now: Callable[[], Micros]
     """The clock of those who work; the demonstration's runs fast."""
     publish: Publish
+    door: Door
+    """Who comes in."""
     settings: Config | None = None
     """None: the demonstration."""
     tenant: str = "default"
+    secret: bytes | None = None
+    """Signs sessions; None: each process draws its own, and sessions end with it."""
+    codec: Codec = field(default_factory=lambda: Codec(contracts()))
+    link_key: bytes | None = None
+    """Signs the links in messages; None: none of them is ours."""
+    brand: Brand = field(default_factory=Brand)
+    """How the customers' pages look."""

@@ -47,6 +47,28 @@ SAID: Mapping[str, tuple[str, str]] = {
          "the work of one database."),
         "tidings deliver --config tidings.toml --http-port 8081",
     ),
+    "tidings gateway": (
+        ("On a cluster: serve intake over HTTP, the console and the links in mails. It keeps no state of its own: any "
+         "number of these stand beside each other. Ends with 75 where the database stays away."),
+        "tidings gateway --config tidings.toml --http-port 8080",
+    ),
+    "tidings keys": (
+        "Who may come in over HTTP: make keys, list them, end them. On a laptop that has none, everything is open.",
+        "tidings keys list --config tidings.toml",
+    ),
+    "tidings keys create": (
+        ("Make a key for a system or a person, and show it this once. Two of a name may be live, so that one can "
+         "follow the other."),
+        "tidings keys create billing --role publisher --source 'shop/*' --expires 90d",
+    ),
+    "tidings keys list": (
+        "Every key of a tenant: what it may do, as which sources, until when, when it was used.",
+        "tidings keys list --json",
+    ),
+    "tidings keys revoke": (
+        "End a key for good; within seconds nobody comes in with it.",
+        "tidings keys revoke d0qn73rjv7",
+    ),
     "tidings archive": (
         ("On a cluster: copy every record into the database, for explain and verify. One copies, "
          "others stand by."),
@@ -114,6 +136,27 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
     ),
+    "tidings why-not": (
+        ("Say why a customer did not hear of something: for each rule that could have spoken, the event that came closest "
+         "and the term that failed, what waits and until when, what was suppressed and why."),
+        "tidings why-not c-1 --rule order-not-shipped",
+    ),
+    "tidings kill": (
+        ("Stop what leaves: everything, or one tenant, channel or rule. No message of it is begun from then on, in no "
+         "process, and a restart changes nothing. What waits is kept, until 'tidings release' or 'tidings drop'."),
+        "tidings kill --channel sms --reason 'wrong prices since 14:00'",
+    ),
+    "tidings release": (
+        ("End a kill: what waits goes on, as far as its deadline and the gates allow. Says how much waits; with "
+         "--confirm, does it."),
+        "tidings release --channel sms --reason 'prices are right again' --confirm",
+    ),
+    "tidings drop": (
+        ("End a kill, and cancel what waits in its scope for good. Says how much that is; with --confirm, does it. What "
+         "waits for quiet hours was not stopped by the kill, and stays."),
+        "tidings drop --channel sms --reason 'nobody shall get these' --confirm",
+    ),
+    "tidings kills": ("List what is stopped: by whom, why, and how much waits.", "tidings kills"),
     "tidings verify": (
         ("Replay the journal on scratch state, and compare every detection record with what is stored, byte for byte. "
          "It writes nothing, and can send nothing. Ends with 0: no difference; 1: there is one; 2: it cannot be told."),

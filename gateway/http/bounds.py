@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,9 +11,11 @@ from uuid import uuid4
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.problems import problem
+from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.http")
 
@@ -26,6 +28,15 @@ CLOSE = {"connection": "close"}
 """What is left of the request is not read."""
 
 
+Refuse = Callable[[Scope, int, str, dict[str, str]], Response]
+"""What is answered instead: request, status, the request's id, headers."""
+
+
+def plainly(_: Scope, status: int, request_id: str, headers: dict[str, str]) -> Response:
+    """Answer with a problem."""
+    return problem(status, request_id, headers)
+
+
 @dataclass
 class Bounded:
     """ASGI middleware: refuses what is too large, and answers for whatever the application raises.
@@ -35,6 +46,7 @@ class Bounded:
 
     app: ASGIApp
     max_body: int = MAX_BODY
+    refuse: Refuse = plainly
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -53,11 +65,18 @@ class Bounded:
 
         scope.setdefault("state", {})["request_id"] = name
         status = refusal(scope, self.max_body)
+        refuse = self.refuse if status is None else plainly
         if status is None:
             try:
                 await self.app(scope, _counted(receive, self.max_body), answer)
             except ClientDisconnect:
                 return
+            except StoreUnavailable as fault:
+                # It is known, and says itself in the log: one line, without the way through our code.
+                logger.warning(
+                    "store away", extra={"fields": {"request": name, "path": _known(scope), "why": str(fault)}}
+                )
+                status = 503
             except Exception:
                 logger.exception("request failed", extra={"fields": {"request": name, "path": _known(scope)}})
                 status = 500
@@ -66,7 +85,7 @@ class Bounded:
         if started:
             # Half an answer is out; without an end it is not taken for a whole one.
             raise ConnectionAbortedError
-        await problem(status, name, CLOSE)(scope, receive, answer)
+        await refuse(scope, status, name, CLOSE)(scope, receive, answer)
 
 
 def refusal(scope: MutableMapping[str, Any], max_body: int) -> int | None:

@@ -12,11 +12,15 @@ HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 CODES: dict[int, tuple[str, str]] = {
     400: ("malformed", "send one well-formed HTTP/1.1 request"),
+    401: ("unauthenticated", "send a key: Authorization: Bearer tid_live_…"),
+    403: ("scope-missing", "the key may not do this; ask for one that may"),
     404: ("not-found", "nothing is served under this path"),
     405: ("method-not-allowed", "the Allow header names the methods that there are"),
     408: ("too-slow", "send the whole request in time"),
     413: ("too-large", "send less in one request"),
     414: ("url-too-long", "send a shorter URL"),
+    415: ("unsupported-media-type", "send one of the content types that the document names"),
+    422: ("invalid", "the document says what each field may be"),
     431: ("headers-too-large", "send fewer or shorter headers"),
     500: ("internal-error", "the log says more under this request id"),
     503: ("unavailable", "try again later"),

@@ -9,7 +9,7 @@ from gateway.http.health import Limits, alive
 from gateway.http.look import Asked
 from streams import loops
 from streams.embedded_log import Append
-from streams.processors.deliver import kill
+from streams.processors.kills import kill
 from tests.http.asking import get, run, served, until
 from tests.live.engines import Shelf, customer, failed, rest, rows
 from tidings.event import HOUR

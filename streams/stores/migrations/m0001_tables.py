@@ -22,7 +22,7 @@ UPDATED = {"state": 80, "recipients": 80, "messages": 80, "runs": 85, "sources":
 """Tables whose rows are rewritten, with the share of a page that is filled at first: a new version of a row beside the
 old one touches no index, and is cleaned without VACUUM."""
 
-EMPTIED = frozenset({"outbox"})
+EMPTIED = frozenset({"outbox", "intake"})
 """Tables of which a row is deleted when its work is done: all of it waits."""
 
 STORAGE = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02"

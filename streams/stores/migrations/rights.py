@@ -14,13 +14,14 @@ from collections.abc import Iterable, Mapping
 
 from tidings.tables import SEQUENCES, TABLES
 
-WORKER, DELIVERER, READER, VERIFIER, OPERATOR = (
-    "tidings_worker", "tidings_deliverer", "tidings_reader", "tidings_verifier", "tidings_operator",
+WORKER, DELIVERER, GATEWAY, READER, VERIFIER, OPERATOR = (
+    "tidings_worker", "tidings_deliverer", "tidings_gateway", "tidings_reader", "tidings_verifier", "tidings_operator",
 )  # fmt: skip
 
 ROLES: Mapping[str, str] = {
     WORKER: "detects, projects people, archives; writes no message, run or attempt but whose they are",
     DELIVERER: "dispatches and delivers; touches neither positions nor state of the rules",
+    GATEWAY: "serves the HTTP edge: shows everything, takes events and choices of customers, stops and releases, writes down who did what",
     READER: "shows: reads everything, writes nothing",
     VERIFIER: "replays the journal, and reads what it was decided from: the log, with all that events say of people; writes nothing",
     OPERATOR: "applies rules and topics, stops and releases, mends; every row, no table",
@@ -29,42 +30,57 @@ ROLES: Mapping[str, str] = {
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "sources": {WORKER: "SIUD", DELIVERER: "S", VERIFIER: "S"},
     "holds": {WORKER: "SIUD", DELIVERER: "SI"},
-    "audit": {OPERATOR: "SI"},
+    "audit": {OPERATOR: "SI", GATEWAY: "SI"},
     "floors": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
     "state": {WORKER: "SIUD"},
     "buffer": {WORKER: "SID"},
     "records": {WORKER: "SI", DELIVERER: "S", VERIFIER: "S"},
     "journal": {WORKER: "SI", VERIFIER: "S"},
     "snapshots": {OPERATOR: "S", VERIFIER: "S"},
-    "epochs": {WORKER: "SIU", DELIVERER: "SIU", VERIFIER: "S"},
+    "epochs": {WORKER: "SIU", DELIVERER: "SIU", GATEWAY: "SIU", VERIFIER: "S"},
     "rule_sets": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
     "log": {WORKER: "SI", DELIVERER: "S", VERIFIER: "S"},
     "log_heads": {WORKER: "S", DELIVERER: "S"},
-    "dead_letters": {WORKER: "SI", DELIVERER: "S"},
-    "recipients": {WORKER: "SIUD", DELIVERER: "SIUD"},
+    "dead_letters": {WORKER: "SI", DELIVERER: "S", GATEWAY: "SU"},
+    "recipients": {WORKER: "SIUD", DELIVERER: "SIUD", GATEWAY: "SIUD"},
     "runs": {WORKER: "S", DELIVERER: "SIUD"},
-    "messages": {WORKER: "S", DELIVERER: "SIUD"},
+    "messages": {WORKER: "S", DELIVERER: "SIUD", GATEWAY: "SIUD"},
     "attempts": {DELIVERER: "SIU"},
     "receipts": {DELIVERER: "SI"},
-    "kills": {WORKER: "SI", DELIVERER: "SI"},
-    "outbox": {WORKER: "SI", DELIVERER: "SIUD"},
+    "kills": {WORKER: "SI", DELIVERER: "SI", GATEWAY: "SIUD"},
+    "outbox": {WORKER: "SI", DELIVERER: "SIUD", GATEWAY: "SI"},
     "outbox_heads": {DELIVERER: "SIU"},
+    "segments": {WORKER: "SIU"},
+    "terms": {WORKER: "SI"},
     "told": {DELIVERER: "S"},
+    "keys": {GATEWAY: "S"},
+    "intake": {GATEWAY: "SID"},
 }
-"""What READER and OPERATOR may is S and SIUD where it is not written: what was done is written down for good. Whoever finds the database too old may stop sending."""
+"""What READER and GATEWAY may is S, and what OPERATOR may SIUD, where it is not written: what was done is written down for good. Whoever finds the database too old may stop sending."""
 
 COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("runs", WORKER): ("recipient",),
     ("messages", WORKER): ("recipient",),
     ("records", DELIVERER): ("unread",),
+    ("keys", GATEWAY): ("used_at",),
 }
 """Single columns that may be updated: who reads that a foreign id is a customer's gives the customer what is open;
-whoever dispatches marks decisions as read."""
+whoever dispatches marks decisions as read; whoever serves takes down when a key was used."""
 
-EPOCHS: Mapping[str, tuple[str, ...]] = {WORKER: ("ground:compared",), DELIVERER: ("ground:compared", "relay")}
+EPOCHS: Mapping[str, tuple[str, ...]] = {
+    WORKER: ("ground:compared",),
+    DELIVERER: ("ground:compared", "relay"),
+    GATEWAY: ("intake",),
+}
 """Rows of `epochs` that a process may write; the rule set and all else is an operator's."""
 
-NUMBERS: Mapping[str, tuple[str, ...]] = {"journal": (WORKER,), "refused": (), "audit": (), "outbox": (DELIVERER,)}
+NUMBERS: Mapping[str, tuple[str, ...]] = {
+    "journal": (WORKER,),
+    "refused": (),
+    "audit": (GATEWAY,),
+    "outbox": (DELIVERER, GATEWAY),
+    "intake": (GATEWAY,),
+}
 """Who draws from a sequence, beside OPERATOR."""
 
 WORDS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
@@ -72,7 +88,7 @@ WORDS = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE"}
 
 def rights_of(table: str) -> dict[str, str]:
     """Return the rights on a table by role."""
-    return {READER: "S", OPERATOR: "SIUD", **RIGHTS[table]}
+    return {READER: "S", GATEWAY: "S", OPERATOR: "SIUD", **RIGHTS[table]}
 
 
 def statements(schema: str) -> Iterable[str]:
