@@ -42,7 +42,7 @@ MAX_LINES, MAX_TEXT = 40, 4000
 
 
 def place_of(row: Row) -> str:
-    """Return how a dead letter is named: `topic[partition]@offset`."""
+    """Return how a dead letter is named, as `gateway.cli.log_place` has it."""
     return f"{row['topic']}[{row['partition']}]@{row['offset']}"
 
 

@@ -1,4 +1,4 @@
-"""An event that somebody asks about: of the log of a file, or of a JSON file; with what was known when it came."""
+"""An event that somebody asks about: of a log, of a JSON file, of a payload; with what was known when it came."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from gateway.cli import log_place
 from gateway.cli.beside import ClusterReader, FileReader, Reader
 from gateway.cli.dead_letters import active_rules
 from gateway.cli.folder import read
+from gateway.cli.log_place import Range
 from gateway.cli.told import Told
 from gateway.cli.whom import content_of, person_of
 from gateway.codec import codec_of
@@ -20,8 +22,11 @@ from handlers.rules.load import load_sources
 from schemas import contracts
 from streams import archived
 from streams.codec import Codec
+from streams.embedded import wall_clock
 from streams.embedded_log import read_record
 from streams.json_events import NotAnEvent, from_json, parse_json
+from streams.sources import intake
+from streams.sources.mapping import SourceMap
 from tidings import canonical, ids, images
 from tidings.contract import value_at
 from tidings.errors import BadContract
@@ -112,7 +117,10 @@ def of_file(path: Path) -> FoundEvent:
         kind = body.get("type") if isinstance(body, dict) else None
         contract = contracts().by_type.get(str(kind))
         if contract is None:
-            text = f"{path}: 'type' is {kind!r}, which is no event contract"
+            text = (
+                f"{path}: 'type' is {kind!r}, which is no event contract; a payload of another system is explained with "
+                "--source, as --source stripe"
+            )
             raise Told(text)
         codec = Codec(contracts())
         payload = from_json(contract, body)
@@ -123,15 +131,62 @@ def of_file(path: Path) -> FoundEvent:
         raise Told(text) from fault
 
 
+def of_payload(path: Path, source: str, mapping: SourceMap) -> list[Event]:
+    """Return the events that a payload of another system becomes, as if it had just come."""
+    codec = Codec(contracts())
+    now = wall_clock()
+    try:
+        appends, _ = intake.appends_of(codec, mapping, source, read(path), now)
+        return [codec.decode(LogRecord(one.topic, 0, 0, now, one.key, one.value, one.headers)) for one in appends]
+    except BadContract as fault:
+        raise Told(f"{path}: {fault.reason}: {fault.detail}") from fault
+
+
 def of_log(reader: FileReader | ClusterReader, name: str) -> FoundEvent:
     """Return an event of the log, with `before` as complete as it was then; beside a cluster, alone.
 
-    By its id or our reference, or by the id of a firing that it began, or of a message about that.
+    By its id or our reference, by the id of a firing that it began, or of a message about that, or by its place.
     """
     rules, _, _ = active_rules(reader)
+    if (place := log_place.read(name)) is not None:
+        record = _at(reader, place)
+        if isinstance(reader, FileReader):
+            return _among(reader, reader.read(_records), record, rules)
+        return FoundEvent(_decoded(reader, record), {}, rules, reader, alone=True)
     if isinstance(reader, ClusterReader):
         return _archived(reader, name, rules)
     return _among(reader, reader.read(_records), reader.read(_began(name)) or name, rules)
+
+
+def _at(reader: FileReader | ClusterReader, place: Range) -> LogRecord:
+    """Return the record of a place."""
+    if place.first != place.last:
+        raise Told(f"{place} is a range; one event is explained at a time")
+    key = (place.topic, place.partition, place.first)
+    on_cluster = isinstance(reader, ClusterReader)
+    rows = reader.read(lambda: (yield Read("log", [key])))
+    if key not in rows:
+        name = "the archive" if on_cluster else reader.name
+        partitions = reader.read(log_place.held(frozenset({place.topic}), on_cluster=on_cluster))
+        log_place.Holdings(partitions, name).check(place)
+        raise Told(f"{place}: there is no record in {name}; an end of a transaction may have that offset")
+    return read_record(rows[key])
+
+
+def _decoded(reader: ClusterReader, record: LogRecord) -> Event:
+    codec = codec_of(reader.settings)
+    try:
+        reader.wait(codec.ready([record]))
+        return codec.decode(record)
+    except BadContract as fault:
+        raise _unreadable(record, fault) from fault
+    finally:
+        reader.wait(codec.close())
+
+
+def _unreadable(record: LogRecord, fault: BadContract) -> Told:
+    place = log_place.of(record)
+    return Told(f"{place} cannot be read: {fault.reason}; see: tidings dead-letters show {log_place.quoted(place)}")
 
 
 def _archived(reader: ClusterReader, name: str, rules: RuleSet) -> FoundEvent:
@@ -182,19 +237,21 @@ def _records() -> Transaction[list[LogRecord]]:
 
 
 def _among(
-    reader: Reader, records: list[LogRecord], name: str, rules: RuleSet
+    reader: Reader, records: list[LogRecord], wanted: str | LogRecord, rules: RuleSet
 ) -> FoundEvent:  # fmt: skip
     codec = Codec(contracts())
     known: dict[bytes, Image] = {}
     for record in sorted(records, key=lambda one: (one.appended_at, one.topic, one.partition, one.offset)):
         try:
             event = codec.decode(record)
-        except BadContract:
+        except BadContract as fault:
+            if record == wanted:
+                raise _unreadable(record, fault) from fault
             continue
         contract = contracts().by_type[event.type]
         if (place := images.state_key(contract, event)) is not None:
             event, known[place] = images.complete(event, known.get(place))
-        if name in (event.id, event.ref):
+        if wanted in (event.id, event.ref, record):
             return FoundEvent(event, known, rules, reader)
-    text = f"there is no event {name!r} in {reader.name}, no firing or message with this id, and no such file"
+    text = f"there is no event {wanted!r} in {reader.name}, no firing or message with this id, and no such file"
     raise Told(text)
