@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tidings.rule import Channel
 MAX_FILE = 256 * 1024
 MAX_SECRET = 64 * 1024
 REFERENCES = ("env", "file")
+NAME = 63
+"""Characters that PostgreSQL keeps of the name of a connection."""
 ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
 KEY = re.compile(r"SK[0-9a-f]{32}")
 NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
@@ -337,8 +340,8 @@ class Config:
             prefix=found.prefix,
         )
 
-    def postgres(self) -> stores.Place:
-        """Return where the database is.
+    def postgres(self, verb: str | None = None, name: str | None = None) -> stores.Place:
+        """Return where the database is; the server lists our connections under the verb and name of a process.
 
         Raises:
             Misconfigured: there is no [postgres], or its password cannot be read.
@@ -355,6 +358,7 @@ class Config:
             password=None if found.password is None else self.secret(found.password),
             tls=found.tls,
             ca=self._beside(found.ca),
+            who="tidings" if verb is None else f"tidings {verb} {name or socket.gethostname()}"[:NAME],
         )
 
     def registry(self) -> Endpoint | None:

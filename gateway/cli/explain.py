@@ -54,7 +54,7 @@ def _explain(arguments: Namespace, *events: FoundEvent) -> int:
     if arguments.json:
         bodies = [body for _, body, _ in told]
         # A payload is a list of events, also where it became one only.
-        print(json.dumps(bodies[0] if arguments.source is None else bodies, indent=1, ensure_ascii=False))
+        print(json.dumps(bodies[0] if arguments.source is None else bodies, ensure_ascii=False))
         return 0
     for number, (found, body, others) in enumerate(told):
         if number:

@@ -163,11 +163,10 @@ def _at(reader: FileReader | ClusterReader, place: Range) -> LogRecord:
     if place.first != place.last:
         raise Told(f"{place} is a range; one event is explained at a time")
     key = (place.topic, place.partition, place.first)
-    on_cluster = isinstance(reader, ClusterReader)
     rows = reader.read(lambda: (yield Read("log", [key])))
     if key not in rows:
-        name = "the archive" if on_cluster else reader.name
-        partitions = reader.read(log_place.held(frozenset({place.topic}), on_cluster=on_cluster))
+        name = "the archive" if isinstance(reader, ClusterReader) else reader.name
+        partitions = reader.read(log_place.held(frozenset({place.topic})))
         log_place.Holdings(partitions, name).check(place)
         raise Told(f"{place}: there is no record in {name}; an end of a transaction may have that offset")
     return read_record(rows[key])

@@ -82,7 +82,7 @@ class Holdings:
             raise Told(f"{one}: {one.topic}[{one.partition}] {held} in {self.name}")
 
 
-def held(topics: frozenset[str], *, on_cluster: bool) -> Body[dict[tuple[str, int], tuple[int, int]]]:
+def held(topics: frozenset[str]) -> Body[dict[tuple[str, int], tuple[int, int]]]:
     """Return the body that reads what is held of some topics, and which partitions there are of all others.
 
     On a cluster it is what the archive has copied; those that nobody has copied anything of are empty.
@@ -91,11 +91,9 @@ def held(topics: frozenset[str], *, on_cluster: bool) -> Body[dict[tuple[str, in
     def body() -> Transaction[dict[tuple[str, int], tuple[int, int]]]:
         rows = yield Find("sources", "by_topic", (READER,))
         places = sorted((row["topic"], row["partition"]) for row in rows)
-        if on_cluster:
-            copied = yield Read("sources", [(ARCHIVE, *place) for place in places])
-            ends = {(topic, number): row["next_offset"] for (_, topic, number), row in copied.items()}
-        else:
-            ends = {place: row["next_offset"] for place, row in (yield Read("log_heads", places)).items()}
+        ends = {place: row["next_offset"] for place, row in (yield Read("log_heads", places)).items()}
+        copied = yield Read("sources", [(ARCHIVE, *place) for place in places])
+        ends |= {(topic, number): row["next_offset"] for (_, topic, number), row in copied.items()}
         found = {}
         for place in places:
             first = (yield Find("log", "by_offset", place, limit=1)) if place[0] in topics else []

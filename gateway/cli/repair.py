@@ -114,7 +114,7 @@ def _range(text: str) -> Range:
 async def _see_that_they_exist(there: Installation, ranges: Sequence[Range]) -> None:
     """A place that nobody has ever written to is a slip of the hand, and not an empty choice."""
     topics = frozenset(one.topic for one in ranges)
-    partitions = await there.reader.read(log_place.held(topics, on_cluster=there.folder is None))
+    partitions = await there.reader.read(log_place.held(topics))
     name = "the archive" if there.folder is None else f"{there.folder}/tidings.db"
     for one in ranges:
         Holdings(partitions, name).check(one)

@@ -55,7 +55,7 @@ def listing(arguments: Namespace) -> int:
     held = [one for one in standings if one.hold is not None]
     shown = held if arguments.held else standings
     if arguments.json:
-        print(json.dumps({"sources": [_vars(one) for one in shown], "dispatch": _older(dispatch)}, indent=1))
+        print(json.dumps({"sources": [_vars(one) for one in shown], "dispatch": _older(dispatch)}))
         return 1 if held or dispatch else 0
     if not arguments.held:
         for line in _totals(standings):
@@ -131,7 +131,7 @@ def accept(arguments: Namespace) -> int:
     topic, only = _place(arguments.place)
     done = asyncio.run(_accept(arguments.config, topic, only, arguments.where, confirm=arguments.confirm))
     if arguments.json:
-        print(json.dumps({"confirmed": arguments.confirm, "decisions": [_decided(one) for one in done]}, indent=1))
+        print(json.dumps({"confirmed": arguments.confirm, "decisions": [_decided(one) for one in done]}))
         return 0
     for one in done:
         for line in _preview(one):

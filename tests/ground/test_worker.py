@@ -21,7 +21,7 @@ TYPES = ("billing.payment.failed", "sales.order.placed")
 
 
 def ground(here: World) -> Ground:
-    return Ground(here.connection, here.store, (detect.READER, people.READER), identity=here.store.identity)
+    return Ground(here.connection, here.store, (detect.READER, people.READER), run=here.store.run_of_server)
 
 
 async def made_again(here: World) -> None:

@@ -36,6 +36,8 @@ class Feed:
     count: int = 0
     again: int = 0
     """Handed over once more, because nobody knew whether they had been taken."""
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    """By partition: the offset behind the last record that the broker has acknowledged."""
 
     async def run(self) -> None:
         producer = AIOKafkaProducer(
@@ -65,8 +67,12 @@ class Feed:
             )
             failed = [one for one, answer in zip(todo, answers, strict=True) if isinstance(answer, BaseException)]
             for answer in answers:
-                if isinstance(answer, BaseException) and not isinstance(answer, errors.KafkaError):
-                    raise answer
+                if isinstance(answer, BaseException):
+                    if not isinstance(answer, errors.KafkaError):
+                        raise answer
+                    continue
+                place = (answer.topic, answer.partition)
+                self.ends[place] = max(self.ends.get(place, 0), answer.offset + 1)
             self.again += len(failed)
             todo = failed
 
@@ -149,12 +155,43 @@ class Chaos:
         return int(row[0])
 
 
-async def pauses_of(stand: Stand, stop: asyncio.Event) -> float:
-    """Watch until told to stop; return the longest time in which nothing was read."""
-    longest, last, since = 0.0, await stand.offsets(), time.monotonic()
+@dataclass
+class Pauses:
+    """How long something stood although there was something to read."""
+
+    whole: float = 0.0
+    """Seconds in which nothing at all was read."""
+    one: float = 0.0
+    """Seconds in which a partition was not read."""
+
+    def figures(self) -> dict[str, object]:
+        return {
+            "longest time in which nothing was read, and something was there": f"{self.whole:.1f} s",
+            "longest time in which one partition was not read": f"{self.one:.1f} s",
+        }
+
+
+async def pauses_of(stand: Stand, feed: Feed, stop: asyncio.Event) -> Pauses:
+    """Watch until told to stop. What is unread is what brokers have acknowledged beyond the positions in the database."""
+    found = Pauses()
+    since: dict[tuple[str, int], tuple[int, float]] = {}
+    read, moved = -1, time.monotonic()
     while not stop.is_set():
         await asyncio.sleep(0.2)
-        now = await stand.offsets()
-        if now != last:
-            longest, last, since = max(longest, time.monotonic() - since), now, time.monotonic()
-    return max(longest, time.monotonic() - since)
+        ends = dict(feed.ends)
+        positions = await stand.positions()
+        now = time.monotonic()
+        unread = {place for place, end in ends.items() if positions.get(place, 0) < end}
+        total = sum(positions.values())
+        if total != read or not unread:
+            read, moved = total, now
+        found.whole = max(found.whole, now - moved)
+        for place in unread:
+            at, begun = since.get(place, (-1, now))
+            if at != positions.get(place, 0):
+                at, begun = positions.get(place, 0), now
+            since[place] = at, begun
+            found.one = max(found.one, now - begun)
+        for place in since.keys() - unread:
+            del since[place]
+    return found

@@ -221,6 +221,11 @@ class Stand:
         (row,) = await self.ask("SELECT coalesce(sum(next_offset), 0)::bigint FROM sources WHERE reader = 'detect'")
         return int(row[0])
 
+    async def positions(self) -> Mapping[tuple[str, int], int]:
+        """How far detection has read each partition."""
+        rows = await self.ask("SELECT topic, partition, next_offset FROM sources WHERE reader = 'detect'")
+        return {(row[0], row[1]): row[2] for row in rows}
+
     async def in_flight(self) -> int:
         (row,) = await self.ask("SELECT count(*) FROM messages WHERE state IN ('claimed', 'sending')")
         return int(row[0])

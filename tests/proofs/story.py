@@ -9,7 +9,7 @@ from typing import Any
 
 from streams.embedded import wall_clock
 from tests.proofs import compare, outcomes
-from tests.proofs.chaos import Feed, pauses_of
+from tests.proofs.chaos import Feed, Pauses, pauses_of
 from tests.proofs.compare import Deliveries, Records
 from tests.proofs.outcomes import Outcomes
 from tests.proofs.stand import Stand
@@ -29,10 +29,10 @@ def started(stand: Stand, workers: Sequence[str] = WORKERS) -> None:
     stand.run("archive", "archive")
 
 
-async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: float) -> tuple[Feed, float]:
-    """Let the shop go on until it and what is done are over, and all has come to rest; and the longest time without progress."""
+async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: float) -> tuple[Feed, Pauses]:
+    """Let the shop go on until it and what is done are over, and all has come to rest; and the longest times without progress."""
     feed, over = Feed(stand, shop), asyncio.Event()
-    watching = asyncio.create_task(pauses_of(stand, over))
+    watching = asyncio.create_task(pauses_of(stand, feed, over))
     jobs = [asyncio.create_task(feed.run()), asyncio.ensure_future(doing)]
     try:
         done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)

@@ -55,7 +55,7 @@ def proven(folder: Path, size: Size) -> dict[str, object]:
             "SIGKILL of PostgreSQL": chaos.done["database"],
             "processes that ended by themselves": ", ".join(f"{n} × code {code}" for code, n in ends.items() if code != -9)
             or "none",
-            "longest time in which nothing was read": f"{longest:.1f} s",
+            **longest.figures(),
             "deadlocks": f"{chaos.deadlocks} found by PostgreSQL, none visible",
             "duration": f"{took / 60:.1f} min",
         }  # fmt: skip
