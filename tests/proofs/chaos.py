@@ -1,4 +1,4 @@
-"""What is done to a cluster while it works: every stroke waits until something is under way that it can hurt."""
+"""What is done to a cluster while it works: every stroke waits until its victim itself is in the middle of something."""
 
 from __future__ import annotations
 
@@ -77,6 +77,20 @@ class Feed:
             todo = failed
 
 
+@dataclass(frozen=True)
+class Why:
+    """In the middle of what a victim is hit."""
+
+    what: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.what}"
+
+
+Place = tuple[str, int]
+
+
 @dataclass
 class Chaos:
     """Kills and pauses in an order that a seed draws."""
@@ -94,8 +108,14 @@ class Chaos:
     done: Counter[str] = field(default_factory=Counter)
     deadlocks: int = 0
     """That the server has found, before each of its deaths."""
-    longest: float = 0.0
-    """Seconds in which nothing was read although something was to be."""
+    hurt: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By stroke: in the middle of what its victim was."""
+    asleep: set[str] = field(default_factory=set)
+
+    def strokes(self, stroke: str) -> str:
+        """Return how often, and in the middle of what."""
+        parts = [f"{count} with {what}" for (one, what), count in sorted(self.hurt.items()) if one == stroke]
+        return f"{self.done[stroke]}: {', '.join(parts)}"
 
     async def run(self) -> None:
         """Strike until every kind has counted as often as asked for."""
@@ -103,42 +123,66 @@ class Chaos:
         todo = ["kill"] * self.kills + ["pause"] * self.pauses + ["broker"] * self.broker + ["database"] * self.database
         chance.shuffle(todo)
         waking: list[asyncio.Task[None]] = []
-        before, begun = 0, time.monotonic()
+        begun = time.monotonic()
         while todo:
             await asyncio.sleep(chance.uniform(*self.rest))
-            moved, flying = await self._under_way(before)
             stroke = todo.pop()
             match stroke:
-                case "kill":
-                    name = chance.choice(self.victims)
-                    self.stand.running[name].tell(signal.SIGKILL)
-                case "pause":
-                    name = chance.choice(self.victims)
-                    waking.append(asyncio.create_task(self._pause(name)))
+                case "kill" | "pause":
+                    name, why = await self._busy(chance, stroke)
+                    if stroke == "kill":
+                        self.stand.running[name].tell(signal.SIGKILL)
+                    else:
+                        waking.append(asyncio.create_task(self._pause(name)))
                 case "broker":
-                    name = "the broker"
+                    name, why = "the broker", await self._anybody()
                     await asyncio.to_thread(self.stand.kafka.kill)
                     await asyncio.to_thread(self.stand.kafka.start)
                 case _:
-                    name = "the database"
+                    name, why = "the database", await self._anybody()
                     self.deadlocks += await self._deadlocks()
                     await asyncio.to_thread(self.stand.postgres.kill)
                     await asyncio.to_thread(self.stand.postgres.start)
             self.done[stroke] += 1
-            print(
-                f"{time.monotonic() - begun:6.1f} s  {stroke} {name}: {moved - before} read since the last, {flying} in flight"
-            )
-            before = moved
+            self.hurt[stroke, why.what] += 1
+            print(f"{time.monotonic() - begun:6.1f} s  {stroke} {name}: {why}")
         await asyncio.gather(*waking)
 
-    async def _under_way(self, before: int) -> tuple[int, int]:
-        """Wait until something is: offsets have moved since the last stroke, or a message is on its way."""
+    async def _busy(self, chance: Random, stroke: str) -> tuple[str, Why]:
+        """Wait until one of the victims has moved offsets of its own, or has messages in hand; return it."""
+        before: dict[str, tuple[frozenset[Place], int]] = {}
         async with asyncio.timeout(PATIENCE):
             while True:
-                moved, flying = await self.stand.offsets(), await self.stand.in_flight()
-                if moved > before or flying:
-                    return moved, flying
+                candidates = [
+                    name for name in self.victims if name not in self.asleep and self.stand.running[name].runs
+                ]
+                for name in chance.sample(candidates, len(candidates)):
+                    if self.stand.verbs[name] == "deliver":
+                        if many := await self.stand.in_hand(name):
+                            return self._taken(name, stroke), Why("messages in its hands", many)
+                        continue
+                    owned = await self.stand.owned(name)
+                    positions = await self.stand.positions()
+                    read = sum(positions.get(place, 0) for place in owned)
+                    places, was = before.get(name, (frozenset(), 0))
+                    # Of the same partitions: what it was given meanwhile it has not read.
+                    if owned and places == owned and read > was:
+                        return self._taken(name, stroke), Why("offsets that it has just moved", read - was)
+                    before[name] = owned, read
                 await asyncio.sleep(0.05)
+
+    def _taken(self, name: str, stroke: str) -> str:
+        if stroke == "pause":
+            self.asleep.add(name)
+        return name
+
+    async def _anybody(self) -> Why:
+        """Wait until offsets move: broker and database are in the middle of everything."""
+        before = await self.stand.offsets()
+        async with asyncio.timeout(PATIENCE):
+            while (moved := await self.stand.offsets()) == before:  # noqa: ASYNC110 - it is in other processes
+                await asyncio.sleep(0.05)
+        return Why("offsets that were just moved", moved - before)
 
     async def finish(self) -> None:
         """Count what the server has found since its last death."""
@@ -149,6 +193,7 @@ class Chaos:
         one.tell(signal.SIGSTOP)
         await asyncio.sleep(SLEEP)
         one.tell(signal.SIGCONT)
+        self.asleep.discard(name)
 
     async def _deadlocks(self) -> int:
         (row,) = await self.stand.ask("SELECT deadlocks FROM pg_stat_database WHERE datname = 'tidings'")

@@ -49,14 +49,14 @@ def proven(folder: Path, size: Size) -> dict[str, object]:
         verdict = judged(stand, feed)
         return {
             **verdict.figures(feed, stand),
-            "SIGKILL of workers and deliverers": f"{chaos.done['kill']}, each while offsets moved or messages were in flight",
-            f"SIGSTOP for {SLEEP:.0f} s": chaos.done["pause"],
-            "SIGKILL of the broker": chaos.done["broker"],
-            "SIGKILL of PostgreSQL": chaos.done["database"],
+            "SIGKILL of workers and deliverers": chaos.strokes("kill"),
+            f"SIGSTOP for {SLEEP:.0f} s": chaos.strokes("pause"),
+            "SIGKILL of the broker": chaos.strokes("broker"),
+            "SIGKILL of PostgreSQL": chaos.strokes("database"),
             "processes that ended by themselves": ", ".join(f"{n} × code {code}" for code, n in ends.items() if code != -9)
             or "none",
             **longest.figures(),
-            "deadlocks": f"{chaos.deadlocks} found by PostgreSQL, none visible",
+            "deadlocks": f"{chaos.deadlocks} found by PostgreSQL, {verdict.deadlocks} in the logs of {verdict.logs} processes",
             "duration": f"{took / 60:.1f} min",
         }  # fmt: skip
 

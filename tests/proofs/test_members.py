@@ -127,7 +127,7 @@ def stalled(folder: Path, events: int, watched: float) -> dict[str, object]:
             "event time in which payments stood still": "1 h",
             "payments that nobody had read": f"{found['unread']:,}",
             "absences that were told meanwhile": f"{found['fired']}, of {found['armed']:,} that waited",
-            "absences once they were read": f"{absences:,}, the same as undisturbed",
+            "absences once they were read": f"{absences:,}; {verdict.different} records other than undisturbed",
         }
 
 
