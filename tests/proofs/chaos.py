@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -19,6 +20,8 @@ from tidings.event import SECOND
 
 PATIENCE = 180.0
 """Seconds within which something has to go on after a stroke."""
+DRAW = 20.0
+"""Seconds after which another victim is drawn."""
 SLEEP = 13.0
 """Seconds for which a process stands still: beyond the ten after which the group goes on without it."""
 
@@ -149,32 +152,40 @@ class Chaos:
         await asyncio.gather(*waking)
 
     async def _busy(self, chance: Random, stroke: str) -> tuple[str, Why]:
-        """Wait until one of the victims has moved offsets of its own, or has messages in hand; return it."""
-        before: dict[str, tuple[frozenset[Place], int]] = {}
+        """Draw a victim, and wait until it has moved offsets of its own, or has messages in hand; return it.
+
+        One that has nothing to do is left for another.
+        """
         async with asyncio.timeout(PATIENCE):
             while True:
-                candidates = [
-                    name for name in self.victims if name not in self.asleep and self.stand.running[name].runs
-                ]
-                for name in chance.sample(candidates, len(candidates)):
-                    if self.stand.verbs[name] == "deliver":
-                        if many := await self.stand.in_hand(name):
-                            return self._taken(name, stroke), Why("messages in its hands", many)
-                        continue
-                    owned = await self.stand.owned(name)
-                    positions = await self.stand.positions()
-                    read = sum(positions.get(place, 0) for place in owned)
-                    places, was = before.get(name, (frozenset(), 0))
-                    # Of the same partitions: what it was given meanwhile it has not read.
-                    if owned and places == owned and read > was:
-                        return self._taken(name, stroke), Why("offsets that it has just moved", read - was)
-                    before[name] = owned, read
-                await asyncio.sleep(0.05)
+                awake = [name for name in self.victims if name not in self.asleep and self.stand.running[name].runs]
+                if not awake:
+                    await asyncio.sleep(0.5)
+                    continue
+                name = chance.choice(awake)
+                look = self._in_hand if self.stand.verbs[name] == "deliver" else self._moves
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(DRAW):
+                        why = await look(name)
+                    if stroke == "pause":
+                        self.asleep.add(name)
+                    return name, why
 
-    def _taken(self, name: str, stroke: str) -> str:
-        if stroke == "pause":
-            self.asleep.add(name)
-        return name
+    async def _in_hand(self, name: str) -> Why:
+        while not (many := await self.stand.in_hand(name)):  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.02)
+        return Why("messages in its hands", many)
+
+    async def _moves(self, name: str) -> Why:
+        places: frozenset[Place] = frozenset()
+        was = 0
+        while True:
+            owned, positions = await self.stand.owned(name), await self.stand.positions()
+            read = sum(positions.get(place, 0) for place in owned)
+            # Of the same partitions: what it was given meanwhile it has not read.
+            if owned and places == owned and read > was:
+                return Why("offsets that it has just moved", read - was)
+            places, was = owned, read
 
     async def _anybody(self) -> Why:
         """Wait until offsets move: broker and database are in the middle of everything."""
