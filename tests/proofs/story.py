@@ -18,6 +18,7 @@ from tidings.event import SECOND
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 DELIVERERS = ("deliver-1", "deliver-2")
+WITHOUT_END = 10**9
 
 
 def started(stand: Stand, workers: Sequence[str] = WORKERS) -> None:
@@ -29,14 +30,24 @@ def started(stand: Stand, workers: Sequence[str] = WORKERS) -> None:
     stand.run("archive", "archive")
 
 
-async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: float) -> tuple[Feed, Pauses]:
-    """Let the shop go on until it and what is done are over, and all has come to rest; and the longest times without progress."""
+async def lived(stand: Stand, rate: float, least: int, doing: Awaitable[None], patience: float) -> tuple[Feed, Pauses]:
+    """Let a shop be open while something is done, and until `least` events; return when all has come to rest.
+
+    It is never closed before what is done is over: what is hit then would be at rest. Also return the longest times
+    without progress.
+    """
+    shop = shop_of(WITHOUT_END, rate)
     feed, over = Feed(stand, shop), asyncio.Event()
+
+    async def done() -> None:
+        await doing
+        shop.total = max(least, shop.begun)
+
     watching = asyncio.create_task(pauses_of(stand, feed, over))
-    jobs = [asyncio.create_task(feed.run()), asyncio.ensure_future(doing)]
+    jobs = [asyncio.create_task(feed.run()), asyncio.create_task(done())]
     try:
-        done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
+        ended, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ended:
             task.result()
     finally:
         over.set()

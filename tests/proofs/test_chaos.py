@@ -13,7 +13,7 @@ from tests import services
 from tests.proofs.chaos import SLEEP, Chaos
 from tests.proofs.figures import tell
 from tests.proofs.stand import standing
-from tests.proofs.story import DELIVERERS, WORKERS, judged, lived, shop_of, started
+from tests.proofs.story import DELIVERERS, WORKERS, judged, lived, started
 from tidings.event import SECOND
 
 
@@ -42,7 +42,7 @@ def proven(folder: Path, size: Size) -> dict[str, object]:
         chaos = Chaos(
             stand, (*WORKERS, *DELIVERERS), size.kills, size.pauses, size.broker, size.database, rest=size.rest
         )
-        feed, longest = asyncio.run(lived(stand, shop_of(size.events, size.rate), chaos.run(), size.patience))
+        feed, longest = asyncio.run(lived(stand, size.rate, size.events, chaos.run(), size.patience))
         asyncio.run(chaos.finish())
         took = time.monotonic() - begun
         ends = sum((one.ends for one in stand.running.values()), Counter[int]())

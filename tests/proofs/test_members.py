@@ -15,17 +15,16 @@ from tests.proofs import outcomes
 from tests.proofs.chaos import Feed
 from tests.proofs.figures import tell
 from tests.proofs.stand import Stand, standing
-from tests.proofs.story import WORKERS, judged, lived, shop_of, started
+from tests.proofs.story import WORKERS, judged, lived, started
 from tests.proofs.workload import MONEY, Shop
 from tidings.event import HOUR, MINUTE, SECOND
 from tidings.log import fingerprint
 
 LATENESS = 60 * SECOND
-WITHOUT_END = 10**9
 
 
-async def come_and_go(stand: Stand, shop: Shop, times: int) -> None:
-    """Let a fourth worker join and leave, again and again; the shop is open as long."""
+async def come_and_go(stand: Stand, times: int) -> None:
+    """Let a fourth worker join and leave, again and again."""
     for number in range(times):
         name = f"guest-{number}"
         stand.run("worker", name)
@@ -33,15 +32,13 @@ async def come_and_go(stand: Stand, shop: Shop, times: int) -> None:
         await asyncio.sleep(2.0)
         code = await asyncio.to_thread(stand.end, name)
         assert code == 0, f"{name} ended with {code}"
-    shop.total = shop.begun
 
 
 def proven(folder: Path, rate: float, times: int) -> dict[str, object]:
     begun = time.monotonic()
     with standing(folder, lateness=LATENESS, partitions=12) as stand:
         started(stand)
-        shop = shop_of(WITHOUT_END, rate)
-        feed, longest = asyncio.run(lived(stand, shop, come_and_go(stand, shop, times), 600))
+        feed, longest = asyncio.run(lived(stand, rate, 0, come_and_go(stand, times), 600))
         took = time.monotonic() - begun
         return {
             **judged(stand, feed).figures(feed, stand),
