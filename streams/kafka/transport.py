@@ -43,8 +43,8 @@ METADATA_MS = 30_000
 COMMIT_EVERY = 2.0
 BEAT = 1.0
 """Seconds between two heartbeats at most: by their answers members hear that the group is to be joined again."""
-SEEK_WITHIN = 20.0
-"""Seconds: what has no position then is asked for again later, and is not read meanwhile."""
+SEEK_WITHIN = 0.8
+"""Part of the time that Faust gives a seek: what has no position then is asked for again later, and not read meanwhile."""
 PAUSE = 0.5
 
 
@@ -286,11 +286,13 @@ class Consumer(driver.Consumer):
         places = frozenset(self.assignment())
         self._may_read.clear()
         positions: Mapping[TP, int] = {}
+        # Beyond `broker_request_timeout` Faust would cut it off in the middle, and let records flow.
+        within = SEEK_WITHIN * self.transport.pace.request
         try:
-            async with asyncio.timeout(SEEK_WITHIN):
+            async with asyncio.timeout(within):
                 positions = await self.transport.positions.assigned(places)
         except TimeoutError:
-            logger.warning("positions are not known in %.0f s; asked again later", SEEK_WITHIN)
+            logger.warning("positions are not known in %.0f s; asked again later", within)
         self._books = {}
         self._afresh = await self._thread.seek_to(positions, afresh=True)
         self._sought = dict.fromkeys(places, self._afresh)
