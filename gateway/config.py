@@ -6,6 +6,7 @@ Secrets stand in it by reference only: `env:NAME` or `file:/path`. They are read
 from __future__ import annotations
 
 import os
+import socket
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from tidings.errors import Misconfigured
 
 MAX_FILE = 256 * 1024
 MAX_SECRET = 64 * 1024
+NAME = 63
+"""Characters that PostgreSQL keeps of the name of a connection."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,8 @@ class Config:
             prefix=found.prefix,
         )
 
-    def postgres(self) -> stores.Place:
-        """Return where the database is.
+    def postgres(self, verb: str | None = None, name: str | None = None) -> stores.Place:
+        """Return where the database is; the server lists our connections under the verb and name of a process.
 
         Raises:
             Misconfigured: there is no [postgres], or its password cannot be read.
@@ -114,6 +117,7 @@ class Config:
             password=None if found.password is None else self.secret(found.password),
             tls=found.tls,
             ca=self._beside(found.ca),
+            who="tidings" if verb is None else f"tidings {verb} {name or socket.gethostname()}"[:NAME],
         )
 
     def registry(self) -> Endpoint | None:

@@ -84,7 +84,7 @@ class DeliverProcess:
             {"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(maintaining(self.store), MAINTAIN)}
         )
         if self.ground is not None:
-            await self.ground.begin(self.store.identity)
+            await self.ground.begin()
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         if self.relay is not None:
             self.relay.observe = self.loops.watched

@@ -42,7 +42,7 @@ MAX_LINES, MAX_TEXT = 40, 4000
 
 
 def place_of(row: Row) -> str:
-    """Return how a dead letter is named: `topic[partition]@offset`."""
+    """Return how a dead letter is named, as `gateway.cli.log_place` has it."""
     return f"{row['topic']}[{row['partition']}]@{row['offset']}"
 
 
@@ -66,7 +66,7 @@ def listing(arguments: Namespace) -> int:
         every = reader.read(every_letter)
     letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
-        print(json.dumps([_plain(row) for row in letters], indent=1))
+        print(json.dumps([_plain(row) for row in letters]))
         return 0
     for row in letters:
         again = "  (redriven)" if row["redriven_at"] is not None else ""
@@ -93,7 +93,7 @@ def show(arguments: Namespace) -> int:
     with beside(arguments) as reader:
         (row,) = _named(reader.read(every_letter), [arguments.place])
     if arguments.json:
-        print(json.dumps(_plain(row), indent=1))
+        print(json.dumps(_plain(row)))
         return 0
     value = row["value"] or b""
     print(f"{place_of(row)}\n  reason    {row['reason']}: {row['detail']}\n  appended  {rfc3339(row['appended_at'])}")

@@ -51,7 +51,7 @@ def doctor(arguments: Namespace) -> int:
         found += [Found("configuration", "wrong", line, mend) for line in str(fault).splitlines()]
     wrong = [one for one in found if one.state == "wrong"]
     if arguments.json:
-        print(json.dumps([vars(one) for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps([vars(one) for one in found], ensure_ascii=False))
         return 1 if wrong else 0
     for one in found:
         print(f"{one.state:5}  {one.what}: {one.says}")

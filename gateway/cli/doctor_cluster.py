@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaProducer, errors
 
 from gateway.cli.doctor_database import database
+from gateway.cli.doctor_processes import processes
 from gateway.cli.found import Found
 from gateway.cli.topics import rules_of
 from gateway.cli.topics import wanted as wanted_of
@@ -111,6 +112,8 @@ async def _database(settings: Config, together: Together) -> Findings:
     finally:
         together.asked.set()
     async for found in database(together.store, rules_of(settings)):
+        yield found
+    async for found in processes(settings.postgres()):
         yield found
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from gateway.cli.place import folder_of, settings_of
@@ -33,21 +34,26 @@ def verify(arguments: Namespace) -> int:
     try:
         settings = settings_of(arguments)
         if settings is not None and settings.on_cluster:
+            place = settings.postgres()
+            name = f"the database {place.host}:{place.port}/{place.database}"
             verdict = asyncio.run(_on_server(settings))
         else:
-            verdict = asyncio.run(_on_file(arguments))
+            path = folder_of(arguments) / "tidings.db"
+            name = str(path)
+            verdict = asyncio.run(_on_file(path))
     except (Misconfigured, StoreUnavailable) as fault:
         print(f"tidings: {fault}", file=sys.stderr)
         return CANNOT_TELL
     if arguments.json:
-        print(json.dumps(_plain(verdict), indent=1))
+        print(json.dumps({"read": name, **_plain(verdict)}))
     else:
+        print(f"read      {name}")
         print("\n".join(_lines(verdict)))
     return verdict.code
 
 
-async def _on_file(arguments: Namespace) -> Verdict:
-    file = SqliteReader(folder_of(arguments) / "tidings.db")
+async def _on_file(path: Path) -> Verdict:
+    file = SqliteReader(path)
     try:
         return await _compare(FileJournal(file), Codec(contracts()))
     finally:

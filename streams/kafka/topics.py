@@ -18,6 +18,7 @@ from streams.processors.ground import ARCHIVE, READERS, Source
 from tidings.contract import Contract
 from tidings.event import Micros
 from tidings.log import Partition
+from tidings.outcomes import TOPICS as OUTCOMES
 from tidings.ports import Scan, Store, Transaction
 from tidings.rule import RuleSet
 
@@ -92,6 +93,15 @@ def is_read(topic: str) -> bool:
     return not topic.startswith(OWN)
 
 
+def is_made(contract: Contract) -> bool:
+    """Return whether a contract has a topic: not where it is one of our own outcomes, and nobody publishes it.
+
+    A dead letter is known by its offset, which is no claim of ours and another one in a topic that was made again; and a
+    producer that sends rubbish by the million would hold up, in one outbox, what was decided and told.
+    """
+    return is_read(contract.topic) or contract.topic in OUTCOMES
+
+
 def wanted(contracts: Contracts, *, partitions: int, replicas: int, brokers: int) -> list[Wanted]:
     """Return every topic of an installation, by name."""
     common = {
@@ -105,6 +115,7 @@ def wanted(contracts: Contracts, *, partitions: int, replicas: int, brokers: int
     found = [
         Wanted(c.topic, partitions, replicas, {**common, KEPT: str(c.retention_days * DAY_MS)}, readers_of(c))
         for c in contracts.by_type.values()
+        if is_made(c)
     ]
     found.append(Wanted(CLOCK, brokers, replicas, {**common, KEPT: str(CLOCK_MS)}))
     return sorted(found, key=lambda one: one.name)

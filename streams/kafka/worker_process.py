@@ -149,6 +149,8 @@ class WorkerProcess:
         if self._measuring is not None:
             self._measuring.cancel()
             await asyncio.gather(self._measuring, return_exceptions=True)
+        if self.intake is not None:
+            self.intake.close()
         if self.app is not None:
             await self.app.stop()
         await self.loops.stop(ROUND)

@@ -155,10 +155,9 @@ class PostgresStore:
         """Count what has not left, by whose it is; as `waiting`."""
         return await self._ask(lambda connection: postgres_counts.unsent(connection, within))
 
-    @property
-    def identity(self) -> str:
-        """Which database this is: restored, or failed over to, it would be another one."""
-        return str(self._identity)
+    def run_of_server(self) -> str:
+        """Return which database this is, and since when its server runs: after a restart it may be an older state."""
+        return self._identity.run
 
     async def skew(self) -> int:
         """Return by how many microseconds the server's clock is ahead of ours, to half a round trip.
