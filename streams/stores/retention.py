@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from streams.processors.catalogue import BLOCK
 from streams.processors.detect import READER
 from streams.snapshots import BEGINS, mark
 from streams.stores.place import Place
@@ -91,6 +92,15 @@ class Behind:
     positions: Mapping[Partition, int] = field(default_factory=dict)
 
 
+EMPTIED = f"""
+SELECT topic, partition, block FROM blocks b WHERE appended_at < $1 AND NOT EXISTS (
+    SELECT FROM log l WHERE l.topic = b.topic AND l.partition = b.partition
+    AND l."offset" >= b.block * {BLOCK} AND l."offset" < (b.block + 1) * {BLOCK}
+) ORDER BY appended_at
+"""
+"""Blocks of the catalogue of which no record is left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retained:
     """What was let go, or would be."""
@@ -141,6 +151,8 @@ async def retain(place: Place, before: Micros, behind: Behind, *, now: Micros, p
                     await connection.execute(f'DROP TABLE "{name}"')
             if not plan:
                 deleted += await _delete(connection, parent, bound, needs[parent])
+        if not plan:
+            await _forget(connection, before)
         ended = {} if plan else await _let_go(connection, before, remembered)
     except SERVER_FAULTS as fault:
         raise told(place, fault) from fault
@@ -194,3 +206,13 @@ async def _let_go(connection: asyncpg.Connection, before: Micros, remembered: Mi
             await connection.execute(THEIRS, [row["tenant"] for row in rows], [row["recipient"] for row in rows])
             (counts,) = await connection.fetch(LET_GO, [row["run_id"] for row in rows], before, remembered)
             total = {name: total[name] + count for name, count in zip(total, counts, strict=True)}
+
+
+async def _forget(connection: asyncpg.Connection, before: Micros) -> None:
+    """Take out of the catalogue what is not in the log any more."""
+    for place in await connection.fetch(EMPTIED, before):
+        async with connection.transaction():
+            for table in ("catalogue", "blocks"):
+                await connection.execute(
+                    f'DELETE FROM "{table}" WHERE topic = $1 AND partition = $2 AND block = $3', *place
+                )
