@@ -49,8 +49,9 @@ async def held(stand: Stand, seconds: float = 120) -> list[str]:
         lines = await asyncio.to_thread(
             stand.verb, "sources", "list", "--held", "--config", stand.config("operator"), codes=(0, 1)
         )
-        if "held" in lines:
-            return [line for line in lines.splitlines() if line.startswith("held")]
+        # 'nothing is held' is said as well.
+        if found := [line for line in lines.splitlines() if line.startswith("held ")]:
+            return found
         await asyncio.sleep(1)
     raise AssertionError("nobody has noticed")
 
