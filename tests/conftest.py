@@ -1,5 +1,6 @@
 """Options of the whole suite, and what some of its tests leave to the collector."""
 
+import faulthandler
 import gc
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def write(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--write"))
+
+
+@pytest.fixture(autouse=True)
+def _take_your_time(request: pytest.FixtureRequest) -> None:
+    """Let proofs last: each has deadlines of its own, and a run that is cut off leaves its servers behind."""
+    if request.node.get_closest_marker("proofs") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)
