@@ -18,14 +18,13 @@ from streams.processors.ground import ARCHIVE, READERS, Source
 from tidings.contract import Contract
 from tidings.event import Micros
 from tidings.log import Partition
+from tidings.outcomes import OURS
 from tidings.outcomes import TOPICS as OUTCOMES
 from tidings.ports import Scan, Store, Transaction
 from tidings.rule import RuleSet
 
 CLOCK = "tidings.clock"
 """Tiny records from which the skew between a worker's clock and each broker's is measured."""
-OWN = ("decision.", "notification.", "ops.")
-"""What outcome events' types begin with: we publish them, for others, and read none ourselves."""
 PEOPLE = "customer."
 
 Tell = Callable[["Line"], None]
@@ -81,7 +80,7 @@ class Line:
 
 def readers_of(contract: Contract) -> tuple[str, ...]:
     """Return who reads the topic of a contract."""
-    if contract.type.startswith(OWN):
+    if contract.type.startswith(OURS):
         return ()
     if contract.type.startswith(PEOPLE):
         return (detect.READER, people.READER, ARCHIVE)
@@ -90,7 +89,7 @@ def readers_of(contract: Contract) -> tuple[str, ...]:
 
 def is_read(topic: str) -> bool:
     """Return whether workers read a contract's topic: all but those that we publish ourselves."""
-    return not topic.startswith(OWN)
+    return not topic.startswith(OURS)
 
 
 def is_made(contract: Contract) -> bool:

@@ -49,12 +49,8 @@ async def held(stand: Stand, seconds: float = 120) -> list[str]:
         lines = await asyncio.to_thread(
             stand.verb, "sources", "list", "--held", "--config", stand.config("operator"), codes=(0, 1)
         )
-<<<<<<< HEAD
-        if found := [line for line in lines.splitlines() if line.startswith("held")]:
-=======
         # 'nothing is held' is said as well.
         if found := [line for line in lines.splitlines() if line.startswith("held ")]:
->>>>>>> user5
             return found
         await asyncio.sleep(1)
     raise AssertionError("nobody has noticed")
