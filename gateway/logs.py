@@ -42,6 +42,9 @@ ANSWER = re.compile(r"[2-5][0-9]{2}(?![0-9])( [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0
 FAULT = re.compile(r"[A-Z][A-Za-z]{2,40}(Error|Disconnected|Timeout)(?=:|$)")
 
 
+_TEXT = json.JSONEncoder(ensure_ascii=False, default=lambda value: type(value).__name__).encode
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record; `extra={"fields": {…}}` adds fields."""
 
@@ -56,7 +59,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             # Type and place only: the text of an exception may hold what a record holds.
             body |= {"error": record.exc_info[0].__name__, "where": _place(record.exc_info[2])}
-        return json.dumps(body, ensure_ascii=False, default=lambda value: type(value).__name__)
+        return _TEXT(body)
 
 
 class _Lines(logging.StreamHandler[Any]):
@@ -106,6 +109,8 @@ def configure() -> None:
         found.handlers[:] = [handler]
         found.setLevel(level)
     logging.getLogger(OURS).propagate = False
+    # Not in our lines, and asked for each of them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
 
 
