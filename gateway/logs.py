@@ -21,7 +21,6 @@ from streams.json_events import rfc3339
 from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
-from tidings import canonical
 from tidings.errors import Refusal
 from tidings.message import Message
 from tidings.reasons import MessageState
@@ -131,7 +130,7 @@ def observe(seen: object, rules: RuleSet | None = None) -> None:
         case Done():
             for one in seen.records:
                 # The event with which it began, by our reference: 'rules explain' takes it, and the firing's id.
-                event = canonical.loads(one.body).get("episode", {}).get("event")
+                event = one.begun_by or None
                 _log(logging.INFO, one.kind, rule=one.rule, firing=one.firing_id, event=event, tenant=one.tenant)
         case Passed():
             for message in seen.result.messages.values():
@@ -178,8 +177,10 @@ def _message(message: Message, rules: RuleSet | None, level: int = logging.INFO,
 
 
 def _log(level: int, what: str, **fields: Any) -> None:
-    kept = {name: value for name, value in fields.items() if value is not None}
-    logger.log(level, what, extra={"fields": kept})
+    if logger.isEnabledFor(level):
+        # Not by `log`, which walks the stack for a place that no line of ours names.
+        kept = {name: value for name, value in fields.items() if value is not None}
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, what, (), None, extra={"fields": kept}))
 
 
 def _place(trace: TracebackType | None) -> str:

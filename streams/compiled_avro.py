@@ -33,7 +33,7 @@ def compiled(schema: Any) -> Read | None:
         return None
 
 
-def _long(raw: bytes, at: int) -> tuple[int, int]:
+def _any(raw: bytes, at: int) -> tuple[int, int]:
     """Read a number; return it, and where it ends."""
     found = shift = 0
     while True:
@@ -47,13 +47,40 @@ def _long(raw: bytes, at: int) -> tuple[int, int]:
             raise OverflowError
 
 
+_UPPER: dict[bytes, int] = {}
+"""By the last five bytes of a number of eight: what they stand for. An instant in microseconds has eight, and shares
+these five with all others of its second."""
+MOST = 4_096
+"""Of them at most."""
+
+
+def _long(raw: bytes, at: int) -> tuple[int, int]:
+    """Read a number of more than one byte; return it, and where it ends."""
+    one, two = raw[at], raw[at + 1]
+    if one > 127 and two < 128:  # noqa: PLR2004
+        found = one & 127 | two << 7
+        return (found >> 1) ^ -(found & 1), at + 2
+    end = at + 8
+    upper = _UPPER.get(raw[at + 3 : end])
+    if upper is not None and one > 127 and two > 127 and (three := raw[at + 2]) > 127:  # noqa: PLR2004
+        found = one & 127 | (two & 127) << 7 | (three & 127) << 14 | upper
+        return (found >> 1) ^ -(found & 1), end
+    number, after = _any(raw, at)
+    if after == end:
+        if len(_UPPER) >= MOST:
+            _UPPER.clear()
+        folded = number << 1 if number >= 0 else ~(number << 1)
+        _UPPER[raw[at + 3 : end]] = folded & ~0x1FFFFF
+    return number, after
+
+
 class _Source:
     """The text of one function, a line a step. `b` are the bytes, `i` is where it stands."""
 
     def __init__(self, schema: Any) -> None:
         self.schema = schema
         self.lines: list[str] = []
-        self.constants: dict[str, Any] = {"long": _long}
+        self.constants: dict[str, Any] = {"long": _long, "any": _any}
         self.names: dict[str, Any] = {}
         self.numbers: Iterator[int] = count()
 
@@ -152,8 +179,8 @@ class _Source:
     def _array(self, schema: Any, indent: int, depth: int) -> str:
         v, left = self._new(), self._new()
         self._add(
-            indent, f"{v} = []", "while True:", f"    {left}, i = long(b, i)", f"    if not {left}: break",
-            f"    if {left} < 0:", f"        {left} = -{left}", "        _, i = long(b, i)",
+            indent, f"{v} = []", "while True:", f"    {left}, i = any(b, i)", f"    if not {left}: break",
+            f"    if {left} < 0:", f"        {left} = -{left}", "        _, i = any(b, i)",
             f"    if {left} > len(b) - i: raise ValueError",  # none has less than a byte, or it is nothing, without end
             f"    for _ in range({left}):",
         )  # fmt: skip
