@@ -18,7 +18,7 @@ from typing import Protocol
 
 from faust.types import TP
 
-from streams.kafka.cluster import Refused, record_of
+from streams.kafka.cluster import Refused, records_of
 from streams.kafka.connection import Connection
 from streams.kafka.reach import Away
 from streams.kafka.transport import Records
@@ -271,8 +271,8 @@ class Intake:
             if at >= end:
                 part.committed[reader] = at
                 return True
-            every = (record_of(self.connection, record, part.base) for record in batch.records)
-            await one.apply([record for record in every if record.offset >= at], {place: at})
+            every = batch.records if at == start else [r for r in batch.records if r.offset + part.base >= at]
+            await one.apply(records_of(every, place, part.base), {place: at})
             if one.positions.get(place) == end:
                 part.committed[reader] = end
                 return True

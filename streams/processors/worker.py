@@ -122,6 +122,8 @@ class Worker:
                 if done is None:
                     break
                 self.observe(done)
+                if done.touched < detect.TICK:
+                    break  # that was all that was due
         self.quiet = found.seen
         return bool(found.rules)
 
