@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 
 from gateway.access.door import Door
 from gateway.config import Config
+from handlers.channels.content import Contents
 from schemas import Contracts
+from streams.codec import Codec
 from streams.embedded_log import Append
+from streams.processors.deliverer import Render
 from tidings.event import Micros
-from tidings.ports import Store
+from tidings.ports import Reader, Store
 from tidings.rule import RuleSet
 
-Publish = Callable[[Sequence[Append]], Awaitable[list[tuple[str, int, int]]]]
-"""Append records; returns topic, partition and offset of each once they are durable."""
+Publish = Callable[[Sequence[Append]], Awaitable[Sequence[tuple[str, int, int] | None]]]
+"""Append records; returns topic, partition and offset of each once they are durable. None: it is kept, and will be
+published once Kafka answers again. Raises `StoreUnavailable` where nobody can keep them."""
+
+
+@dataclass(frozen=True)
+class Paused:
+    """Why nothing is taken in now."""
+
+    why: str
+    retry_after: int
+    """Seconds."""
+
+
+async def _never() -> Paused | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,7 @@ class Site:
     """Of the installation, for people."""
     store: Store
     contracts: Contracts
+    codec: Codec
     rules: Callable[[], RuleSet]
     """The rule set in use."""
     now: Callable[[], Micros]
@@ -32,6 +51,12 @@ class Site:
     publish: Publish
     door: Door
     """Who comes in."""
+    still: Callable[[], AbstractAsyncContextManager[Reader]]
+    """One instant of the store, for a moment."""
+    paused: Callable[[], Awaitable[Paused | None]] = _never
+    grace: Micros = 0
+    render: Render = field(default_factory=Contents)
+    """What messages say."""
     settings: Config | None = None
     """None: the demonstration."""
     tenant: str = "default"

@@ -1,9 +1,10 @@
-"""The FastAPI application: operations for now; the ways in and the console join it later."""
+"""The FastAPI application: operations of every process, and where a site is given the ways in, the links and the console."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,25 +12,35 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from gateway.http.bounds import MAX_BODY, Bounded
+from gateway.http.document import document
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
-from gateway.http.problems import HEADERS, problem
+from gateway.http.problems import HEADERS, Refused, page, problem
+from gateway.intake.bounds import EVENTS, MOST_BODY
+from gateway.intake.judging import public
 from gateway.metrics import CONTENT_TYPE, Metrics, State
+from gateway.site import Site
 from streams.stores.counts import Waiting
+from tidings.ports import StoreUnavailable
 
 WITHIN = 0.95
 """Seconds for a whole answer."""
 
 
 def create_app(
-    engine: Progress, metrics: Metrics, limits: Limits | None = None, *, max_body: int = MAX_BODY
+    engine: Progress,
+    metrics: Metrics,
+    limits: Limits | None = None,
+    *,
+    site: Site | None = None,
+    max_body: int = MAX_BODY,
 ) -> FastAPI:
-    """Return the application for a running engine.
+    """Return the application for a running engine; with a site the whole edge, else health and metrics.
 
     FastAPI's own pages load from a CDN and are off; so is the redirect of a path with one slash too many.
     """
     app = FastAPI(title="Tidings", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    protect(app, max_body=max_body)
+    protect(app, max_body=max_body, larger={EVENTS: MOST_BODY} if site is not None else {})
     bounds = limits or Limits()
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
@@ -47,31 +58,61 @@ def create_app(
 
     exposed = Asked(written, patience=WITHIN, keep=KEEP)
 
-    @app.api_route("/healthz", methods=["GET", "HEAD"])
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> Response:
         status, body = body_of("alive", alive(engine, bounds))
         return JSONResponse(body, status, HEADERS)
 
-    @app.api_route("/readyz", methods=["GET", "HEAD"])
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def readyz() -> Response:
         status, body = body_of("ready", await readiness())
         return JSONResponse(body, status, HEADERS)
 
-    @app.get("/metrics")
+    @app.get("/metrics", include_in_schema=False)
     async def metrics_text(request: Request) -> Response:
         try:
             return Response(await exposed(), 200, {**HEADERS, "content-type": CONTENT_TYPE})
         except TimeoutError:
             return problem(503, request.state.request_id)
 
+    if site is not None:
+        join(app, site)
     return app
 
 
-def protect(app: FastAPI, *, max_body: int = MAX_BODY) -> None:
-    """Bound what an application takes, and make problems of everything that it refuses."""
-    app.add_middleware(Bounded, max_body=max_body)
+def join(app: FastAPI, site: Site) -> None:
+    """Let the ways in, and what people look at, join an application."""
+    from gateway.intake.app import routes as intake
+    from gateway.intake.published import components
+
+    app.include_router(intake(site))
+    document(app, components(public(site.contracts)))
+
+
+def protect(app: FastAPI, *, max_body: int = MAX_BODY, larger: Mapping[str, int] | None = None) -> None:
+    """Bound what an application takes, and make problems of everything that it refuses.
+
+    `larger` has the paths whose bodies may have more bytes.
+    """
+    app.add_middleware(Bounded, max_body=max_body, larger=larger or {})
+    app.add_exception_handler(Refused, _told)
+    app.add_exception_handler(StoreUnavailable, _away)
+
+    @app.get("/problems/{code}", include_in_schema=False)
+    async def problem_page(code: str, request: Request) -> Response:
+        return page(code) or problem(404, request.state.request_id)
+
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _told(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, Refused)
+    return fault.response(request.state.request_id)
+
+
+async def _away(request: Request, _: Exception) -> Response:
+    return problem(503, request.state.request_id, {"retry-after": "5"}, code="store-unavailable")
 
 
 async def _refused(request: Request, fault: Exception) -> Response:

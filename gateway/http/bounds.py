@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -35,6 +35,8 @@ class Bounded:
 
     app: ASGIApp
     max_body: int = MAX_BODY
+    larger: Mapping[str, int] = field(default_factory=dict)
+    """Paths whose bodies may have more bytes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -52,10 +54,11 @@ class Bounded:
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = name
-        status = refusal(scope, self.max_body)
+        most = self.larger.get(scope["path"], self.max_body)
+        status = refusal(scope, most)
         if status is None:
             try:
-                await self.app(scope, _counted(receive, self.max_body), answer)
+                await self.app(scope, _counted(receive, most), answer)
             except ClientDisconnect:
                 return
             except Exception:
