@@ -16,6 +16,7 @@ from gateway.http.bounds import MAX_BODY, Bounded, Refuse, plainly
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
 from gateway.http.problems import HEADERS, problem
+from gateway.kills.app import routes as kills_routes
 from gateway.links.app import routes as links_routes
 from gateway.metrics import CONTENT_TYPE, Metrics, State
 from gateway.site import Site
@@ -75,6 +76,7 @@ def create_app(
             return problem(503, request.state.request_id)
 
     if site is not None and pages is not None:
+        app.include_router(kills_routes(site))
         app.include_router(links_routes(site, pages))
         app.include_router(console_routes(site, pages))
     return app
