@@ -9,6 +9,7 @@ from gateway.access.door import Door
 from gateway.config import Config
 from schemas import Contracts
 from streams.embedded_log import Append
+from streams.ledger.ledger import Ledger
 from tidings.event import Micros
 from tidings.ports import Store
 from tidings.rule import RuleSet
@@ -30,6 +31,8 @@ class Site:
     now: Callable[[], Micros]
     """The clock of those who work; the demonstration's runs fast."""
     publish: Publish
+    ledger: Ledger
+    """What pages read."""
     door: Door
     """Who comes in."""
     settings: Config | None = None
