@@ -11,6 +11,7 @@ from gateway.links.brand import Brand
 from schemas import Contracts, contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
+from streams.ledger.ledger import Ledger
 from tidings.event import Micros
 from tidings.ports import Store
 from tidings.rule import RuleSet
@@ -32,6 +33,8 @@ class Site:
     now: Callable[[], Micros]
     """The clock of those who work; the demonstration's runs fast."""
     publish: Publish
+    ledger: Ledger
+    """What pages read."""
     door: Door
     """Who comes in."""
     settings: Config | None = None

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from gateway.console.headers import HEADERS
 from gateway.console.marks import span, utc
-from gateway.console.pages import HEADERS, Pages
+from gateway.console.pages import Pages
 from gateway.console.session import fields, principal, require
 from gateway.console.standing import Attention, Standing
 from gateway.site import Site

@@ -85,6 +85,7 @@ def create_app(
 def protect(app: FastAPI, *, max_body: int = MAX_BODY, refuse: Refuse = plainly) -> None:
     """Bound what an application takes, and make problems (or pages) of everything that it refuses."""
     app.state.refuse = refuse
+    app.state.ending = asyncio.Event()
     app.add_middleware(Bounded, max_body=max_body, refuse=refuse)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -17,6 +17,7 @@ from gateway.site import Site
 from handlers.channels.content import Contents
 from schemas import contracts
 from streams.embedded import Engine, wall_clock
+from streams.ledger.ledger import Ledger
 from streams.processors import keys
 from tests.http.asking import Answer, exchange, parsed
 from tests.live.engines import Shelf, engine
@@ -71,10 +72,12 @@ async def edge(folder: Path, *, started: bool = True, **words: Any) -> AsyncIter
     async with running:
         if started:
             await running.start()
+        ledger = Ledger.of_file(running.path, lambda: running.rules)
         site = Site(
             name="a shop", store=running.store, contracts=contracts(), rules=lambda: running.rules, now=running.clock,
-            publish=running.log.append, door=Door(Keys(running.store, pepper_of(SECRET), running.clock), "127.0.0.1"),
+            publish=running.log.append, ledger=ledger, door=Door(Keys(running.store, pepper_of(SECRET), running.clock), "127.0.0.1"),
             secret=SECRET, link_key=SECRET, **given,
         )  # fmt: skip
         async with serving(create_app(running, metrics, site=site), "127.0.0.1", 0) as (_, port):
             yield Edge(running, provider, site, port)
+        await ledger.close()
