@@ -69,7 +69,7 @@ whoever dispatches marks decisions as read; whoever serves takes down when a key
 EPOCHS: Mapping[str, tuple[str, ...]] = {
     WORKER: ("ground:compared",),
     DELIVERER: ("ground:compared", "relay"),
-    GATEWAY: ("intake",),
+    GATEWAY: ("intake", "readyz"),
 }
 """Rows of `epochs` that a process may write; the rule set and all else is an operator's."""
 
