@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.access.door import Door, is_loopback
 from gateway.access.keys import Keys, pepper_of
@@ -17,6 +17,7 @@ from gateway.site import Paused, Site
 from streams.codec import Codec
 from streams.edge_process import EdgeProcess
 from streams.embedded import Engine, wall_clock
+from streams.ledger.ledger import Ledger
 from streams.processors.deliverer import Render
 from streams.processors.detect import READER
 from streams.stores.sqlite import SqliteReader
@@ -122,8 +123,9 @@ def site_of(engine: Engine, host: str, settings: Config | None = None, *, name: 
 
     return Site(
         name=name or engine.path.parent.absolute().name, store=engine.store, contracts=engine.contracts, codec=engine.codec,
-        rules=lambda: engine.rules, now=engine.clock, publish=engine.log.append, door=Door(keys, host), still=still,
-        paused=Pressure(engine), render=engine.render, settings=settings,
+        rules=lambda: engine.rules, now=engine.clock, publish=engine.log.append,
+        ledger=Ledger.of_file(engine.path, lambda: engine.rules), door=Door(keys, host), still=still,
+        paused=Pressure(engine), render=engine.render, settings=settings, **_shown(settings),
     )  # fmt: skip
 
 
@@ -139,6 +141,12 @@ def cluster_site(
     keys = Keys(process.store, guarded(host, settings), wall_clock)
     return Site(
         name=name or process.store.place.database, store=process.store, contracts=process.contracts, codec=codec,
-        rules=lambda: process.rules, now=clock, publish=process.publisher.publish, door=Door(keys, host),
-        still=process.store.snapshot, grace=grace, render=render, settings=settings,
+        rules=lambda: process.rules, now=clock, publish=process.publisher.publish,
+        ledger=Ledger.of_database(process.store.place, lambda: process.rules), door=Door(keys, host),
+        still=process.store.snapshot, grace=grace, render=render, settings=settings, **_shown(settings),
     )  # fmt: skip
+
+
+def _shown(settings: Config | None) -> dict[str, Any]:
+    """Return what signs sessions, and how the customers' pages look."""
+    return {} if settings is None else {"secret": settings.link_key(), "brand": settings.look()}

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from gateway.access.door import Door
 from gateway.config import Config
+from gateway.links.brand import Brand
 from handlers.channels.content import Contents
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
+from streams.ledger.ledger import Ledger
 from streams.processors.deliverer import Render
 from tidings.event import Micros
 from tidings.ports import Reader, Store
@@ -49,6 +51,8 @@ class Site:
     now: Callable[[], Micros]
     """The clock of those who work; the demonstration's runs fast."""
     publish: Publish
+    ledger: Ledger
+    """What pages read."""
     door: Door
     """Who comes in."""
     still: Callable[[], AbstractAsyncContextManager[Reader]]
@@ -56,7 +60,16 @@ class Site:
     paused: Callable[[], Awaitable[Paused | None]] = _never
     grace: Micros = 0
     render: Render = field(default_factory=Contents)
-    """What messages say."""
+    """What messages say; its key signs the links in them."""
     settings: Config | None = None
     """None: the demonstration."""
     tenant: str = "default"
+    secret: bytes | None = None
+    """Signs sessions; None: each process draws its own, and sessions end with it."""
+    brand: Brand = field(default_factory=Brand)
+    """How the customers' pages look."""
+
+    async def close(self) -> None:
+        """Let go of what was opened for it; the store is whoever's who gave it."""
+        await self.door.keys.close()
+        await self.ledger.close()

@@ -1,4 +1,4 @@
-"""The local socket of a running engine: who owns the file takes what others want appended.
+"""The local socket of a running engine: who owns the file takes what others want appended, or stopped.
 
 One JSON line there, one back; bounded, readable and writable by the owner of the file only.
 """
@@ -10,14 +10,16 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from streams.embedded_log import Append, append
-from streams.processors import keys
+from streams.processors import keys, kills
 from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
 from tidings.ports import Body, Store, StoreUnavailable
+from tidings.scopes import read_scope
 
 MAX_LINE = 8 * 1024 * 1024
 TIMEOUT = 20.0
@@ -62,31 +64,66 @@ async def serving(folder: Path, store: Store) -> Any:
         path.unlink(missing_ok=True)
 
 
-def _asked(line: bytes) -> Body[Any]:
-    """Return the transaction that a line asks for."""
+def _asked(line: bytes) -> Callable[[Store], Awaitable[Any]]:
+    """Return what a line asks for."""
     asked = json.loads(line)
     (verb,) = asked
-    if verb == "append":
-        return append([from_json(row) for row in asked[verb]])
-    if verb == "redrive":
-        return redrive(letters_from_json(asked[verb]))
-    if verb == "add_key":
-        row, who = asked[verb]
-        return keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who))
-    if verb == "revoke_key":
-        return keys.revoke(*map(str, asked[verb]))
+    what = asked[verb]
+    match verb:
+        case "append":
+            return _running(append([from_json(row) for row in what]))
+        case "redrive":
+            return _running(redrive(letters_from_json(what)))
+        case "kill" | "release" | "drop":
+            scope, by, reason = map(str, what)
+            return _stopping(verb, read_scope(scope), by, reason)
+        case "add_key":
+            row, who = what
+            return _running(keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who)))
+        case "revoke_key":
+            return _running(keys.revoke(*map(str, what)))
     raise ValueError(verb)
+
+
+def _running(body: Body[Any]) -> Callable[[Store], Awaitable[Any]]:
+    return lambda store: store.run(body)
+
+
+def _stopping(verb: str, scope: str, by: str, reason: str) -> Callable[[Store], Awaitable[Any]]:
+    async def stop(store: Store) -> Any:
+        if verb == "drop":
+            return await kills.drop(store, scope, by, reason)
+        if verb == "release":
+            return await store.run(kills.release(scope, by, reason), urgent=True)
+        before = await store.run(kills.kill(scope, by, reason), urgent=True)
+        return None if before is None else asdict(before)
+
+    return stop
 
 
 async def _answer(line: bytes, store: Store) -> dict[str, Any]:
     try:
-        body = _asked(line)
-    except (ValueError, TypeError, KeyError):
+        doing = _asked(line)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return {"error": "this is no request"}
     try:
-        return {"done": await store.run(body)}
+        return {"done": await doing(store)}
     except Exception as fault:  # noqa: BLE001 - the engine goes on, whatever was asked
         return {"error": f"{type(fault).__name__}: {fault}"}
+
+
+NOBODY: Any = object()
+"""Answered where no engine runs."""
+
+
+def stop_by(folder: Path, verb: str, scope: str, by: str, reason: str) -> Any:
+    """Kill, release or drop through the running engine of a folder, as `streams.processors.kills`; `NOBODY` runs.
+
+    Raises:
+        StoreUnavailable: one runs, and did not do it.
+    """
+    done = _ask(folder, {verb: [scope, by, reason]}, NOBODY)
+    return kills.Kill(**done) if verb == "kill" and isinstance(done, dict) else done
 
 
 def append_by(folder: Path, appends: Sequence[Append]) -> list[Any] | None:
@@ -125,7 +162,7 @@ def revoke_key_by(folder: Path, tenant: str, key: str, who: str) -> str | None:
     return None if done is None else str(done)
 
 
-def _ask(folder: Path, request: dict[str, Any]) -> Any:
+def _ask(folder: Path, request: dict[str, Any], nobody: Any = None) -> Any:
     path = path_of(folder)
     line = json.dumps(request).encode() + b"\n"
     if len(line) > MAX_LINE:
@@ -139,7 +176,7 @@ def _ask(folder: Path, request: dict[str, Any]) -> Any:
             with connection.makefile("rb") as file:
                 answer = json.loads(file.readline(MAX_LINE) or b"{}")
     except (FileNotFoundError, ConnectionRefusedError):
-        return None
+        return nobody
     except (OSError, ValueError) as fault:
         text = f"{path}: {fault}"
         raise StoreUnavailable(text) from fault

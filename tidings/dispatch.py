@@ -154,7 +154,7 @@ class _Pass:
         active = self.rules.by_id.get(record.rule)
         run = Run(
             run_id, self.person.tenant, self.person.recipient, record.firing_id, record.n, record.rule, "running",
-            record.rule_set, record.logical_at, 0,
+            record.rule_set, record.logical_at, 0, decided_at=self.now,
         )  # fmt: skip
         if active is None or active.status == "draft":
             self._keep(replace(run, state="done", reason=str(Reason.RULE_OFF)), new=True)

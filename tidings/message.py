@@ -30,6 +30,8 @@ class Run:
     """Steps whose message row exists: conservation is counted against it."""
     reason: str | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
+    decided_at: Micros = 0
+    """When dispatch began it, by the clock of the world."""
 
     @property
     def is_open(self) -> bool:
@@ -113,6 +115,7 @@ def message_row(message: Message) -> Row:
         "due_at": message.due_at, "created_at": message.created_at, "deadline": message.deadline,
         "start_by": message.start_by, "seen": message.seen, "rev": message.rev, "owner": message.owner,
         "attempt": message.attempt, "on_unknown": message.on_unknown, "receipt": message.receipt, "body": canonical.dumps(message.body),
+        "reference": message.body.get("reference"),
     }  # fmt: skip
 
 
@@ -120,7 +123,7 @@ def read_run(row: Row) -> Run:
     """Return the run of a row."""
     return Run(
         row["run_id"], row["tenant"], row["recipient"], row["firing_id"], row["n"], row["rule"], row["state"],
-        row["rule_set"], row["logical_at"], row["steps_due"], row["reason"], canonical.loads(row["body"]),
+        row["rule_set"], row["logical_at"], row["steps_due"], row["reason"], canonical.loads(row["body"]), row["decided_at"],
     )  # fmt: skip
 
 
@@ -130,5 +133,5 @@ def run_row(run: Run) -> Row:
         "run_id": run.run_id, "tenant": run.tenant, "recipient": run.recipient, "firing_id": run.firing_id, "n": run.n,
         "rule": run.rule, "state": run.state, "reason": run.reason, "rule_set": run.rule_set,
         "logical_at": run.logical_at, "steps_due": run.steps_due, "open": 1 if run.is_open or run.lingers else None,
-        "body": canonical.dumps(run.body),
+        "body": canonical.dumps(run.body), "decided_at": run.decided_at,
     }  # fmt: skip

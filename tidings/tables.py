@@ -93,6 +93,7 @@ DEAD_LETTERS = _table(
     4,
     "reader:text topic:text partition:int offset:int reason:text detail:text schema_id:int? appended_at:int "
     "key:bytes? value:bytes? headers:bytes redriven_at:int?",
+    by_time="appended_at",
 )
 RECIPIENTS = _table(
     "recipients",
@@ -104,20 +105,25 @@ RUNS = _table(
     "runs",
     1,
     "run_id:text tenant:text recipient:text firing_id:text n:int rule:text state:text reason:text? rule_set:text "
-    "logical_at:int steps_due:int open:int? body:bytes",
+    "logical_at:int steps_due:int open:int? body:bytes decided_at:int",
     by_recipient="tenant recipient open",
     by_firing="firing_id n",
+    by_time="tenant decided_at",
+    by_rule="tenant rule decided_at",
+    by_person="tenant recipient decided_at",
 )
 MESSAGES = _table(
     "messages",
     1,
     "message_id:text tenant:text recipient:text run_id:text firing_id:text rule:text role:text step:int channel:text "
     "state:text reason:text? open:int? due_at:int? created_at:int deadline:int start_by:int? seen:int rev:int "
-    "owner:text? attempt:int on_unknown:text receipt:text? body:bytes",
+    "owner:text? attempt:int on_unknown:text receipt:text? body:bytes reference:text?",
     by_work="state due_at",
     by_channel="state channel due_at",
     by_recipient="tenant recipient open",
     by_run="run_id step",
+    by_outcome="tenant role state created_at run_id",
+    by_reference="reference",
 )
 ATTEMPTS = _table(
     "attempts",
@@ -126,7 +132,7 @@ ATTEMPTS = _table(
     "ended_at:int? first_byte_at:int? detail:text",
 )
 RECEIPTS = _table("receipts", 2, "message_id:text provider_id:text receipt:text at:int received_at:int detail:text")
-KILLS = _table("kills", 1, "scope:text state:text at:int by:text")
+KILLS = _table("kills", 1, "scope:text state:text at:int by:text reason:text")
 OUTBOX = _table(
     "outbox",
     1,
@@ -134,6 +140,9 @@ OUTBOX = _table(
     by_open="topic unpublished seq no",
 )
 OUTBOX_HEADS = _table("outbox_heads", 2, "topic:text partition:int number:int")
+CATALOGUED = _table("catalogued", 2, "topic:text partition:int next_offset:int")
+BLOCKS = _table("blocks", 3, "topic:text partition:int block:int appended_at:int", by_time="appended_at")
+CATALOGUE = _table("catalogue", 6, "topic:text partition:int block:int tenant:text term:int offset:int appended_at:int")
 TOLD = _table("told", 1, "id:text state:text reason:text? reference:text? at:int")
 KEYS = _table(
     "keys",
@@ -148,8 +157,7 @@ TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, TOLD,
-        KEYS, INTAKE,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS, INTAKE,
     )
 }  # fmt: skip
 

@@ -72,7 +72,7 @@ async def _gateway(settings: Config, kafka: Any, http: Http, open_store: Any, ar
         logger.info("stopped")
     finally:
         await process.stop()
-        await site.door.keys.close()
+        await site.close()
         await codec.close()
         await store.close()
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 from gateway.cli.again import add_again
 from gateway.cli.cluster_verbs import add_cluster, add_config, port
 from gateway.cli.edge_verbs import add_edge
+from gateway.cli.kill_verbs import add_kills
 from gateway.cli.place import add_place
 from gateway.cli.words import Parser
 
@@ -88,6 +89,7 @@ def parser() -> Parser:
 
     _dead_letters(verbs)
     add_again(verbs)
+    add_kills(verbs)
     _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")

@@ -114,7 +114,7 @@ async def _served(settings: Config, engine: Engine, metrics: Metrics) -> AsyncGe
         async with serving(create_app(engine, metrics, site=site), http.host, http.port) as place:
             yield place
     finally:
-        await site.door.keys.close()
+        await site.close()
 
 
 async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:

@@ -136,6 +136,22 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
     ),
+    "tidings kill": (
+        ("Stop what leaves: everything, or one tenant, channel or rule. No message of it is begun from then on, in no "
+         "process, and a restart changes nothing. What waits is kept, until 'tidings release' or 'tidings drop'."),
+        "tidings kill --channel sms --reason 'wrong prices since 14:00'",
+    ),
+    "tidings release": (
+        ("End a kill: what waits goes on, as far as its deadline and the gates allow. Says how much waits; with "
+         "--confirm, does it."),
+        "tidings release --channel sms --reason 'prices are right again' --confirm",
+    ),
+    "tidings drop": (
+        ("End a kill, and cancel what waits in its scope for good. Says how much that is; with --confirm, does it. What "
+         "waits for quiet hours was not stopped by the kill, and stays."),
+        "tidings drop --channel sms --reason 'nobody shall get these' --confirm",
+    ),
+    "tidings kills": ("List what is stopped: by whom, why, and how much waits.", "tidings kills"),
     "tidings verify": (
         ("Replay the journal on scratch state, and compare every detection record with what is stored, byte for byte. "
          "It writes nothing, and can send nothing. Ends with 0: no difference; 1: there is one; 2: it cannot be told."),

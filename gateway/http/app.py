@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 
@@ -11,10 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from gateway.http.bounds import MAX_BODY, Bounded
+from gateway.console.app import console, in_frame
+from gateway.console.pages import Pages
+from gateway.http.bounds import MAX_BODY, Bounded, Refuse, path_of, plainly
 from gateway.http.document import document
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
+from gateway.http.problems import CONTENT_TYPE as PROBLEM
 from gateway.http.problems import HEADERS, Refused, page, problem
 from gateway.intake.bounds import EVENTS, MOST_BODY
 from gateway.intake.judging import public
@@ -22,6 +26,8 @@ from gateway.metrics import CONTENT_TYPE, Metrics, State
 from gateway.site import Site
 from streams.stores.counts import Waiting
 from tidings.ports import StoreUnavailable
+
+logger = logging.getLogger("tidings.http")
 
 WITHIN = 0.95
 """Seconds for a whole answer."""
@@ -40,7 +46,9 @@ def create_app(
     FastAPI's own pages load from a CDN and are off; so is the redirect of a path with one slash too many.
     """
     app = FastAPI(title="Tidings", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    protect(app, max_body=max_body, larger={EVENTS: MOST_BODY} if site is not None else {})
+    pages = None if site is None else console(site)
+    larger = {EVENTS: MOST_BODY} if site is not None else {}
+    protect(app, max_body=max_body, larger=larger, refuse=plainly if pages is None else in_frame(pages))
     bounds = limits or Limits()
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
@@ -75,26 +83,36 @@ def create_app(
         except TimeoutError:
             return problem(503, request.state.request_id)
 
-    if site is not None:
-        join(app, site)
+    if site is not None and pages is not None:
+        join(app, site, pages)
     return app
 
 
-def join(app: FastAPI, site: Site) -> None:
-    """Let the ways in, and what people look at, join an application."""
+def join(app: FastAPI, site: Site, pages: Pages) -> None:
+    """Let the ways in, the links in messages, and what people look at, join an application."""
+    from gateway.console.app import routes as console
     from gateway.intake.app import routes as intake
     from gateway.intake.published import components
+    from gateway.kills.app import routes as kills
+    from gateway.links.app import routes as links
 
     app.include_router(intake(site))
+    app.include_router(kills(site))
+    app.include_router(links(site, pages))
+    app.include_router(console(site, pages))
     document(app, components(public(site.contracts)))
 
 
-def protect(app: FastAPI, *, max_body: int = MAX_BODY, larger: Mapping[str, int] | None = None) -> None:
-    """Bound what an application takes, and make problems of everything that it refuses.
+def protect(
+    app: FastAPI, *, max_body: int = MAX_BODY, larger: Mapping[str, int] | None = None, refuse: Refuse = plainly
+) -> None:
+    """Bound what an application takes, and make problems (or pages) of everything that it refuses.
 
     `larger` has the paths whose bodies may have more bytes.
     """
-    app.add_middleware(Bounded, max_body=max_body, larger=larger or {})
+    app.state.refuse = refuse
+    app.state.ending = asyncio.Event()
+    app.add_middleware(Bounded, max_body=max_body, larger=larger or {}, refuse=refuse)
     app.add_exception_handler(Refused, _told)
     app.add_exception_handler(StoreUnavailable, _away)
 
@@ -111,16 +129,25 @@ async def _told(request: Request, fault: Exception) -> Response:
     return fault.response(request.state.request_id)
 
 
-async def _away(request: Request, _: Exception) -> Response:
+async def _away(request: Request, fault: Exception) -> Response:
+    # It is known, and says itself in the log: one line, without the way through our code.
+    fields = {"request": request.state.request_id, "path": path_of(request.scope), "why": str(fault)}
+    logger.warning("store away", extra={"fields": fields})
+    refuse: Refuse = request.app.state.refuse
+    found = refuse(request.scope, 503, request.state.request_id, {"retry-after": "5"})
+    if found.headers["content-type"] != PROBLEM:
+        return found
     return problem(503, request.state.request_id, {"retry-after": "5"}, code="store-unavailable")
 
 
 async def _refused(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)
-    headers = dict(fault.headers or {})
-    return problem(fault.status_code, request.state.request_id, headers)
+    request.scope["state"]["detail"] = fault.detail
+    refuse: Refuse = request.app.state.refuse
+    return refuse(request.scope, fault.status_code, request.state.request_id, dict(fault.headers or {}))
 
 
 async def _invalid(request: Request, _: Exception) -> Response:
     # What was sent is not repeated: it may hold anything.
-    return problem(422, request.state.request_id)
+    refuse: Refuse = request.app.state.refuse
+    return refuse(request.scope, 422, request.state.request_id, {})

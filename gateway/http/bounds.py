@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http.problems import problem
+from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.http")
 
@@ -26,6 +29,17 @@ CLOSE = {"connection": "close"}
 """What is left of the request is not read."""
 
 
+Refuse = Callable[[Scope, int, str, dict[str, str]], Response]
+"""What is answered instead: request, status, the request's id, headers."""
+
+
+def plainly(scope: Scope, status: int, request_id: str, headers: dict[str, str]) -> Response:
+    """Answer with a problem."""
+    said = scope["state"].get("detail")
+    detail = None if said == HTTPStatus(status).phrase else said
+    return problem(status, request_id, headers, detail=detail)
+
+
 @dataclass
 class Bounded:
     """ASGI middleware: refuses what is too large, and answers for whatever the application raises.
@@ -35,6 +49,7 @@ class Bounded:
 
     app: ASGIApp
     max_body: int = MAX_BODY
+    refuse: Refuse = plainly
     larger: Mapping[str, int] = field(default_factory=dict)
     """Paths whose bodies may have more bytes."""
 
@@ -56,20 +71,27 @@ class Bounded:
         scope.setdefault("state", {})["request_id"] = name
         most = self.larger.get(scope["path"], self.max_body)
         status = refusal(scope, most)
+        refuse = self.refuse if status is None else plainly
         if status is None:
             try:
                 await self.app(scope, _counted(receive, most), answer)
             except ClientDisconnect:
                 return
+            except StoreUnavailable as fault:
+                # It is known, and says itself in the log: one line, without the way through our code.
+                logger.warning(
+                    "store away", extra={"fields": {"request": name, "path": path_of(scope), "why": str(fault)}}
+                )
+                status = 503
             except Exception:
-                logger.exception("request failed", extra={"fields": {"request": name, "path": _known(scope)}})
+                logger.exception("request failed", extra={"fields": {"request": name, "path": path_of(scope)}})
                 status = 500
         if status is None:
             return
         if started:
             # Half an answer is out; without an end it is not taken for a whole one.
             raise ConnectionAbortedError
-        await problem(status, name, CLOSE)(scope, receive, answer)
+        await refuse(scope, status, name, CLOSE)(scope, receive, answer)
 
 
 def refusal(scope: MutableMapping[str, Any], max_body: int) -> int | None:
@@ -102,6 +124,6 @@ def _counted(receive: Receive, most: int) -> Receive:
     return counted
 
 
-def _known(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """Return the route that matched, never what was typed: it may hold anything."""
     return str(getattr(scope.get("route"), "path", "none"))

@@ -1,4 +1,4 @@
-"""T2 to T5 as transactions: claim, intent, result, recovery of leases, reconciliation, and the operators' kill."""
+"""T2 to T5 as transactions: claim, intent, result, recovery of leases, reconciliation; and the end of a kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tidings.person import Person, without_address
 from tidings.ports import (
     Body,
     Delete,
-    Exclude,
     Find,
     Insert,
     Lock,
@@ -36,6 +35,7 @@ from tidings.ports import (
 from tidings.reasons import MessageState, Reason
 from tidings.record import TAKES_BACK
 from tidings.rule import RuleSet
+from tidings.scopes import reaches_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,40 +275,30 @@ def reconcile(message: Message, found: str | None, *, can_look_up: bool, pace: P
     return body
 
 
-def kill(scope: str, by: str) -> Body[None]:
-    """Stop a scope (`all`, `tenant:…`, `rule:…`, `channel:…`): after the answer no intent follows."""
+def page_of(state: str, above: Micros | None, limit: int) -> Transaction[tuple[list[Row], Micros | None]]:
+    """Read a page of a state in order of time, whole instants; with it where the next begins, None behind the last."""
+    rows = yield Find("messages", "by_work", (state,), above=above, limit=limit)
+    if len(rows) < limit:
+        return rows, None
+    last = rows[-1]["due_at"]
+    rows += yield Find("messages", "by_work", (state,), above=last - 1, upto=last)
+    return list({row["message_id"]: row for row in rows}.values()), last
 
-    def body() -> Transaction[None]:
-        yield Exclude(CONTROLS)
-        now = yield Now()
-        yield Put("kills", [{"scope": scope, "state": "killed", "at": now, "by": by}])
 
-    return body
-
-
-def release(scope: str, *, page: int = 1_000) -> Body[int]:
-    """End a kill and wake the recipients whose messages it held; returns how many."""
-
-    def body() -> Transaction[int]:
-        yield Exclude(CONTROLS)
-        yield Delete("kills", [(scope,)])
-        now = yield Now()
-        whom: set[tuple[str, str]] = set()
-        last: Micros | None = None
-        while True:
-            rows = yield Find("messages", "by_work", (str(MessageState.HELD),), above=last, limit=page)
-            if len(rows) == page:
-                # All of the page's last instant, so that the next one begins behind it.
-                last = rows[-1]["due_at"]
-                rows += yield Find("messages", "by_work", (str(MessageState.HELD),), above=last - 1, upto=last)
-            whom |= {(row["tenant"], row["recipient"]) for row in rows if row["reason"] == Reason.KILLED}
-            if len(rows) < page:
-                break
-        held = yield Lock("recipients", sorted(whom))
-        yield Put("recipients", [{**row, "next_at": now} for row in held.values() if row is not None])
-        return len(whom)
-
-    return body
+def end_kill(scope: str, page: int = 1_000) -> Transaction[int]:
+    """Delete a kill, under `CONTROLS`, and let dispatch look again at whose messages it held; returns how many."""
+    yield Delete("kills", [(scope,)])
+    now = yield Now()
+    whom: set[tuple[str, str]] = set()
+    last: Micros | None = None
+    while True:
+        rows, last = yield from page_of(str(MessageState.HELD), last, page)
+        whom |= {(r["tenant"], r["recipient"]) for r in rows if r["reason"] == Reason.KILLED and reaches_row(scope, r)}
+        if last is None:
+            break
+    held = yield Lock("recipients", sorted(whom))
+    yield Put("recipients", [{**row, "next_at": now} for row in held.values() if row is not None])
+    return len(whom)
 
 
 def lock_people(whom: Sequence[Who]) -> Transaction[dict[tuple[str, ...], Row | None]]:

@@ -249,7 +249,7 @@ def hold_dispatch(evidence: Older) -> Body[bool]:
         if held:
             return False
         # Inserted, not put: whoever finds it may stop everything, and change nobody's stop.
-        yield Insert("kills", [{"scope": GROUND, "state": "killed", "at": now, "by": "ground"}])
+        yield Insert("kills", [{"scope": GROUND, "state": "killed", "at": now, "by": "ground", "reason": OLDER}])
         said = canonical.dumps(
             {
                 "committed": [[*place, *pair] for place, pair in sorted(evidence.committed.items())],
@@ -290,7 +290,7 @@ def release_dispatch(who: str) -> Body[int | None]:
         evidence = read_older(hold)
         yield from _settle({place: theirs for place, (_, theirs) in evidence.committed.items()})
         yield Delete("holds", [DISPATCH])
-        woken: int = yield from deliver.release(GROUND)()
+        woken: int = yield from deliver.end_kill(GROUND)
         yield from audit("ground release", who, canonical.loads(hold["body"]))
         return woken
 

@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import asyncpg
 
 from streams.stores import postgres_counts
-from streams.stores.counts import Waiting
+from streams.stores.counts import Unsent, Waiting
 from streams.stores.migrations import check_version
 from streams.stores.place import Place
 from streams.stores.postgres_connections import AGAIN, AWAY, Lane
@@ -150,6 +150,10 @@ class PostgresStore:
             StoreUnavailable: the server cannot be asked, or the time is over.
         """
         return await self._ask(lambda connection: postgres_counts.waiting(connection, within))
+
+    async def unsent(self, *, within: float) -> Unsent:
+        """Count what has not left, by whose it is; as `waiting`."""
+        return await self._ask(lambda connection: postgres_counts.unsent(connection, within))
 
     @property
     def identity(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from streams.processors.detect import READER
-from streams.stores.counts import Waiting
+from streams.stores.counts import MOST, Unsent, Waiting
 from streams.stores.place import Place
 from streams.stores.postgres_connections import connect
 from tidings import canonical
@@ -23,6 +23,12 @@ OUTCOMES = "SELECT count(*) FROM (SELECT FROM outbox LIMIT 100001) o"
 OLDEST = """
 SELECT min(f.at) FROM unnest($1::text[], $2::bigint[]) AS k(topic, state) CROSS JOIN LATERAL
     (SELECT at FROM outbox o WHERE o.topic = k.topic AND o.unpublished = k.state ORDER BY o.seq, o.no LIMIT 1) f
+"""
+UNSENT = f"""
+SELECT tenant, rule, channel, state, reason, count(*)::bigint FROM (
+    SELECT tenant, rule, channel, state, reason FROM messages
+    WHERE due_at IS NOT NULL AND state IN ('held', 'pending', 'claimed', 'sending') LIMIT {MOST}
+) m GROUP BY 1, 2, 3, 4, 5
 """
 PAGE = 5_000
 """Rows of the journal that are read at once."""
@@ -39,6 +45,13 @@ async def waiting(connection: asyncpg.Connection, within: float) -> Waiting:
         places = [(topic, state) for topic in TOPICS for state in (WAITING, NUMBERED)]
         oldest = await connection.fetchval(OLDEST, *map(list, zip(*places, strict=True)))
     return Waiting(messages, records, keys, outcomes, oldest)
+
+
+async def unsent(connection: asyncpg.Connection, within: float) -> Unsent:
+    """Count what has not left, by whose it is, within `within` seconds."""
+    async with connection.transaction(readonly=True):
+        await connection.execute(f"SET LOCAL statement_timeout = {max(1, int(within * 1000))}")
+        return Unsent([tuple(row) for row in await connection.fetch(UNSENT)])
 
 
 async def totals(place: Place) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from streams.stores.counts import Unsent, count_unsent
 from streams.stores.rows import row_of, values_of
+from streams.stores.sqlite_format import APPLICATION, FORMAT, names, prepare
 from tidings import ports
 from tidings.errors import Misconfigured
 from tidings.ports import Body, Key, Row, StoreUnavailable
@@ -29,21 +31,12 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 
 T = TypeVar("T")
 
-FORMAT = 5
-"""Version of the file's layout, in `user_version`."""
-APPLICATION = 0x54_49_44_47
-"""`application_id` of our files: "TIDG"."""
 GROUP = 64
 """Bodies that share one commit at most."""
 URGENT_IN_A_ROW = 256
 """After so many urgent bodies one that is not urgent has its turn, so that nobody starves."""
 VARIABLES = 900
 """Variables in one statement, below SQLite's smallest limit."""
-
-WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal"})
-"""Tables with long rows, which SQLite keeps better beside their key than in it."""
-
-KINDS = {"int": "INTEGER", "text": "TEXT", "bytes": "BLOB"}
 
 
 class WrongOrder(AssertionError):
@@ -93,6 +86,14 @@ class SqliteStore:
     async def read(self, body: Body[T]) -> T:
         """Run a body that only reads, on a snapshot."""
         return await asyncio.to_thread(self._read, body)
+
+    async def unsent(self, *, within: float) -> Unsent:
+        """Count what has not left, by whose it is, in at most `within` seconds.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or the time is over.
+        """
+        return await asyncio.to_thread(count_unsent, self.path, within=within)
 
     async def close(self) -> None:
         """Finish what waits, and let go of the file."""
@@ -294,62 +295,13 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
         raise StoreUnavailable(f"{path}: {fault}") from fault
     try:
         if write:
-            _prepare(connection, path)
+            prepare(connection, path)
         else:
             connection.execute("PRAGMA query_only=ON")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    try:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    except sqlite3.DatabaseError as fault:
-        raise Misconfigured(f"{path} is no SQLite file; name another one") from fault
-    if tables and application != APPLICATION:
-        raise Misconfigured(f"{path} is a SQLite file of something else; name another one")
-    if version > FORMAT:
-        raise Misconfigured(f"{path} was written by a newer version (format {version}; this one reads {FORMAT})")
-    if 0 < version < FORMAT:
-        text = f"{path} was written by an earlier version (format {version}), which is not migrated; begin a new file"
-        raise Misconfigured(text)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA cache_size=-65536")
-    connection.execute("PRAGMA temp_store=MEMORY")
-    if version == FORMAT:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in schema():
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id={APPLICATION}")
-    connection.execute(f"PRAGMA user_version={FORMAT}")
-    connection.execute("COMMIT")
-
-
-def schema() -> Iterable[str]:
-    """Return the statements that make the tables."""
-    for table in TABLES.values():
-        columns = ", ".join(f'"{c.name}" {KINDS[c.kind]}{"" if c.null else " NOT NULL"}' for c in table.columns)
-        yield (
-            f'CREATE TABLE IF NOT EXISTS "{table.name}" ({columns}, PRIMARY KEY ({_names(table.key_names)})) '
-            f"STRICT{', WITHOUT ROWID' if table.name not in WIDE else ''}"
-        )
-        for index in table.indexes:
-            if index.columns == table.key_names:
-                continue  # the primary key is that index
-            nullable = [f'"{c.name}" IS NOT NULL' for c in table.columns if c.null and c.name in index.columns]
-            where = f" WHERE {' AND '.join(nullable)}" if nullable else ""
-            yield f'CREATE INDEX IF NOT EXISTS "{table.name}_{index.name}" ON "{table.name}" ({_names(index.columns)}){where}'
-    yield "CREATE TABLE IF NOT EXISTS sequences (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
 
 
 class _Transaction:
@@ -397,7 +349,7 @@ class _Transaction:
         found: dict[Key, Row] = {}
         for part in _chunks(keys, VARIABLES // width):
             one = f"({', '.join('?' * width)})"
-            query = f'SELECT * FROM "{table.name}" WHERE ({_names(table.key_names)}) IN (VALUES {", ".join([one] * len(part))})'
+            query = f'SELECT * FROM "{table.name}" WHERE ({names(table.key_names)}) IN (VALUES {", ".join([one] * len(part))})'
             for values in self.connection.execute(query, [value for key in part for value in key]):
                 found[values[:width]] = make(values)
         return {key: found[key] for key in keys if key in found}
@@ -417,7 +369,7 @@ class _Transaction:
                 where.append(f'"{bound}" > ?')
                 values.append(op.above)
         limit = "" if op.limit is None else f" LIMIT {int(op.limit)}"
-        order = _names(dict.fromkeys((*columns, *table.key_names)))
+        order = names(dict.fromkeys((*columns, *table.key_names)))
         query = f'SELECT * FROM "{table.name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
         return self._all(table, query, values)
 
@@ -426,10 +378,10 @@ class _Transaction:
 
     def _scan(self, op: ports.Scan) -> list[Row]:
         table = TABLES[op.table]
-        names = _names(table.key_names)
-        where = "" if op.after is None else f" WHERE ({names}) > ({', '.join('?' * table.key)})"
+        keys = names(table.key_names)
+        where = "" if op.after is None else f" WHERE ({keys}) > ({', '.join('?' * table.key)})"
         limit = "" if op.limit is None else f" LIMIT {int(op.limit)}"
-        return self._all(table, f'SELECT * FROM "{table.name}"{where} ORDER BY {names}{limit}', list(op.after or ()))
+        return self._all(table, f'SELECT * FROM "{table.name}"{where} ORDER BY {keys}{limit}', list(op.after or ()))
 
     def _all(self, table: Table, query: str, values: Sequence[Any]) -> list[Row]:
         return list(map(row_of(table.name), self.connection.execute(query, values)))

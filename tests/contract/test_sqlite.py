@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from streams.stores.sqlite import SqliteStore
 from tests.contract.test_store import everything, run, sqlite
 from tidings.errors import Misconfigured
-from tidings.ports import Store
+from tidings.ports import Body, Put, Row, Store, Transaction
 
 pytestmark = pytest.mark.live
 
@@ -82,3 +83,54 @@ def test_files_of_others_and_of_newer_versions_are_refused(tmp_path: Path) -> No
     for name, text in (("text.db", "no SQLite file"), ("foreign.db", "something else"), ("store.db", "newer version")):
         with pytest.raises(Misconfigured, match=text):
             asyncio.run(SqliteStore.open(tmp_path / name))
+
+
+def test_a_file_of_the_format_before_is_brought_up_with_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    older = sqlite3.connect(path)
+    older.executescript((Path(__file__).parent / "format-4.sql").read_text())
+    older.execute("INSERT INTO kills VALUES ('all', 'killed', 7, 'ops')")
+    for name, at in (("r1", 5), ("r2", 6)):
+        run_values = (name, "default", "customer:c", "f", 0, "rule", "done", None, "set", at, 1, None, b"{}")
+        older.execute(f"INSERT INTO runs VALUES ({', '.join('?' * 13)})", run_values)
+    message = (
+        "m1", "default", "customer:c", "r1", "f", "rule", "notice", 0, "sms", "accepted", None, None, None, 42, 99,
+        None, 0, 0, None, 1, "unresolved", None, b'{"reference":"SM1"}',
+    )  # fmt: skip
+    older.execute(f"INSERT INTO messages VALUES ({', '.join('?' * 23)})", message)
+    older.commit()
+    older.close()
+
+    async def test(store: Store) -> None:
+        runs = await store.read(everything("runs"))
+        assert [(row["run_id"], row["decided_at"]) for row in runs] == [("r1", 42), ("r2", 6)]
+        (told,) = await store.read(everything("messages"))
+        assert told["reference"] == "SM1"
+        (kill,) = await store.read(everything("kills"))
+        assert kill["reason"] == ""
+        await store.run(writes_again(told))
+
+    def writes_again(row: Row) -> Body[None]:
+        def body() -> Transaction[None]:
+            yield Put("messages", [row])
+
+        return body
+
+    run(sqlite, tmp_path, test)
+    new = tmp_path / "new"
+    new.mkdir()
+    run(sqlite, new, _nothing)
+    assert _layout(path) == _layout(new / "store.db")
+
+
+def _layout(path: Path) -> dict[str, object]:
+    """Return tables with their columns, and indexes, of a file."""
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        names = [row[0] for row in file.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
+        found: dict[str, object] = {
+            name: [row[1:4] for row in file.execute(f"PRAGMA table_info({name})")] for name in names
+        }
+        found["indexes"] = file.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' ORDER BY 1"
+        ).fetchall()
+    return found

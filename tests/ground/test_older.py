@@ -10,8 +10,8 @@ import pytest
 from streams.kafka.connection import Connection
 from streams.kafka.ground import Ground
 from streams.processors import ground
-from streams.processors.deliver import kill
 from streams.processors.ground import DISPATCH, Older
+from streams.processors.kills import kill
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore

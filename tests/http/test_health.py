@@ -9,7 +9,7 @@ from gateway.http.health import Limits, alive
 from gateway.http.look import Asked
 from streams import loops
 from streams.embedded_log import Append
-from streams.processors.deliver import kill
+from streams.processors.kills import kill
 from tests.http.asking import get, run, served, until
 from tests.live.engines import Shelf, customer, failed, rest, rows
 from tidings.event import HOUR
@@ -38,6 +38,7 @@ def test_an_engine_that_works_is_alive_and_ready(tmp_path):
             health = await shop.get("/healthz")
             assert (health.status, health.json["alive"]) == (200, True)
             assert [check["name"] for check in health.json["checks"]] == [
+                "catalogue",
                 "deliver shelf",
                 "detect",
                 "dispatch",

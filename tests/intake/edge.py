@@ -79,4 +79,4 @@ async def edge(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
         ):
             yield Edge(running, site, client, port)
-        await site.door.keys.close()
+        await site.close()

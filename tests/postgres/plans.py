@@ -18,7 +18,7 @@ from streams.stores import postgres_sql as sql
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres_connections import SETTINGS, connect
-from streams.stores.postgres_counts import KEYS, MESSAGES, RECORDS
+from streams.stores.postgres_counts import KEYS, MESSAGES, RECORDS, UNSENT
 from tests.services import database
 from tidings.ports import Find, Scan
 from tidings.tables import LOCK_ORDER, TABLES, Table
@@ -115,7 +115,7 @@ def asked() -> Iterator[Asked]:
         columns = [[sample(table, column.name)] for column in table.columns]
         yield Asked(f"Put {name}, locked", sql.update(name, sql.all_names(table)[table.key :]), columns)
         yield Asked(f"Delete {name}", sql.delete(name), keys)
-    for what, statement in (("messages", MESSAGES), ("keys", KEYS), ("records", RECORDS)):
+    for what, statement in (("messages", MESSAGES), ("keys", KEYS), ("records", RECORDS), ("unsent", UNSENT)):
         yield Asked(f"count of open {what}", statement)
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from streams.processors.deliver import kill
+from streams.processors.kills import kill
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore

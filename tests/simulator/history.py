@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar
 
-from streams.processors import deliver, detect, people
+from streams.processors import detect, kills, people
 from streams.processors.deliverer import Deliverer
 from streams.processors.receipts import record_receipt
 from streams.processors.worker import PeopleReader, Worker
@@ -397,9 +397,12 @@ class History:
             what = self.random.random()
             if what < 0.25:
                 scope = self.random.choice(("all", "rule:overdue", "channel:email"))
-                await self.store.run(deliver.kill(scope, "sim"))
+                await self.store.run(kills.kill(scope, "sim"))
                 await self.scheduler.sleep(int(self.random.random() * 60 * SECOND))
-                await self.store.run(deliver.release(scope))
+                if self.random.random() < 0.5:
+                    await self.store.run(kills.release(scope, "sim"))
+                else:
+                    await kills.drop(self.store, scope, "sim", "a trial")
             elif what < 0.5:
                 place = self.random.choice([p for p in self.places() if p[0] in TOPICS.values()])
                 self.log.stalled.add(place)

@@ -1,0 +1,96 @@
+"""The console: every page of people, in one router. A page is a module with `routes(site, pages)` and a template."""
+
+from __future__ import annotations
+
+import secrets
+from http import HTTPStatus
+
+from fastapi import APIRouter, Depends
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from gateway.console import decisions, errors, finding, keyboard, kills
+from gateway.console.headers import HEADERS
+from gateway.console.pages import Pages
+from gateway.console.session import Entrance, fields_of, sign_in, sign_out
+from gateway.http.bounds import Refuse, plainly
+from gateway.site import Site
+
+PAGES = (decisions, finding, kills, keyboard)
+"""Modules with `routes(site, pages) -> APIRouter`; of two that match, the first is taken."""
+
+
+def console(site: Site) -> Pages:
+    """Return what the pages of an installation are rendered with."""
+    return Pages(site, Entrance(site.door, site.secret or secrets.token_bytes(32)))
+
+
+def routes(site: Site, pages: Pages | None = None) -> APIRouter:
+    """Return the router of all pages."""
+    pages = pages or console(site)
+    inside = APIRouter(dependencies=[Depends(pages.entrance.enter), Depends(pages.stand)], include_in_schema=False)
+    outside = APIRouter(include_in_schema=False)
+    _signing(outside, pages)
+
+    @outside.get("/static/{digest}/{name}")
+    async def static(digest: str, name: str, request: Request) -> Response:
+        found = pages.file(digest, name)
+        if found is None:
+            raise HTTPException(404)
+        if request.headers.get("if-none-match") == found.headers["etag"]:
+            return Response(status_code=304, headers=dict(found.headers))
+        return found
+
+    for page in PAGES:
+        inside.include_router(page.routes(site, pages))
+    outside.include_router(inside)
+    return outside
+
+
+def _signing(router: APIRouter, pages: Pages) -> None:
+    """Add signing in and out. The key stands in the body of a form, never in a URL."""
+    entrance = pages.entrance
+
+    @router.get("/sign-in")
+    async def ask(request: Request, next: str = "/") -> Response:  # noqa: A002 - the word in the URL
+        return pages.render(request, "sign-in.html", next=inner(next), wrong=False)
+
+    @router.post("/sign-in")
+    async def take(request: Request) -> Response:
+        form = await fields_of(request)
+        holder = await entrance.door.keys.principal(form.get("key", "").strip())
+        if holder is None or holder.key is None or not holder.may("decisions"):
+            return pages.render(request, "sign-in.html", status=403, next=inner(form.get("next", "/")), wrong=True)
+        response = RedirectResponse(inner(form.get("next", "/")), 303, HEADERS)
+        sign_in(entrance, request, response, holder.key)
+        return response
+
+    @router.post("/sign-out", dependencies=[Depends(entrance.enter)])
+    async def leave() -> Response:
+        response = RedirectResponse("/sign-in", 303, HEADERS)
+        sign_out(response)
+        return response
+
+
+def inner(path: str) -> str:
+    """Return a path of ours to go on to; anything else is the overview: nobody is sent elsewhere from here."""
+    plain = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if plain and "\\" not in path else "/"
+
+
+def in_frame(pages: Pages) -> Refuse:
+    """Return what answers with a page where a person asked, and with a problem else."""
+
+    def refuse(scope: Scope, status: int, request_id: str, headers: dict[str, str]) -> Response:
+        request = Request(scope)
+        if not errors.wants_page(request.url.path, request.headers.get("accept", "")):
+            return plainly(scope, status, request_id, headers)
+        detail = str(scope["state"].get("detail", ""))
+        plain = detail == HTTPStatus(status).phrase
+        found = errors.page(pages, request, status, request_id, "" if plain else detail)
+        found.headers.update(headers)
+        return found
+
+    return refuse

@@ -1,0 +1,204 @@
+"""Who sits before the console, and whether a form comes from a page of ours.
+
+On loopback, while the store holds no key, the console is open to whoever uses this machine, and to nobody else: the peer
+is loopback, the request names a loopback host (a name that is rebound to 127.0.0.1 is another one), and no proxy stands
+between. Else a sign-in takes a key and gives a cookie: signed, HttpOnly, SameSite=Strict, for twelve hours, and only
+while the key is good.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NotBase64
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.access.door import Door, is_loopback
+from gateway.access.keys import Principal, local
+from streams.embedded import wall_clock
+from tidings.event import HOUR, Micros
+
+LASTS: Micros = 12 * HOUR
+COOKIE = "tidings"
+LONGEST_COOKIE = 512
+MAX_FORM = 64 * 1024
+MAX_FIELDS = 50
+SAFE = ("GET", "HEAD")
+BETWEEN = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""Headers of a proxy: whoever stands behind one is not at this machine."""
+LOOKS = ("/find",)
+"""Takes a form only so that what is typed stands in no URL; changes nothing, and pages of errors have it too."""
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One request's place: who asks, and what binds its forms."""
+
+    principal: Principal
+    binding: str
+    """What is the same for all pages of one session."""
+
+
+@dataclass
+class Entrance:
+    """Lets people in."""
+
+    door: Door
+    secret: bytes
+    """Signs cookies and forms. Drawn by a process, sessions end with it; several processes share one."""
+    now: Callable[[], Micros] = wall_clock
+    """The real one, also where the shop's runs fast."""
+
+    async def enter(self, request: Request) -> None:
+        """Set `request.state.session` and, of what changes something, `request.state.form`.
+
+        Raises:
+            HTTPException: 401 nobody is signed in, 403 the request does not come from a page of ours, 413, 415.
+        """
+        session = await self._session(request)
+        if session is None:
+            raise HTTPException(401)
+        request.state.session = session
+        if request.method not in SAFE:
+            looks = request.url.path in LOOKS
+            request.state.form = await (fields_of(request) if looks else self.form(request, session.binding))
+
+    async def _session(self, request: Request) -> Session | None:
+        if is_loopback(self.door.host) and not await self.door.keys.any():
+            if not at_this_machine(request):
+                raise HTTPException(
+                    403, "without keys the console is open to this machine only, under a name of its own"
+                )
+            return Session(local(self.door.tenant), "local")
+        found = self._read(request.cookies.get(COOKIE, ""))
+        if found is None:
+            return None
+        key_id, binding = found
+        holder = await self.door.keys.by_id(key_id)
+        return None if holder is None else Session(holder, binding)
+
+    async def form(self, request: Request, binding: str) -> Mapping[str, str]:
+        """Return the fields of a form of ours; of a name used twice the last.
+
+        Raises:
+            HTTPException: as `enter`.
+        """
+        found = await fields_of(request)
+        if not hmac.compare_digest(found.pop("csrf", "").encode(), self.csrf(binding).encode()):
+            raise HTTPException(403, "the form is too old; load the page again")
+        return found
+
+    def csrf(self, binding: str) -> str:
+        """Return what every form of a session carries."""
+        return self._mac(f"csrf:{binding}")
+
+    def cookie(self, key_id: str) -> str:
+        """Return the value of a new session's cookie."""
+        body = json.dumps([key_id, self.now(), secrets.token_hex(8)], separators=(",", ":")).encode()
+        coded = urlsafe_b64encode(body).decode().rstrip("=")
+        return f"{coded}.{self._mac(f'session:{coded}')}"
+
+    def _read(self, cookie: str) -> tuple[str, str] | None:
+        """Return the key's id and the binding of a cookie that is ours and not over."""
+        coded, _, proof = cookie.partition(".")
+        if not coded or len(cookie) > LONGEST_COOKIE or not cookie.isascii():
+            return None
+        if not hmac.compare_digest(proof, self._mac(f"session:{coded}")):
+            return None
+        try:
+            key_id, since, nonce = json.loads(urlsafe_b64decode(coded + "=" * (-len(coded) % 4)))
+        except (ValueError, NotBase64):
+            return None
+        if not 0 <= self.now() - int(since) < LASTS:
+            return None
+        return str(key_id), str(nonce)
+
+    def _mac(self, text: str) -> str:
+        raw = hmac.digest(self.secret, f"tidings/console/1:{text}".encode(), sha256)
+        return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def principal(request: Request) -> Principal:
+    """Return who asks."""
+    session: Session = request.state.session
+    return session.principal
+
+
+def require(scope: str) -> Callable[[Request], Awaitable[None]]:
+    """Return the dependency that lets only those through who may."""
+
+    async def allowed(request: Request) -> None:
+        if not principal(request).may(scope):
+            raise HTTPException(403, f"this needs the scope {scope}")
+
+    return allowed
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """Return the fields of a form that a page of this host has sent.
+
+    Raises:
+        HTTPException: 400, 403, 413, 415.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise HTTPException(415)
+    if not same_origin(request):
+        raise HTTPException(403, "the form comes from another site")
+    body = await request.body()
+    if len(body) > MAX_FORM:
+        raise HTTPException(413)
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"))
+    except ValueError:
+        raise HTTPException(400) from None
+
+
+def fields(request: Request) -> Mapping[str, str]:
+    """Return the form that was posted; it comes from a page of ours."""
+    found: Mapping[str, str] = request.state.form
+    return found
+
+
+def sign_in(entrance: Entrance, request: Request, response: Response, key_id: str) -> None:
+    """Give the cookie."""
+    response.set_cookie(
+        COOKIE, entrance.cookie(key_id), max_age=LASTS // 1_000_000, path="/", secure=request.url.scheme == "https",
+        httponly=True, samesite="strict",
+    )  # fmt: skip
+
+
+def sign_out(response: Response) -> None:
+    """Take the cookie away."""
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+
+
+def at_this_machine(request: Request) -> bool:
+    """Return whether somebody at this machine asks, by a name of this machine, and not through a proxy."""
+    if request.client is None or not is_loopback(request.client.host):
+        return False
+    if any(name in request.headers for name in BETWEEN):
+        return False
+    return is_loopback(_host(request.headers.get("host", "")))
+
+
+def same_origin(request: Request) -> bool:
+    """Return whether the browser says that the request comes from a page of this host. It always says it of a POST."""
+    origin = request.headers.get("origin", "")
+    return bool(origin) and origin != "null" and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _host(value: str) -> str:
+    """Return the host of a Host header, without its port."""
+    if value.startswith("["):
+        return value[1:].partition("]")[0]
+    return value.partition(":")[0]

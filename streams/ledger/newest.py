@@ -1,0 +1,85 @@
+"""Statements and rows of what hangs on one message, of dead letters and of the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from streams.ledger.lists import COUNTED, Statement
+from streams.ledger.rows import Attempt, AuditLine, DeadLetter, Key, ReceiptLine
+from tidings import canonical
+
+ATTEMPTS = (
+    "SELECT no, provider, intent_at, first_byte_at, ended_at, outcome, detail, asked FROM attempts "
+    "WHERE message_id = $1 ORDER BY no LIMIT 100"
+)
+RECEIPTS = "SELECT receipt, at, received_at, provider_id, detail FROM receipts WHERE message_id = $1 ORDER BY provider_id LIMIT 100"
+AUDIT = "SELECT seq, at, who, verb, body FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
+COUNT_LETTERS = (
+    "SELECT reason, sum(CASE WHEN redriven_at IS NULL THEN 1 ELSE 0 END), count(*) FROM "
+    f"(SELECT reason, redriven_at FROM dead_letters ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
+)
+LETTER = (
+    'reader, topic, partition, "offset", reason, detail, schema_id, appended_at, '
+    "coalesce(length(value), 0), redriven_at"
+)
+
+
+def attempt(row: Sequence[Any]) -> Attempt:
+    """Return the attempt of a row."""
+    no, provider, intent_at, first_byte_at, ended_at, outcome, detail, asked = row
+    return Attempt(no, provider, intent_at, first_byte_at, ended_at, outcome, detail, canonical.loads(asked))
+
+
+def receipt(row: Sequence[Any]) -> ReceiptLine:
+    """Return the receipt of a row."""
+    word, at, received_at, provider_id, detail = row
+    return ReceiptLine(word, at, received_at, provider_id, detail)
+
+
+def audit(row: Sequence[Any]) -> AuditLine:
+    """Return the line of a row; a body that is no JSON object is not ours to guess at."""
+    seq, at, who, verb, body = row
+    try:
+        read = canonical.loads(body)
+    except ValueError:
+        read = None
+    return AuditLine(seq, at, who, verb, read if isinstance(read, dict) else {})
+
+
+def dead_letters(
+    reader: str | None, reason: str | None, before: Key | None, limit: int, *, waiting: bool
+) -> tuple[str, *tuple[Any, ...]]:
+    """Return the statement for dead letters, newest first, with its values."""
+    to = Statement()
+    where = []
+    if reader is not None:
+        where.append(f"reader = {to.put(reader)}")
+    if reason is not None:
+        where.append(f"reason = {to.put(reason)}")
+    if waiting:
+        where.append("redriven_at IS NULL")
+    if before is not None:
+        where.append(f"appended_at <= {to.put(before.at)}")
+        if len(before.ids) == 1 and (place := _place(before.ids[0])) is not None:
+            values = ", ".join(map(to.put, (before.at, *place)))
+            where.append(f'(appended_at, reader, topic, partition, "offset") < ({values})')
+    text = f" WHERE {' AND '.join(where)}" if where else ""
+    order = 'appended_at DESC, reader DESC, topic DESC, partition DESC, "offset" DESC'
+    return (f"SELECT {LETTER} FROM dead_letters{text} ORDER BY {order} LIMIT {limit}", *to.values)
+
+
+def dead_letter(row: Sequence[Any]) -> DeadLetter:
+    """Return the dead letter of a row."""
+    reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at = row
+    place = Key(appended_at, (f"{reader}/{topic}/{partition}/{offset}",))
+    return DeadLetter(
+        reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, place
+    )
+
+
+def _place(text: str) -> tuple[str, str, int, int] | None:
+    parts = text.split("/")
+    if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):  # noqa: PLR2004
+        return None
+    return parts[0], parts[1], int(parts[2]), int(parts[3])
