@@ -59,4 +59,4 @@ async def served(engine: Progress, metrics: Metrics, site: Site, listener: socke
         async with serving(create_app(engine, metrics, site=site), HOST, 0, listener=listener):
             yield
     finally:
-        await site.door.keys.close()
+        await site.close()
