@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateway.access.door import Door
 from gateway.config import Config
@@ -11,6 +12,7 @@ from gateway.links.brand import Brand
 from schemas import Contracts, contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
+from streams.ledger.ledger import Ledger
 from tidings.event import Micros
 from tidings.ports import Store
 from tidings.rule import RuleSet
@@ -32,6 +34,8 @@ class Site:
     now: Callable[[], Micros]
     """The clock of those who work; the demonstration's runs fast."""
     publish: Publish
+    ledger: Ledger
+    """What pages read."""
     door: Door
     """Who comes in."""
     settings: Config | None = None
@@ -44,3 +48,5 @@ class Site:
     """Signs the links in messages; None: none of them is ours."""
     brand: Brand = field(default_factory=Brand)
     """How the customers' pages look."""
+    folder: Path | None = None
+    """Where this process has the files of the rules, their tests among them; None: it has the rule set of the store only."""

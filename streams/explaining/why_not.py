@@ -91,6 +91,11 @@ class RuleAnswer:
     first: Candidate
     also: Sequence[Candidate] = ()
 
+    @property
+    def all(self) -> list[Candidate]:
+        """Every answer, what came furthest first."""
+        return [self.first, *self.also]
+
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
         return {
@@ -173,6 +178,21 @@ async def why_not(
     answers.sort(key=lambda one: (RANK[one.first.kind], _misses(one.first), -_time(one.first), one.rule.id))
     known = (await books.reader.read(_known((books.tenant, f"customer:{customer}")))) is not None
     return WhyNot(customer, about, since, until, rules.hash, known, len(events), more, answers)
+
+
+async def still_waiting(books: Books, customer: str, *, since: Micros) -> list[Candidate]:
+    """Return the absences that wait for a customer's deadline, the next one first."""
+    rules = await books.active()
+    waits = [one for one in rules.active if isinstance(one.operator, MissingOperator) and one.to.kind == "customer"]
+    types = {one.operator.after.type for one in waits if isinstance(one.operator, MissingOperator)}
+    now = books.now()
+    events = await books.archive.about(customer, types, limit=LOOKS, since=since, until=now)
+    events = [event for event in events if books.archive.customer_of(event) == customer]
+    found = []
+    for one in waits:
+        candidates = await _Rule(books, rules, one, None, now, reveal=False).candidates(events)
+        found += [candidate for candidate in candidates if candidate.kind == "waiting" and candidate.until is not None]
+    return sorted(found, key=lambda one: (one.until or 0, _time(one)))
 
 
 def _asked(rules: RuleSet, name: str | None) -> list[Rule]:

@@ -28,6 +28,7 @@ from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.explaining.books import Books
 from streams.json_events import from_json, rfc3339
+from streams.ledger.ledger import Ledger
 from streams.processors import detect, people
 from streams.processors.deliverer import Deliverer
 from streams.processors.worker import PeopleReader, Worker
@@ -122,9 +123,15 @@ class Shop:
     def site(self) -> Site:
         """Return the shop as its pages see it."""
         door = Door(Keys(self.store, pepper_of(b"only for tests"), lambda: self.clock), "127.0.0.1")
+        if isinstance(self.store, SqliteStore):
+            ledger = Ledger.of_file(self.store.path, lambda: self.rules)
+        else:
+            assert isinstance(self.store, PostgresStore)
+            ledger = Ledger.of_database(self.store.place, lambda: self.rules)
         return Site(
-            "the small shop", self.store, contracts(), lambda: self.rules, lambda: self.clock, self.log.append, door,
-            secret=b"only for tests",
+            name="the small shop", store=self.store, contracts=contracts(), rules=lambda: self.rules,
+            now=lambda: self.clock, publish=self.log.append, ledger=ledger, door=door, secret=b"only for tests",
+            codec=self.codec, folder=example(),
         )  # fmt: skip
 
     async def happens(self, kind: str, *, at: Micros | None = None, ident: str = "", **data: Any) -> str:
@@ -207,6 +214,7 @@ async def browsing(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"accept": "text/html"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
         yield client
+    await site.ledger.close()
 
 
 def run(what: Coroutine[Any, Any, Any]) -> Any:
