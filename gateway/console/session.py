@@ -35,6 +35,8 @@ MAX_FIELDS = 50
 SAFE = ("GET", "HEAD")
 BETWEEN = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """Headers of a proxy: whoever stands behind one is not at this machine."""
+LOOKS = ("/find",)
+"""Takes a form only so that what is typed stands in no URL; changes nothing, and pages of errors have it too."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -68,7 +70,8 @@ class Entrance:
             raise HTTPException(401)
         request.state.session = session
         if request.method not in SAFE:
-            request.state.form = await self.form(request, session.binding)
+            looks = request.url.path in LOOKS
+            request.state.form = await (fields_of(request) if looks else self.form(request, session.binding))
 
     async def _session(self, request: Request) -> Session | None:
         if is_loopback(self.door.host) and not await self.door.keys.any():

@@ -17,6 +17,7 @@ from gateway.http.bounds import MAX_BODY, Bounded, Refuse, plainly
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
 from gateway.http.problems import HEADERS, problem
+from gateway.kills.app import routes as kills_routes
 from gateway.links.app import routes as links_routes
 from gateway.metrics import CONTENT_TYPE, Metrics, State
 from gateway.site import Site
@@ -76,6 +77,7 @@ def create_app(
             return problem(503, request.state.request_id)
 
     if site is not None and pages is not None:
+        app.include_router(kills_routes(site))
         app.include_router(links_routes(site, pages))
         app.include_router(explaining_routes(site))
         app.include_router(console_routes(site, pages))
@@ -85,6 +87,7 @@ def create_app(
 def protect(app: FastAPI, *, max_body: int = MAX_BODY, refuse: Refuse = plainly) -> None:
     """Bound what an application takes, and make problems (or pages) of everything that it refuses."""
     app.state.refuse = refuse
+    app.state.ending = asyncio.Event()
     app.add_middleware(Bounded, max_body=max_body, refuse=refuse)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -151,6 +151,9 @@ async def serving(
     finally:
         ready.cancel()
         server.should_exit = True
+        ending = getattr(getattr(app, "state", None), "ending", None)
+        if ending is not None:
+            ending.set()  # streams end by themselves, instead of being cut off
         try:
             await task
         finally:

@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.console.pages import HEADERS, Pages
+from gateway.console.headers import HEADERS
+from gateway.console.pages import Pages
 from gateway.links.brand import Brand
 from gateway.site import Site
 from handlers.channels import unsubscribe
