@@ -28,8 +28,10 @@ from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.explaining.books import Books
 from streams.json_events import from_json, rfc3339
+from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
 from streams.ledger.ledger import Ledger
 from streams.processors import detect, people
+from streams.processors.catalogue import CatalogueReader
 from streams.processors.deliverer import Deliverer
 from streams.processors.worker import PeopleReader, Worker
 from streams.rule_book import RuleBook
@@ -40,7 +42,7 @@ from streams.stores.sqlite import SqliteStore
 from tests import services
 from tidings.delivery import Pace
 from tidings.event import HOUR, MINUTE, Micros
-from tidings.ports import Find, Outcome, Outgoing, Store
+from tidings.ports import Find, Outcome, Outgoing
 
 NOON = 1_800_014_400_000_000 // HOUR * HOUR
 """A Friday, 12:00 UTC; 13:00 in Berlin."""
@@ -95,8 +97,9 @@ class Shop:
         self.rules = loaded.rules
         self.codec = Codec(contracts())
         self.post = Post()
+        self.asking: Asking
 
-    async def open(self, store: Store) -> None:
+    async def open(self, store: SqliteStore | PostgresStore) -> None:
         self.store = store
         self.log = EmbeddedLog(store, 0)
         known = contracts().by_type.values()
@@ -118,16 +121,13 @@ class Shop:
         )  # fmt: skip
         await self.worker.assign(self.places)
         await self.reader.assign(persons)
-        self.books = Books(store, self.codec, lambda: self.clock)
+        self.asking = SqliteAsking(store.path) if isinstance(store, SqliteStore) else PostgresAsking(store.place, 1)
+        self.books = Books(store, self.codec, lambda: self.clock, asking=self.asking)
 
     def site(self) -> Site:
         """Return the shop as its pages see it."""
         door = Door(Keys(self.store, pepper_of(b"only for tests"), lambda: self.clock), "127.0.0.1")
-        if isinstance(self.store, SqliteStore):
-            ledger = Ledger.of_file(self.store.path, lambda: self.rules)
-        else:
-            assert isinstance(self.store, PostgresStore)
-            ledger = Ledger.of_database(self.store.place, lambda: self.rules)
+        ledger = Ledger(self.asking, lambda: self.rules, codec=self.codec)
         return Site(
             name="the small shop", store=self.store, contracts=contracts(), rules=lambda: self.rules,
             now=lambda: self.clock, publish=self.log.append, ledger=ledger, door=door, secret=b"only for tests",
@@ -160,6 +160,12 @@ class Shop:
             if not busy:
                 return
 
+    async def catalogued(self) -> None:
+        """Let the catalogue read all that has come."""
+        reader = CatalogueReader(self.store, self.codec.decode, contracts().by_type, sleep=lambda _: asyncio.sleep(0))
+        while await reader.step():
+            pass
+
     async def _idle(self) -> bool:
         def rows() -> Any:
             return (yield Find("sources", "by_topic", (detect.READER,)))
@@ -186,9 +192,8 @@ def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @asynccontextmanager
 async def opened(where: Where, shop: Shop) -> AsyncIterator[Shop]:
     """Open an empty store of either kind, and the shop on it."""
-    store: Any
+    store: SqliteStore | PostgresStore
     if isinstance(where, Path):
-        shop.number = 0
         name = f"{len(list(where.glob('*.db')))}.db"
         store = await SqliteStore.open(where / name, lambda: shop.clock)
     else:
@@ -197,6 +202,7 @@ async def opened(where: Where, shop: Shop) -> AsyncIterator[Shop]:
     try:
         await shop.open(store)
         yield shop
+        await shop.asking.close()
     finally:
         await store.close()
 
@@ -214,7 +220,6 @@ async def browsing(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"accept": "text/html"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
         yield client
-    await site.ledger.close()
 
 
 def run(what: Coroutine[Any, Any, Any]) -> Any:
