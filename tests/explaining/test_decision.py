@@ -1,5 +1,7 @@
 """One decision, from the event to the last receipt; on both stores."""
 
+from typing import Any
+
 import pytest
 
 from streams.explaining.decision import Decision, decision
@@ -31,7 +33,7 @@ def answers(found: Decision, message: int = 0) -> dict[str, list[tuple[str, str]
     }
 
 
-async def order(shop: Shop, **data: object) -> None:
+async def order(shop: Shop, **data: Any) -> None:
     number = f"ord-{shop.number}"
     await shop.happens(
         "sales.order.placed", **{"order_id": number, "customer_id": "c-1", "total": EURO_90, "item_count": 2, **data}

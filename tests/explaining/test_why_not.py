@@ -1,5 +1,7 @@
 """Why somebody did not hear: the nearest miss, what waits, what was suppressed, what never came; on both stores."""
 
+from typing import Any
+
 import pytest
 
 from streams.explaining.why_not import NoSuchRule, WhyNot, why_not
@@ -25,7 +27,7 @@ async def eventful(shop: Shop) -> None:
     await shop.rests(SOON)
 
 
-def asked(where: Where, **words: object) -> WhyNot:
+def asked(where: Where, **words: Any) -> WhyNot:
     async def story():
         async with opened(where, Shop()) as shop:
             await eventful(shop)
