@@ -230,10 +230,12 @@ class Registry(_Section):
 
 
 class Http(_Section):
-    """Where health and metrics are served; nowhere without this section."""
+    """Where the edge is served: health and metrics, intake, console and links; nowhere without this section."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
+    quota: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Bytes of content that one key may publish in a minute, in each process."""
 
 
 class Brand(_Section):

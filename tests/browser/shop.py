@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.access.door import Door
@@ -22,10 +23,10 @@ from gateway.demo.post import Post
 from gateway.demo.shop import Fact, Shop
 from gateway.demo.stage import OneFile
 from gateway.demo.stories import SLOW, STORIES
+from gateway.edge import site_of
 from gateway.http.app import create_app
 from gateway.http.serve import serving
 from gateway.metrics import Metrics
-from gateway.site import Site
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams.embedded import Engine
@@ -140,8 +141,10 @@ async def copied(store: Store, place: Place, clock: Callable[[], Micros]) -> Pos
 @contextlib.asynccontextmanager
 async def edge(engine: Engine, store: Store, ledger: Ledger, clock: Clock) -> AsyncIterator[str]:
     """The whole edge over a store."""
-    door = Door(Keys(store, pepper_of(SECRET), clock), "127.0.0.1")
-    site = Site("the small shop", store, engine.contracts, lambda: engine.rules, clock, engine.log.append, ledger, door)
+    site = replace(
+        site_of(engine, "127.0.0.1", name="the small shop"), store=store, ledger=ledger,
+        door=Door(Keys(store, pepper_of(SECRET), clock), "127.0.0.1"),
+    )  # fmt: skip
     app = create_app(engine, Metrics(lambda: engine.rules, engine.contracts.by_type, clock), site=site)
     async with serving(app, "127.0.0.1", 0) as (host, port):
         yield f"http://{host}:{port}"

@@ -3,13 +3,13 @@
 import contextlib
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from gateway.access.door import Door
-from gateway.access.keys import Keys, make, pepper_of
+from gateway.access.keys import make, pepper_of
+from gateway.edge import site_of
 from gateway.http.app import create_app
 from gateway.http.serve import serving
 from gateway.metrics import Metrics
@@ -17,7 +17,6 @@ from gateway.site import Site
 from handlers.channels.content import Contents
 from schemas import contracts
 from streams.embedded import Engine, wall_clock
-from streams.ledger.ledger import Ledger
 from streams.processors import keys
 from tests.http.asking import Answer, exchange, parsed
 from tests.live.engines import Shelf, engine
@@ -72,12 +71,8 @@ async def edge(folder: Path, *, started: bool = True, **words: Any) -> AsyncIter
     async with running:
         if started:
             await running.start()
-        ledger = Ledger.of_file(running.path, lambda: running.rules)
-        site = Site(
-            name="a shop", store=running.store, contracts=contracts(), rules=lambda: running.rules, now=running.clock,
-            publish=running.log.append, ledger=ledger, door=Door(Keys(running.store, pepper_of(SECRET), running.clock), "127.0.0.1"),
-            secret=SECRET, link_key=SECRET, **given,
-        )  # fmt: skip
+        site = replace(site_of(running, "127.0.0.1"), secret=SECRET, **given)
+        site.door.keys.pepper = pepper_of(SECRET)
         async with serving(create_app(running, metrics, site=site), "127.0.0.1", 0) as (_, port):
             yield Edge(running, provider, site, port)
-        await ledger.close()
+        await site.close()

@@ -42,7 +42,7 @@ from streams.stores.sqlite import SqliteStore
 from tests import services
 from tidings.delivery import Pace
 from tidings.event import HOUR, MINUTE, Micros
-from tidings.ports import Find, Outcome, Outgoing
+from tidings.ports import Find, Outcome, Outgoing, Reader
 
 NOON = 1_800_014_400_000_000 // HOUR * HOUR
 """A Friday, 12:00 UTC; 13:00 in Berlin."""
@@ -129,10 +129,15 @@ class Shop:
         door = Door(Keys(self.store, pepper_of(b"only for tests"), lambda: self.clock), "127.0.0.1")
         ledger = Ledger(self.asking, lambda: self.rules, codec=self.codec)
         return Site(
-            name="the small shop", store=self.store, contracts=contracts(), rules=lambda: self.rules,
-            now=lambda: self.clock, publish=self.log.append, ledger=ledger, door=door, secret=b"only for tests",
-            codec=self.codec, folder=example(),
+            name="the small shop", store=self.store, contracts=contracts(), codec=self.codec, rules=lambda: self.rules,
+            now=lambda: self.clock, publish=self.log.append, ledger=ledger, door=door, still=self.still,
+            secret=b"only for tests", folder=example(),
         )  # fmt: skip
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[Reader]:
+        """Nobody else works here."""
+        yield self.store
 
     async def happens(self, kind: str, *, at: Micros | None = None, ident: str = "", **data: Any) -> str:
         """Append an event, and return its id."""

@@ -161,7 +161,7 @@ def test_what_does_not_exist_is_a_page_that_helps_or_a_problem(looked: dict[str,
     assert "There is no decision with this id" in looked["/decisions/nothing"].text
     assert "there is payment-failed" in looked["/rules/payment-faild"].text
     for path, status in (("/v1/why-not?customer=c-1&rule=nope", 404), ("/v1/why-not", 422), ("/v1/decisions/nothing", 404),
-                         ("/v1/why-not?customer=c-1&x=1", 422), ("/v1/why-not?customer=c-1&window=soon", 422),
+                         ("/v1/why-not?customer=c-1&x=1", 400), ("/v1/why-not?customer=c-1&window=soon", 422),
                          ("/v1/explain?event=%00", 422)):  # fmt: skip
         answer = looked[path]
         assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), path
