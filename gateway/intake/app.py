@@ -22,7 +22,9 @@ from gateway.intake.standing import standing
 from gateway.intake.taking import Grouped, Taking
 from gateway.site import Site
 from schemas.examples import described
+from streams.json_events import rfc3339
 from tidings.contract import Contract as Known
+from tidings.event import Micros
 
 
 def routes(site: Site) -> APIRouter:
@@ -94,7 +96,7 @@ def routes(site: Site) -> APIRouter:
             raise Refused(
                 "not-found", f"there is no contract of this type{f'; did you mean {near[0]}?' if near else ''}"
             )
-        return JSONResponse(_contract(found), 200, HEADERS)
+        return JSONResponse(_contract(found, site.now()), 200, HEADERS)
 
     return router
 
@@ -117,10 +119,13 @@ def _line(one: Known) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _contract(one: Known) -> dict[str, Any]:
+def _contract(one: Known, now: Micros) -> dict[str, Any]:
+    # Of now, and with an id of its own: it is taken as it is, and nobody is told that it is old.
+    example = described(one)
+    example |= {"id": f"{example['id']}-{now}", "time": rfc3339(now)}
     return {
         "type": one.type, "doc": one.doc, "owner": one.owner, "version": one.version, "topic": one.topic,
         "dataschema": dataschema_of(one), "key": ".".join(one.key),
         "customer": None if one.customer is None else ".".join(one.customer),
-        "event_schema": shapes.event_schema(one), "example": described(one),
+        "event_schema": shapes.event_schema(one), "example": example,
     }  # fmt: skip

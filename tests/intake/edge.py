@@ -32,6 +32,7 @@ class Edge:
     site: Site
     client: httpx.AsyncClient
     port: int
+    provider: Shelf
 
     async def post(
         self, event: Any, *, kind: str = "application/json", key: str | None = None, query: str = "", **headers: str
@@ -64,7 +65,8 @@ def event(kind: str = "billing.invoice.paid", **more: Any) -> dict[str, Any]:
 async def edge(
     path: Path, *, started: bool = False, secret: bytes | None = SECRET, **words: Any
 ) -> AsyncIterator[Edge]:
-    running = engine(path / "tidings.db", Shelf(), **words)
+    provider = Shelf()
+    running = engine(path / "tidings.db", provider, **words)
     metrics = Metrics(lambda: running.rules, contracts().by_type, wall_clock)
     running.observe = metrics.observe
     async with running:
@@ -78,5 +80,5 @@ async def edge(
             serving(app, "127.0.0.1", 0) as (_, port),
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
         ):
-            yield Edge(running, site, client, port)
+            yield Edge(running, site, client, port, provider)
         await site.close()
