@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streams.codec import Codec
 from streams.kafka.archive import Archive
 from streams.kafka.connection import Connection
 from streams.loops import Loop, Loops, maintaining
@@ -27,6 +28,8 @@ class ArchiveProcess:
 
     store: PostgresStore
     connection: Connection
+    codec: Codec | None = None
+    """Reads by which words records are found; None: they are not."""
     rules: RuleSet = field(default_factory=lambda: RuleSet("", (), {}), init=False)
     """None decide here."""
     skews: Mapping[str, Micros | None] = field(default_factory=dict, init=False)
@@ -34,7 +37,7 @@ class ArchiveProcess:
     concerns: frozenset[str] = field(default=frozenset(), init=False)
 
     def __post_init__(self) -> None:
-        self.archive = Archive(self.store, self.store.place, self.connection)
+        self.archive = Archive(self.store, self.store.place, self.connection, self.codec)
         self.loops = Loops(lambda _: None)
 
     def start(self) -> None:
@@ -46,6 +49,8 @@ class ArchiveProcess:
         """End the loops; another process may copy from now on."""
         await self.loops.stop(ROUND)
         await self.archive.close()
+        if self.codec is not None:
+            await self.codec.close()
 
     @property
     def progress(self) -> Mapping[str, float]:

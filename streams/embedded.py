@@ -21,6 +21,7 @@ from streams.delivering import Delivering
 from streams.embedded_log import BARRIER_EVERY, Append, EmbeddedLog, create
 from streams.loops import Loop, Loops, RealRuntime
 from streams.processors import detect, people
+from streams.processors.catalogue import CatalogueReader
 from streams.processors.deliverer import ProviderOf, Render
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.rule_book import RuleBook
@@ -40,6 +41,9 @@ PARTING = 1.0
 """Seconds that the loops have for their last round, and what is in flight for its answer."""
 FAST_BARRIER = SECOND // 5
 """Real time between two barriers of the log where the clock runs fast: absences wait for them."""
+
+CATALOGUE_REST = 0.25
+"""Seconds between two looks of the catalogue at a log in which nothing came."""
 
 
 def calm_collector() -> None:
@@ -156,7 +160,12 @@ class Engine:
         # Who people are is known before anything is said to them.
         while await self.reader.step():
             pass
-        loops = {"people": Loop(self.reader.step), "detect": Loop(self.worker.step, wakes=("dispatch",))}
+        self.catalogue = CatalogueReader(self.store, self.codec.decode, self.contracts.by_type)
+        loops = {
+            "people": Loop(self.reader.step),
+            "detect": Loop(self.worker.step, wakes=("dispatch",)),
+            "catalogue": Loop(self.catalogue.step, CATALOGUE_REST),
+        }
         self.loops.start(loops | self.delivering.loops())
 
     async def stop(self) -> None:

@@ -140,8 +140,9 @@ OUTBOX = _table(
     by_open="topic unpublished seq no",
 )
 OUTBOX_HEADS = _table("outbox_heads", 2, "topic:text partition:int number:int")
-SEGMENTS = _table("segments", 1, "segment:int records:int first_at:int last_at:int")
-TERMS = _table("terms", 6, "segment:int tenant:text term:int topic:text partition:int offset:int")
+CATALOGUED = _table("catalogued", 2, "topic:text partition:int next_offset:int")
+BLOCKS = _table("blocks", 3, "topic:text partition:int block:int appended_at:int", by_time="appended_at")
+CATALOGUE = _table("catalogue", 6, "topic:text partition:int block:int tenant:text term:int offset:int appended_at:int")
 TOLD = _table("told", 1, "id:text state:text reason:text? reference:text? at:int")
 KEYS = _table(
     "keys",
@@ -156,7 +157,7 @@ TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, SEGMENTS, TERMS, TOLD, KEYS, INTAKE,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS, INTAKE,
     )
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from argparse import Namespace
 from functools import partial
 
 from gateway import config, logs
+from gateway.codec import codec_of
 from gateway.config import Config
 from gateway.long_running import AWAY, asked_to_stop, served, until_stopped, until_there
 from gateway.metrics import Metrics
@@ -43,7 +44,7 @@ async def _archive(settings: Config, place: Place, connection: Connection, argum
     store = await until_there(partial(PostgresStore.open, place, wall_clock), stop)
     if store is None:
         return 0
-    process = ArchiveProcess(store, connection)
+    process = ArchiveProcess(store, connection, codec_of(settings))
     metrics = Metrics(lambda: process.rules, contracts().by_type, wall_clock)
     try:
         async with served(settings, process, metrics, arguments.http_port) as found:

@@ -18,11 +18,14 @@ from typing import Any
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition, errors
 
+from streams.codec import Codec
 from streams.embedded_log import log_row
 from streams.kafka.cluster import Refused, record_of
 from streams.kafka.connection import Connection
 from streams.kafka.ground import RECHECK, Ground
 from streams.kafka.reach import Away, reachable
+from streams.processors import catalogue
+from streams.processors.catalogue import Entries
 from streams.processors.detect import Skipped
 from streams.processors.ground import ARCHIVE
 from streams.stores.place import Place
@@ -45,8 +48,13 @@ LONG = 300.0
 """Seconds without any broker after which the process ends, for something outside to start it again."""
 
 
-def keep(records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> Body[int | Skipped]:
-    """Return the body that writes records which follow `starts`; *Skipped*: somebody else has moved a position."""
+def keep(
+    records: Sequence[LogRecord], starts: Mapping[Partition, int], found_by: Entries = ((), ())
+) -> Body[int | Skipped]:  # fmt: skip
+    """Return the body that writes records which follow `starts`, and by what they are found.
+
+    *Skipped*: somebody else has moved a position.
+    """
     by_place: dict[Partition, LogRecord] = {(record.topic, record.partition): record for record in records}
     places = sorted((ARCHIVE, *place) for place in by_place)
 
@@ -56,6 +64,7 @@ def keep(records: Sequence[LogRecord], starts: Mapping[Partition, int]) -> Body[
         if any(at != starts[place] for place, at in found.items()):
             return Skipped(found)
         yield Insert("log", [log_row(record) for record in records], blind=True)
+        yield from catalogue.write(found_by)
         rows: list[Row] = []
         for source in places:
             last = by_place[source[1], source[2]]
@@ -92,6 +101,8 @@ class Archive:
     store: Store
     place: Place
     connection: Connection
+    codec: Codec | None = None
+    """Reads by what records are found; None: they are not."""
     copied: int = 0
     """Records since the start."""
     positions: dict[Partition, int] = field(default_factory=dict)
@@ -215,13 +226,19 @@ class Archive:
         ]
         for part in batches(records):
             starts = {place: self.positions[place] for place in {(one.topic, one.partition) for one in part}}
-            if isinstance(await self.store.run(keep(part, starts)), Skipped):
+            if isinstance(await self.store.run(keep(part, starts, await self._found_by(part))), Skipped):
                 # A process that took us for dead has been faster: go on from where it came.
                 await self._let_go()
                 return True
             self.positions.update({(one.topic, one.partition): one.offset + 1 for one in part})
             self.copied += len(part)
         return bool(records)
+
+    async def _found_by(self, records: Sequence[LogRecord]) -> Entries:
+        if self.codec is None:
+            return ((), ())
+        await self.codec.ready(records)
+        return catalogue.entries(catalogue.readable(records, self.codec.decode), self.codec.contracts.by_type)
 
     def _seek(self, place: Partition, at: int) -> None:
         self.positions[place] = at

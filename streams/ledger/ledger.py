@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from streams.codec import Codec
 from streams.ledger import lists, newest
 from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
+from streams.ledger.find import Finder
 from streams.ledger.lists import BOTH, BUDGET, COUNTED, COUNTED_FEW, Statement, Walk
 from streams.ledger.rows import (
     ALL,
@@ -17,6 +19,7 @@ from streams.ledger.rows import (
     DeadLetter,
     Decision,
     Filter,
+    Found,
     Key,
     MessageDetail,
     MessageLine,
@@ -28,6 +31,7 @@ from streams.stores.place import Place
 from streams.stores.rows import row_of
 from tidings import canonical
 from tidings.correction import NOTICE
+from tidings.event import Event
 from tidings.message import read_message
 from tidings.ports import Row
 from tidings.reasons import MessageState, Reason
@@ -35,6 +39,8 @@ from tidings.rule import RuleSet
 
 LIMIT = 50
 """Rows of a page unless it says so."""
+
+Rules = Callable[[], RuleSet | None]
 
 RUN_ROW = row_of("runs")
 MESSAGE_ROW = row_of("messages")
@@ -45,21 +51,25 @@ class Ledger:
     """What pages ask of one tenant. Every answer is bounded, walks an index, and is read on a snapshot of its own."""
 
     asking: Asking
-    rules: Callable[[], RuleSet | None] = lambda: None
+    rules: Rules = lambda: None
     """The rule set in use, for titles and for types of events."""
     tenant: str = "default"
+    codec: Codec | None = None
+    """Reads events of the log; None: events are not found."""
 
     @classmethod
-    def of_file(cls, path: Path, rules: Callable[[], RuleSet | None] = lambda: None, tenant: str = "default") -> Self:
+    def of_file(
+        cls, path: Path, rules: Rules = lambda: None, tenant: str = "default", codec: Codec | None = None
+    ) -> Self:
         """Return the ledger of an embedded file, beside the process that owns it."""
-        return cls(SqliteAsking(path), rules, tenant)
+        return cls(SqliteAsking(path), rules, tenant, codec)
 
     @classmethod
     def of_database(
-        cls, place: Place, rules: Callable[[], RuleSet | None] = lambda: None, tenant: str = "default"
-    ) -> Self:
+        cls, place: Place, rules: Rules = lambda: None, tenant: str = "default", codec: Codec | None = None
+    ) -> Self:  # fmt: skip
         """Return the ledger of a cluster's database; the role `tidings_reader` is enough."""
-        return cls(PostgresAsking(place), rules, tenant)
+        return cls(PostgresAsking(place), rules, tenant, codec)
 
     async def close(self) -> None:
         """Let go of the store."""
@@ -138,6 +148,16 @@ class Ledger:
         found = await self.asking.ask(newest.AUDIT, 2**62 if before is None else before, limit + 1)
         rows = [newest.audit(one) for one in found]
         return Page(rows[:limit], Key(rows[limit - 1].seq) if len(rows) > limit else None)
+
+    # -- what a text names
+
+    async def find(self, text: str) -> list[Found]:
+        """Return what a text names: a customer, a decision, a message, an event, the events of an order or an invoice."""
+        return await Finder(self.asking, self.tenant, self.codec).find(text)
+
+    async def events(self, word: str, limit: int = LIMIT) -> list[Event]:
+        """Return the newest events with an id, a key, or a customer, newest first, as the log has them."""
+        return await Finder(self.asking, self.tenant, self.codec).events(word, limit)
 
     # -- how lists walk
 

@@ -290,13 +290,18 @@ class Found:
     """What a reference names."""
 
     kind: str
-    """`customer`, `decision`, `message`, `event`, `firing`."""
+    """`customer`, `team`, `decision`, `message`, `event`, `firing`."""
     id: str
-    """Of the page behind it."""
+    """Of the page behind it: of an event our reference."""
     why: str = ""
     """How it was found: `provider reference`, `invoice_id` …"""
     record: tuple[str, int, int] | None = None
     """Of an event: topic, partition, offset."""
+    event_type: str = ""
+    at: Micros | None = None
+    """When the event occurred."""
+    customer: str | None = None
+    """Whom the event names."""
 
 
 SENT = "A provider took it."

@@ -1,4 +1,4 @@
-"""Let go of what is old: whole partitions of `records` and `log`, and rows of their default partitions.
+"""Let go of what is old: whole partitions of `records` and `log`, rows of their default partitions, what found them.
 
 The owner of the tables does it (`tidings migrate --retain`), never a worker. Nothing goes that dispatch has not read,
 or whose run is open. The journal stays: a replay begins with its first row until there are snapshots to begin from;
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from streams.processors.catalogue import BLOCK
 from streams.stores.place import Place
 from streams.stores.postgres_connections import connect
 from tidings.event import DAY, Micros
@@ -34,6 +35,15 @@ SELECT EXISTS (SELECT FROM "{name}" WHERE unread IS NOT NULL)
     OR EXISTS (SELECT FROM "{name}" r JOIN runs ON runs.firing_id = r.firing_id WHERE runs.open IS NOT NULL)
 """
 SPARED = "unread IS NULL AND NOT EXISTS (SELECT FROM runs WHERE runs.firing_id = r.firing_id AND runs.open IS NOT NULL)"
+
+
+OVER = f"""
+SELECT topic, partition, block FROM blocks b WHERE appended_at < $1 AND NOT EXISTS (
+    SELECT FROM log l WHERE l.topic = b.topic AND l.partition = b.partition
+    AND l."offset" >= b.block * {BLOCK} AND l."offset" < (b.block + 1) * {BLOCK}
+) ORDER BY appended_at
+"""
+"""Blocks of the catalogue of which no record is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,8 @@ async def retain(place: Place, before: Micros, *, plan: bool = False) -> Retaine
                     await connection.execute(f'DROP TABLE "{name}"')
             if not plan:
                 deleted += await _delete(connection, parent, column, before)
+        if not plan:
+            await _forget(connection, before)
     finally:
         await connection.close()
     return Retained(dropped, kept, deleted)
@@ -90,3 +102,13 @@ async def _delete(connection: asyncpg.Connection, parent: str, column: str, befo
         total += count
         if count < CHUNK:
             return total
+
+
+async def _forget(connection: asyncpg.Connection, before: Micros) -> None:
+    """Take out of the catalogue what is not in the log any more."""
+    for place in await connection.fetch(OVER, before):
+        async with connection.transaction():
+            for table in ("catalogue", "blocks"):
+                await connection.execute(
+                    f'DELETE FROM "{table}" WHERE topic = $1 AND partition = $2 AND block = $3', *place
+                )

@@ -38,6 +38,7 @@ def test_an_engine_that_works_is_alive_and_ready(tmp_path):
             health = await shop.get("/healthz")
             assert (health.status, health.json["alive"]) == (200, True)
             assert [check["name"] for check in health.json["checks"]] == [
+                "catalogue",
                 "deliver shelf",
                 "detect",
                 "dispatch",

@@ -1,0 +1,132 @@
+"""Finding what a text names: a customer, a decision, a message, an event, or the events of an order or an invoice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streams.codec import Codec
+from streams.embedded_log import read_record
+from streams.ledger.asking import Asking
+from streams.ledger.rows import Found
+from streams.processors.catalogue import LONGEST, number_of, paths_of, readable, words_of
+from streams.stores.rows import row_of
+from tidings.contract import Contract, value_at
+from tidings.event import Event
+from tidings.log import LogRecord
+from tidings.tables import TABLES
+
+SHORT = 8
+"""Characters of an id from which on its beginning is enough."""
+MOST = 20
+"""Of each kind that are named."""
+LOOKED = 500
+"""Entries of the catalogue for one word that are looked at."""
+
+LOG = ", ".join(f'l."{column.name}"' for column in TABLES["log"].columns)
+RECORDS = f"""
+SELECT {LOG} FROM (
+    SELECT topic, partition, "offset", appended_at FROM (
+        SELECT c.topic, c.partition, c."offset", c.appended_at FROM blocks b JOIN catalogue c
+        ON c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term = $2
+        ORDER BY b.appended_at DESC LIMIT {LOOKED}
+    ) AS such ORDER BY appended_at DESC, "offset" DESC LIMIT $3
+) AS w JOIN log l ON l.topic = w.topic AND l.partition = w.partition AND l."offset" = w."offset"
+AND l.appended_at = w.appended_at ORDER BY l.appended_at DESC, l."offset" DESC
+"""
+CUSTOMER = "SELECT recipient FROM recipients WHERE tenant = $1 AND recipient = $2"
+TOLD = "SELECT recipient FROM runs WHERE tenant = $1 AND recipient = $2 LIMIT 1"
+REFERENCE = "SELECT message_id FROM messages WHERE reference = $1 AND tenant = $2 LIMIT 20"
+BY_START = "SELECT {key} FROM {table} WHERE {key} >= $1 AND {key} < $2 AND tenant = $3 ORDER BY {key} LIMIT 20"
+FIRING = "SELECT DISTINCT firing_id FROM runs WHERE firing_id >= $1 AND firing_id < $2 AND tenant = $3 LIMIT 20"
+
+LOG_ROW = row_of("log")
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Looks texts up for one tenant."""
+
+    asking: Asking
+    tenant: str
+    codec: Codec | None
+    """Reads events; None: they are not found."""
+
+    async def find(self, text: str) -> list[Found]:
+        """Return what a text names, the surest first; nothing where it names nothing."""
+        text = text.strip()
+        if not text or len(text) > LONGEST or "\x00" in text:
+            return []
+        found = [*(await self._people(text)), *(await self._ids(text))]
+        for row in await self.asking.ask(REFERENCE, text, self.tenant):
+            found.append(Found("message", str(row[0]), "provider reference"))  # noqa: PERF401 - reads as the others do
+        known = {one.id for one in found}
+        for event in await self.events(text, MOST):
+            why = self._why(text, event)
+            if why == "customer" and f"customer:{text}" not in known:
+                found.append(Found("customer", f"customer:{text}", "named by events"))
+                known.add(f"customer:{text}")
+            elif why != "customer":
+                found.append(self._event(event, why))
+        return found
+
+    async def events(self, word: str, limit: int) -> list[Event]:
+        """Return the newest events that have a word: an id, a key, a customer; newest first."""
+        if self.codec is None:
+            return []
+        rows = await self.asking.ask(RECORDS, self.tenant, number_of(self.tenant, word), limit)
+        records = [read_record(LOG_ROW(tuple(row))) for row in rows]
+        await self.codec.ready(records)
+        contracts = self.codec.contracts.by_type
+        return [
+            event for event in readable(records, self.codec.decode) if word in words_of(event, contracts[event.type])
+        ]  # fmt: skip
+
+    async def records(self, word: str, limit: int) -> list[LogRecord]:
+        """Return the newest records that may have a word, as the log holds them."""
+        rows = await self.asking.ask(RECORDS, self.tenant, number_of(self.tenant, word), limit)
+        return [read_record(LOG_ROW(tuple(row))) for row in rows]
+
+    async def _people(self, text: str) -> list[Found]:
+        names = [text] if ":" in text else [f"customer:{text}", f"team:{text}"]
+        return [
+            Found(name.partition(":")[0], name, "id")
+            for name in names
+            if await self.asking.ask(CUSTOMER, self.tenant, name) or await self.asking.ask(TOLD, self.tenant, name)
+        ]
+
+    async def _ids(self, text: str) -> list[Found]:
+        text = text.lower()
+        if len(text) < SHORT or not set(text) <= set("0123456789abcdef-"):
+            return []
+        ask: list[tuple[str, str, str]] = [
+            ("decision", BY_START.format(table="runs", key="run_id"), text),
+            ("message", BY_START.format(table="messages", key="message_id"), text),
+            ("firing", FIRING, text),
+        ]
+        found: list[Found] = []
+        for kind, statement, start in ask:
+            rows: Sequence[Any] = await self.asking.ask(statement, start, f"{start}~", self.tenant)
+            found += [Found(kind, str(row[0]), "id" if row[0] == text else "beginning of its id") for row in rows]
+        return found
+
+    def _event(self, event: Event, why: str) -> Found:
+        contract = self._contract(event)
+        customer = None if contract.customer is None else value_at(event.data, contract.customer)
+        return Found(
+            "event", event.ref, why, (event.topic, event.partition, event.offset), event.type, event.occurred_at,
+            None if customer is None else f"customer:{customer}",
+        )  # fmt: skip
+
+    def _why(self, text: str, event: Event) -> str:
+        if text in (event.id, event.ref):
+            return "id"
+        contract = self._contract(event)
+        if contract.customer is not None and str(value_at(event.data, contract.customer)) == text:
+            return "customer"
+        return next((".".join(path) for path in paths_of(contract) if str(value_at(event.data, path)) == text), "key")
+
+    def _contract(self, event: Event) -> Contract:
+        assert self.codec is not None
+        return self.codec.contracts.by_type[event.type]
