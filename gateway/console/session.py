@@ -153,7 +153,7 @@ async def fields_of(request: Request) -> dict[str, str]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise HTTPException(415)
     if not same_origin(request):
-        raise HTTPException(403, "the form comes from another site")
+        raise HTTPException(403, "the form comes from another site, or neither over TLS nor from this machine")
     body = await request.body()
     if len(body) > MAX_FORM:
         raise HTTPException(413)
@@ -194,13 +194,14 @@ def at_this_machine(request: Request) -> bool:
 def same_origin(request: Request) -> bool:
     """Return whether the browser says that the request comes from a page of this host.
 
-    Our pages tell nobody where they are (`Referrer-Policy: no-referrer`), and then a browser gives the origin of a form
-    as null; what it says in Sec-Fetch-Site, no page can write. It says that over TLS and to this machine only.
+    Our pages give no referrer, and with that browsers call their origin `null`; but over TLS and on loopback they say
+    in `Sec-Fetch-Site`, which no page can set, whose page it was. Who says neither is not believed.
     """
-    origin, site = request.headers.get("origin", ""), request.headers.get("sec-fetch-site")
-    if origin in ("", "null"):
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
         return site == "same-origin"
-    return site in (None, "same-origin") and urlsplit(origin).netloc == request.headers.get("host")
+    origin = request.headers.get("origin", "null")
+    return urlsplit(origin).netloc == request.headers.get("host")
 
 
 def _host(value: str) -> str:

@@ -83,3 +83,40 @@ def _place(text: str) -> tuple[str, str, int, int] | None:
     if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):  # noqa: PLR2004
         return None
     return parts[0], parts[1], int(parts[2]), int(parts[3])
+
+
+ACCEPTED = 2_000
+"""Messages that were accepted, the newest, from which times are measured."""
+OTHERS = 300
+"""Of each other state in which a provider was called."""
+CALLED = ("failed", "unresolved", "unknown", "sending", "pending")
+
+
+def ways(tenant: str) -> tuple[str, *tuple[Any, ...]]:
+    """Return the statement for the newest attempts: provider, outcome, detail, intent, end, from the event, role."""
+    to = Statement()
+    who, role = to.put(tenant), to.put("notice")
+    parts = [
+        "SELECT * FROM (SELECT message_id, run_id, role FROM messages "
+        f"WHERE tenant = {who} AND role = {role} AND state = {to.put(state)} ORDER BY created_at DESC LIMIT {most}) AS part"
+        for state, most in (("accepted", ACCEPTED), *((state, OTHERS) for state in CALLED))
+    ]
+    text = (
+        "SELECT a.provider, a.outcome, a.detail, a.intent_at, a.ended_at, a.ended_at - r.logical_at, m.role "
+        f"FROM ({' UNION ALL '.join(parts)}) AS m JOIN runs r ON r.run_id = m.run_id "
+        "JOIN attempts a ON a.message_id = m.message_id"
+    )
+    return (text, *to.values)
+
+
+def in_flight(tenant: str, states: Sequence[str]) -> tuple[str, *tuple[Any, ...]]:
+    """Return the statement that counts what is open, by state and reason, each state up to a bound."""
+    to = Statement()
+    who = to.put(tenant)
+    parts = [
+        f"SELECT * FROM (SELECT state, reason FROM messages WHERE tenant = {who} AND role = 'notice' "
+        f"AND state = {to.put(state)} ORDER BY created_at DESC LIMIT {COUNTED + 1}) AS part"
+        for state in states
+    ]
+    text = f"SELECT state, reason, count(*) FROM ({' UNION ALL '.join(parts)}) AS open GROUP BY state, reason"
+    return (text, *to.values)
