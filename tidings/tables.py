@@ -92,7 +92,7 @@ DEAD_LETTERS = _table(
     "dead_letters",
     4,
     "reader:text topic:text partition:int offset:int reason:text detail:text schema_id:int? appended_at:int "
-    "key:bytes? value:bytes? headers:bytes redriven_at:int?",
+    "key:bytes? value:bytes? headers:bytes redriven_at:int? aside_at:int?",
     by_time="appended_at",
 )
 RECIPIENTS = _table(
