@@ -16,12 +16,12 @@ ATTEMPTS = (
 RECEIPTS = "SELECT receipt, at, received_at, provider_id, detail FROM receipts WHERE message_id = $1 ORDER BY provider_id LIMIT 100"
 AUDIT = "SELECT seq, at, who, verb, body FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
 COUNT_LETTERS = (
-    "SELECT reason, sum(CASE WHEN redriven_at IS NULL THEN 1 ELSE 0 END), count(*) FROM "
-    f"(SELECT reason, redriven_at FROM dead_letters ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
+    "SELECT reason, sum(CASE WHEN redriven_at IS NULL AND aside_at IS NULL THEN 1 ELSE 0 END), count(*) FROM "
+    f"(SELECT reason, redriven_at, aside_at FROM dead_letters ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
 )
 LETTER = (
     'reader, topic, partition, "offset", reason, detail, schema_id, appended_at, '
-    "coalesce(length(value), 0), redriven_at"
+    "coalesce(length(value), 0), redriven_at, aside_at"
 )
 
 
@@ -58,7 +58,7 @@ def dead_letters(
     if reason is not None:
         where.append(f"reason = {to.put(reason)}")
     if waiting:
-        where.append("redriven_at IS NULL")
+        where.append("redriven_at IS NULL AND aside_at IS NULL")
     if before is not None:
         where.append(f"appended_at <= {to.put(before.at)}")
         if len(before.ids) == 1 and (place := _place(before.ids[0])) is not None:
@@ -71,10 +71,10 @@ def dead_letters(
 
 def dead_letter(row: Sequence[Any]) -> DeadLetter:
     """Return the dead letter of a row."""
-    reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at = row
+    reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, aside_at = row
     place = Key(appended_at, (f"{reader}/{topic}/{partition}/{offset}",))
     return DeadLetter(
-        reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, place
+        reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, aside_at, place
     )
 
 
@@ -83,3 +83,40 @@ def _place(text: str) -> tuple[str, str, int, int] | None:
     if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):  # noqa: PLR2004
         return None
     return parts[0], parts[1], int(parts[2]), int(parts[3])
+
+
+ACCEPTED = 2_000
+"""Messages that were accepted, the newest, from which times are measured."""
+OTHERS = 300
+"""Of each other state in which a provider was called."""
+CALLED = ("failed", "unresolved", "unknown", "sending", "pending")
+
+
+def ways(tenant: str) -> tuple[str, *tuple[Any, ...]]:
+    """Return the statement for the newest attempts: provider, outcome, detail, intent, end, from the event, role."""
+    to = Statement()
+    who, role = to.put(tenant), to.put("notice")
+    parts = [
+        "SELECT * FROM (SELECT message_id, run_id, role FROM messages "
+        f"WHERE tenant = {who} AND role = {role} AND state = {to.put(state)} ORDER BY created_at DESC LIMIT {most}) AS part"
+        for state, most in (("accepted", ACCEPTED), *((state, OTHERS) for state in CALLED))
+    ]
+    text = (
+        "SELECT a.provider, a.outcome, a.detail, a.intent_at, a.ended_at, a.ended_at - r.logical_at, m.role "
+        f"FROM ({' UNION ALL '.join(parts)}) AS m JOIN runs r ON r.run_id = m.run_id "
+        "JOIN attempts a ON a.message_id = m.message_id"
+    )
+    return (text, *to.values)
+
+
+def in_flight(tenant: str, states: Sequence[str]) -> tuple[str, *tuple[Any, ...]]:
+    """Return the statement that counts what is open, by state and reason, each state up to a bound."""
+    to = Statement()
+    who = to.put(tenant)
+    parts = [
+        f"SELECT * FROM (SELECT state, reason FROM messages WHERE tenant = {who} AND role = 'notice' "
+        f"AND state = {to.put(state)} ORDER BY created_at DESC LIMIT {COUNTED + 1}) AS part"
+        for state in states
+    ]
+    text = f"SELECT state, reason, count(*) FROM ({' UNION ALL '.join(parts)}) AS open GROUP BY state, reason"
+    return (text, *to.values)

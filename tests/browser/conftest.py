@@ -52,6 +52,12 @@ class Served:
         self.process.stdin.flush()
         return self._answer()
 
+    def end(self) -> None:
+        """End it in order."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(30) == 0
+
     def _answer(self) -> str:
         assert self.process.stdout is not None
         found = self.process.stdout.readline().strip()
@@ -62,12 +68,11 @@ class Served:
 def serve(folder: Path, *database: str) -> Iterator[Served]:
     command = [sys.executable, "-m", "tests.browser.shop", str(folder), *database]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        served = Served(process)
         try:
-            yield Served(process)
+            yield served
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            assert process.wait(30) == 0
+            served.end()
 
 
 @pytest.fixture(scope="package")

@@ -2,8 +2,7 @@
 
 `python -m tests.browser.shop FOLDER [postgres HOST PORT DATABASE]` plays some days of stories on a file in FOLDER, prints
 the URL, and then does what the lines of its input say: `story` lets one more happen, `key NAME SCOPE…` makes a key and
-prints it, `away` and `back` take the store away from whoever only reads. With a database, everything is copied there
-before it is served.
+prints it, `revoke ID` ends one. With a database, everything is copied there before it is served.
 """
 
 from __future__ import annotations
@@ -161,9 +160,12 @@ async def obey(played: Played, store: Store) -> None:
                 await played.pass_by(HOUR)
                 print("ok", flush=True)
             case ["key", name, *scopes]:
-                made = make(pepper_of(SECRET), name, tenant="default", scopes=frozenset(scopes))
+                made = make(pepper_of(SECRET), name, tenant="default", scopes=frozenset(scopes), sources=("shop/*",))
                 assert not await store.run(rows.add(made.row, "the tests"))
                 print(made.key, flush=True)
+            case ["revoke", key]:
+                assert not await store.run(rows.revoke("default", key, "the tests"))
+                print("ok", flush=True)
 
 
 async def main(folder: Path, database: list[str]) -> None:

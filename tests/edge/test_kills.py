@@ -142,7 +142,10 @@ def test_a_form_of_somebody_else_stops_nothing(tmp_path):
         async with edge(tmp_path, started=False) as shop:
             fields = "kind=&name=&reason=because"
             own = f"http://127.0.0.1:{shop.port}"
-            for words in ({}, {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": own}):
+            for words in (
+                {}, {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": own},
+                {"origin": "null", "sec_fetch_site": "cross-site"}, {"origin": own, "sec_fetch_site": "same-site"},
+            ):  # fmt: skip
                 assert (await shop.post("/kills", fields, **words)).status == 403
             wrong = await shop.submit("/kills", "/kills", kind="rule", name="payment-faild", reason="because")
             assert wrong.status == 422
