@@ -83,7 +83,9 @@ def _made(app: FastAPI, more: Mapping[str, Any]) -> dict[str, Any]:
 def _true(path: str, operation: dict[str, Any]) -> None:
     """Declare what every operation may answer, take out FastAPI's own 422, and say which headers there are."""
     answers: dict[str, dict[str, Any]] = operation["responses"]
-    everywhere = problems(*(("not-found",) if "{" in path else ()), *(("invalid",) if "requestBody" in operation else ()))
+    everywhere = problems(
+        *(("not-found",) if "{" in path else ()), *(("invalid",) if "requestBody" in operation else ())
+    )
     for status, answer in everywhere.items():
         answers.setdefault(str(status), {**answer})
     for status, answer in list(answers.items()):

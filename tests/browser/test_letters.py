@@ -1,14 +1,14 @@
 """Dead letters and the customers' page, in a real browser."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from handlers.channels.unsubscribe import link
+from tests.browser.shop import SECRET
 from tests.browser.visiting import Visitor
-from tidings.event import DAY, SECOND
+from tidings.event import SECOND
 
 pytestmark = pytest.mark.live
 
@@ -19,7 +19,7 @@ def test_a_record_is_looked_at_tried_and_set_aside(browser, own_shop):
         page = visitor.go("/dead-letters")
         expect(page.get_by_role("heading", level=1)).to_have_text("1 record could not be read")
         page.locator("td a.go").first.click()
-        visitor.look(page.url.removeprefix(own_shop.url))
+        visitor.look(page.url.removeprefix(own_shop.url).partition("#")[0])
         page.get_by_role("button", name="Show the bytes").click()
         expect(page.locator("pre.hex")).to_contain_text("0000  00 00 00 00 07")
         page = visitor.go("/dead-letters")
@@ -38,7 +38,7 @@ def test_a_record_is_looked_at_tried_and_set_aside(browser, own_shop):
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
 def test_a_customer_ends_a_topic_with_one_button_and_is_told_so(browser, own_shop, script):
     with Visitor.to(browser, own_shop.url, script=script) as visitor:
-        path = link("", own_shop.do("links").encode(), "default", "ada", "orders", 4_000_000_000 * SECOND)
+        path = link("", SECRET, "default", "ada", "orders", 4_000_000_000 * SECOND)
         if script:
             visitor.look(path)
         page = visitor.go(path)
@@ -49,5 +49,3 @@ def test_a_customer_ends_a_topic_with_one_button_and_is_told_so(browser, own_sho
         if script:
             visitor.look(path)
             visitor.look(path[:-1], 404)
-    assert Path
-    assert DAY
