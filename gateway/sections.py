@@ -241,10 +241,12 @@ class Registry(Section):
 
 
 class Http(Section):
-    """Where health and metrics are served; nowhere without this section."""
+    """Where the edge is served: health and metrics, intake, console and links; nowhere without this section."""
 
     host: Text = "127.0.0.1"
     port: Port = 8080
+    quota: Annotated[int, Field(ge=1024), Strict()] = 256 * 1024 * 1024
+    """Bytes of content that one key may publish in a minute, in each process."""
 
 
 class Brand(Section):

@@ -63,15 +63,45 @@ async def near(reader: Reader, found: Trace, topics: Sequence[str]) -> AsyncIter
             yield record
 
 
-async def newest(reader: Reader, topics: Sequence[str] | None = None) -> AsyncIterator[LogRecord]:
-    """Yield the newest records of every partition, the newest pages first."""
+async def newest(
+    reader: Reader, topics: Sequence[str] | None = None, *, page: int = PAGE, most: int = NEWEST
+) -> AsyncIterator[LogRecord]:
+    """Yield the newest records of every partition, the newest pages first; of a partition `most`."""
     ends = await reader.read(_ends(topics))
-    for back in range(0, NEWEST, PAGE):
+    for back in range(0, most, page):
         for place, end in ends:
             if end - back > 0:
-                start = max(0, end - back - PAGE)
-                for record in reversed(await reader.read(_page(place, start, end - back, PAGE))):
+                start = max(0, end - back - page)
+                for record in reversed(await reader.read(_page(place, start, end - back, page))):
                     yield record
+
+
+async def uncatalogued(reader: Reader, topics: Sequence[str] | None = None) -> AsyncIterator[LogRecord]:
+    """Yield the records that the catalogue has not read yet, of each partition the newest `NEWEST` at most.
+
+    On a cluster there are none: the archive writes both in one transaction.
+    """
+    for place, (start, end) in sorted((await reader.read(_gaps)).items()):
+        if topics is None or place[0] in topics:
+            async for record in _records(reader, place, max(start, end - NEWEST), end):
+                yield record
+
+
+def _gaps() -> Transaction[dict[Partition, tuple[int, int]]]:
+    if (yield Find("sources", "by_topic", (ARCHIVE,), limit=1)):
+        return {}
+    heads = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("log_heads"))}
+    done = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("catalogued"))}
+    return {place: (done.get(place, 0), end) for place, end in heads.items() if done.get(place, 0) < end}
+
+
+def partitions(topics: Sequence[str]) -> Body[int]:
+    """Return the body that counts the partitions of some topics."""
+
+    def body() -> Transaction[int]:
+        return len((yield from _ends(topics)()))
+
+    return body
 
 
 def _ends(topics: Sequence[str] | None) -> Body[list[tuple[Partition, int]]]:

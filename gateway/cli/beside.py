@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from gateway.cli.place import folder_of, settings_of
 from gateway.config import Config
 from streams.clock import clock_of
+from streams.ledger.asking import Asking, SqliteAsking
 from streams.stores.sqlite import SqliteReader
 from tidings import ports
 from tidings.event import Micros
@@ -63,6 +64,10 @@ class FileReader:
         """Return the same for those who await."""
         return _Awaited(self.file)
 
+    def asking(self) -> Asking:
+        """Return what answers in SQL; it is closed by whoever asked for it."""
+        return SqliteAsking(self.file.path)
+
     def now(self) -> Micros:
         """Return the time by the file's clock, which may be a fast one."""
         return clock_of(self.file.path)()
@@ -109,6 +114,12 @@ class ClusterReader:
     def store(self) -> ports.Reader:
         """Return the same for those who await, in the loop of `wait`."""
         return self._store
+
+    def asking(self) -> Asking:
+        """Return what answers in SQL, in the loop of `wait`; it is closed by whoever asked for it."""
+        from streams.ledger.asking import PostgresAsking
+
+        return PostgresAsking(self._store.place, 1)
 
     def now(self) -> Micros:
         """Return the time."""

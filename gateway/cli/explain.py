@@ -52,7 +52,7 @@ async def _beside(arguments: Namespace, books: Books) -> int:
     try:
         return await _explain(arguments, await found_event.of_log(books, arguments.event))
     finally:
-        await books.codec.close()
+        await found_event.close(books)
 
 
 async def _explain(arguments: Namespace, *events: FoundEvent) -> int:

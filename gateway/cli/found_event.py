@@ -56,9 +56,16 @@ class FoundEvent:
 
 
 def books_of(reader: FileReader | ClusterReader) -> Books:
-    """Return what explanations look at, beside those who work. Await `books.codec.close()` at the end."""
+    """Return what explanations look at, beside those who work. Await `close(books)` at the end."""
     codec = codec_of(reader.settings) if isinstance(reader, ClusterReader) else Codec(contracts())
-    return Books(reader.store, codec, reader.now, name=reader.name)
+    return Books(reader.store, codec, reader.now, asking=reader.asking(), name=reader.name)
+
+
+async def close(books: Books) -> None:
+    """Let go of what the books hold beside their store."""
+    await books.codec.close()
+    if books.asking is not None:
+        await books.asking.close()
 
 
 def of_file(path: Path) -> FoundEvent:

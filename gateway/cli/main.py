@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.again import add_again
-from gateway.cli.cluster_verbs import add_cluster, add_config
+from gateway.cli.cluster_verbs import add_cluster, add_config, port
 from gateway.cli.edge_verbs import add_edge
 from gateway.cli.kill_verbs import add_kills
 from gateway.cli.place import add_place
@@ -50,6 +50,9 @@ def parser() -> Parser:
     )
     demo.add_argument(
         "--data", type=Path, metavar="FOLDER", help="where the file is kept (default: demo; on a cluster demo/cluster)"
+    )
+    demo.add_argument(
+        "--port", type=port, metavar="N", help="serve console and intake here (default: 8321, or the next free one)"
     )
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--plain", action="store_true", help="line by line, where a live table would be")

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 
 from gateway.cli.beside import beside
-from gateway.cli.found_event import books_of
+from gateway.cli.found_event import books_of, close
 from gateway.cli.told import Told
 from handlers.rules.conditions import parse_duration
 from streams.explaining import why_not as explaining
@@ -37,7 +37,7 @@ async def _beside(arguments: Namespace, books: Books) -> int:
     except NoSuchRule as fault:
         raise Told(str(fault)) from fault
     finally:
-        await books.codec.close()
+        await close(books)
     if arguments.json:
         print(json.dumps(found.to_json(), indent=1, ensure_ascii=False))
     else:

@@ -59,7 +59,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     "tidings keys create": (
         ("Make a key for a system or a person, and show it this once. Two of a name may be live, so that one can "
          "follow the other."),
-        "tidings keys create billing --role publisher --source 'shop/*' --expires 90d",
+        "tidings keys create billing --role publisher --source 'shop/*'",
     ),
     "tidings keys list": (
         "Every key of a tenant: what it may do, as which sources, until when, when it was used.",

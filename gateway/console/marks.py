@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from jinja2 import pass_context
-from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from gateway.console.words import said, shape_of
+from streams.ledger.rows import Decision
 from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,6 +22,25 @@ SHORT = 8
 """Characters of an id that are shown; the whole is copied."""
 TIMES = ("ago", "utc", "zone")
 """How times are shown; the word stands in the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the page that is being written knows of itself; macros see it as well, however they were imported."""
+
+    now: Micros
+    path: str
+    params: Mapping[str, str]
+    csrf: str = ""
+
+    @property
+    def times(self) -> str:
+        """How instants are shown."""
+        found = self.params.get("times", "ago")
+        return found if found in TIMES else "ago"
+
+
+VIEW: ContextVar[View] = ContextVar("view")
 
 
 def marks(static: Callable[[str], str]) -> Mapping[str, Callable[..., Any]]:
@@ -39,13 +59,20 @@ def marks(static: Callable[[str], str]) -> Mapping[str, Callable[..., Any]]:
         text, colour, shape = shape_of(word)
         return Markup('<span class="st {}">{}{}</span>').format(colour, icon(shape), said(reason) if reason else text)
 
+    def outcome_of(decision: Decision) -> Markup:
+        """A decision in one word: why not, where it was not told; as what it waits, where it does."""
+        told, word = decision.telling, str(decision.outcome)
+        if word == "suppressed":
+            return state("shadow" if decision.reason == "shadow" else word, decision.reason)
+        return state(str(told.state) if told is not None and word == "in_flight" else word)
+
     def copy(value: str) -> Markup:
         return Markup('<button type="button" class="id" data-copy="{0}" title="Copy {0}">{1}</button>').format(
             value, short(value)
         )
 
-    return {"icon": icon, "state": state, "short_id": copy, "who": who, "when": when, "number": number,
-            "again": again, "said": said, "span": span, "utc": utc, "shape_of": shape_of, "href": href}  # fmt: skip
+    return {"icon": icon, "state": state, "outcome_of": outcome_of, "short_id": copy, "who": who, "when": when, "number": number,
+            "again": again, "said": said, "span": span, "utc": utc, "shape_of": shape_of, "href": href, "csrf": csrf}  # fmt: skip
 
 
 def short(value: str) -> str:
@@ -108,29 +135,34 @@ def utc(at: Micros) -> str:
     return f"{moment(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
-@pass_context
-def when(context: Context, at: Micros | None, zone: str | None = None, *, tail: str = "") -> Markup:
+def when(at: Micros | None, zone: str | None = None, *, tail: str = "") -> Markup:
     """An instant: as the page's switch says, with UTC and the customer's zone to be had from it."""
     if at is None:
         return Markup('<span class="dim3">–</span>')
     tip = utc(at) + (f"\n{moment(at, zone):%Y-%m-%d %H:%M:%S} {zone}" if zone else "")
-    match context.get("times"):
+    view = VIEW.get()
+    match view.times:
         case "utc":
             text = f"{moment(at):%m-%d %H:%M:%S}"
         case "zone":
             text = f"{moment(at, zone):%m-%d %H:%M}" + ("" if zone else " UTC")
         case _:
-            ahead = at - context["now"]
+            ahead = at - view.now
             text = f"in {span(ahead)}" if ahead >= SECOND else f"{span(ahead)}{tail}"
     return Markup('<time class="t" datetime="{:%Y-%m-%dT%H:%M:%S.%fZ}" data-tip="{}">{}</time>').format(
         moment(at), tip, text
     )
 
 
-@pass_context
-def again(context: Context, **changes: Any) -> str:
+def again(**changes: Any) -> str:
     """Return the URL of this page with some parameters changed; None takes one away, and so the page of a list."""
-    kept = {name: value for name, value in context["params"].items() if name not in ("before", "after")}
-    kept.update(changes)
+    view = VIEW.get()
+    kept = {name: value for name, value in view.params.items() if name not in ("before", "after")}
+    kept |= {name.rstrip("_"): value for name, value in changes.items()}
     query = urlencode({name: value for name, value in kept.items() if value not in (None, "")})
-    return f"{context['path']}?{query}" if query else str(context["path"])
+    return f"{view.path}?{query}" if query else view.path
+
+
+def csrf() -> Markup:
+    """The field that every form of ours carries."""
+    return Markup('<input type="hidden" name="csrf" value="{}">').format(VIEW.get().csrf)

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
-from jinja2.runtime import Context
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.console.marks import TIMES, marks
+from gateway.console.headers import HEADERS
+from gateway.console.live import Live
+from gateway.console.marks import VIEW, View, marks
 from gateway.console.session import Entrance, Session
 from gateway.console.standing import Standing, Standings
 from gateway.site import Site
 
 FOLDER = Path(__file__).parent / "static"
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
 FOR_EVER = "public, max-age=31536000, immutable"
 MAX_PARAMS = 20
 """Parameters of a URL that a page keeps."""
@@ -74,6 +63,7 @@ class Pages:
         self.site = site
         self.entrance = entrance
         self.standings = Standings()
+        self.live = Live()
         self.files = {
             path.name: Static(path.read_bytes(), KINDS[path.suffix[1:]], sha256(path.read_bytes()).hexdigest()[:16])
             for path in sorted(FOLDER.iterdir())
@@ -87,7 +77,7 @@ class Pages:
             loader=PackageLoader("gateway.console"), autoescape=True, undefined=StrictUndefined, auto_reload=False,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        made.globals.update(marks(self.static), static=self.static, csrf=self._csrf)
+        made.globals.update(marks(self.static), static=self.static)
         return made
 
     def static(self, name: str) -> str:
@@ -112,20 +102,26 @@ class Pages:
 
         Templates have, beside `context`: now, times (how instants are shown), path, params, principal, and the marks.
         """
-        text = self.environment.get_template(template).render(self._frame(request, here) | context)
+        session: Session | None = getattr(request.state, "session", None)
+        params = dict(list(request.query_params.items())[:MAX_PARAMS])
+        csrf = "" if session is None else self.entrance.csrf(session.binding)
+        view = View(self.site.now(), request.url.path, params, csrf)
+        before = VIEW.set(view)
+        try:
+            found = self.environment.get_template(template)
+            text = found.render(self._frame(request, session, view, here) | context)
+        finally:
+            VIEW.reset(before)
         return Response(text, status, HEADERS, "text/html; charset=utf-8")
 
-    def _frame(self, request: Request, here: str) -> dict[str, Any]:
-        session: Session | None = getattr(request.state, "session", None)
+    def _frame(self, request: Request, session: Session | None, view: View, here: str) -> dict[str, Any]:
         standing: Standing = getattr(request.state, "standing", None) or Standing()
-        params = dict(list(request.query_params.items())[:MAX_PARAMS])
-        times = params.get("times", "ago")
         return {
             "here": here,
-            "path": request.url.path,
-            "params": params,
-            "times": times if times in TIMES else "ago",
-            "now": self.site.now(),
+            "path": view.path,
+            "params": view.params,
+            "times": view.times,
+            "now": view.now,
             "installation": "" if session is None else self.site.name,
             "rule_set": "" if session is None else self.site.rules().hash,
             "session": session,
@@ -136,14 +132,3 @@ class Pages:
             ],
             "banners": standing.banners,
         }
-
-    @property
-    def _csrf(self) -> Callable[[Context], Markup]:
-        @pass_context
-        def csrf(context: Context) -> Markup:
-            """The field that every form of ours carries."""
-            session: Session | None = context.get("session")
-            token = "" if session is None else self.entrance.csrf(session.binding)
-            return Markup('<input type="hidden" name="csrf" value="{}">').format(token)
-
-        return csrf

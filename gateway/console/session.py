@@ -35,6 +35,8 @@ MAX_FIELDS = 50
 SAFE = ("GET", "HEAD")
 BETWEEN = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """Headers of a proxy: whoever stands behind one is not at this machine."""
+LOOKS = ("/find",)
+"""Takes a form only so that what is typed stands in no URL; changes nothing, and pages of errors have it too."""
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -68,7 +70,8 @@ class Entrance:
             raise HTTPException(401)
         request.state.session = session
         if request.method not in SAFE:
-            request.state.form = await self.form(request, session.binding)
+            looks = request.url.path in LOOKS
+            request.state.form = await (fields_of(request) if looks else self.form(request, session.binding))
 
     async def _session(self, request: Request) -> Session | None:
         if is_loopback(self.door.host) and not await self.door.keys.any():
@@ -150,7 +153,7 @@ async def fields_of(request: Request) -> dict[str, str]:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise HTTPException(415)
     if not same_origin(request):
-        raise HTTPException(403, "the form comes from another site")
+        raise HTTPException(403, "the form comes from another site, or neither over TLS nor from this machine")
     body = await request.body()
     if len(body) > MAX_FORM:
         raise HTTPException(413)
@@ -189,9 +192,16 @@ def at_this_machine(request: Request) -> bool:
 
 
 def same_origin(request: Request) -> bool:
-    """Return whether the browser says that the request comes from a page of this host. It always says it of a POST."""
-    origin = request.headers.get("origin", "")
-    return bool(origin) and origin != "null" and urlsplit(origin).netloc == request.headers.get("host")
+    """Return whether the browser says that the request comes from a page of this host.
+
+    Our pages give no referrer, and with that browsers call their origin `null`; but over TLS and on loopback they say
+    in `Sec-Fetch-Site`, which no page can set, whose page it was. Who says neither is not believed.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin", "null")
+    return urlsplit(origin).netloc == request.headers.get("host")
 
 
 def _host(value: str) -> str:

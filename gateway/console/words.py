@@ -33,7 +33,7 @@ SHAPES: Mapping[str, tuple[str, str, str]] = {
     "proposed": ("proposed", "flit", "held"),
     "shadow": ("shadow", "none", "shadow"),
     "note": ("note", "expd", "warn"),
-    "nobody": ("nobody to tell", "none", "none"),
+    "nothing": ("nothing to say", "none", "none"),
     "none": ("none", "none", "none"),
 }
 PLAIN = ("", "none", "none")

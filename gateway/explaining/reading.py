@@ -11,7 +11,9 @@ from tidings.rule import RuleSet
 
 def books_of(site: Site) -> Books:
     """Return what explanations of an installation look at."""
-    books = Books(site.store, site.codec, site.now, site.tenant, name=site.name)
+    books = Books(
+        site.store, site.codec, site.now, site.tenant, asking=site.ledger.asking, name=site.name
+    )  # fmt: skip
     books.sets.add(site.rules())
     return books
 

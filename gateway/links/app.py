@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.console.pages import HEADERS, Pages
+from gateway.console.headers import HEADERS
+from gateway.console.pages import Pages
 from gateway.links.brand import Brand
 from gateway.site import Site
 from handlers.channels import unsubscribe
@@ -85,9 +86,10 @@ def _known(site: Site, token: str) -> _Known:
     Raises:
         BadLink: it is not ours, or over.
     """
-    if site.link_key is None:
+    key = getattr(site.render, "key", None)
+    if not isinstance(key, bytes):
         raise BadLink("forged")
-    said: Unsubscribe = unsubscribe.read(token, site.link_key, site.now())
+    said: Unsubscribe = unsubscribe.read(token, key, site.now())
     topic = site.rules().notice_topics.get(said.topic)
     # A topic that is in no file any more can be switched off all the same: it may come back.
     return _Known(Choice(said.tenant, said.customer, said.topic), topic or Topic(said.topic, ""))

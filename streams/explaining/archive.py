@@ -9,6 +9,8 @@ from typing import Any
 
 from streams import archived
 from streams.codec import Codec
+from streams.ledger.find import Finder
+from streams.processors.catalogue import words_of
 from tidings import images
 from tidings.contract import Contract, value_at
 from tidings.errors import BadContract
@@ -21,6 +23,8 @@ from tidings.rule import Rule
 AT_ONCE = 500
 """Records that are decoded together."""
 LAST: Micros = 2**62
+FEW, MANY = 5, 500
+"""Events that are looked at for one word."""
 OF_ENTITY = 200
 """Changes of one entity that are looked at, newest first, for what was before."""
 
@@ -31,6 +35,8 @@ class Archive:
 
     reader: Reader
     codec: Codec
+    finder: Finder | None = None
+    """Finds events by what they name; without it, those of the newest that are looked through."""
 
     @property
     def by_type(self) -> Mapping[str, Contract]:
@@ -45,50 +51,57 @@ class Archive:
         found = await self.reader.read(archived.trace(name))
         if found is None:
             return None
+        for event in await self._catalogued(found.ref, FEW):
+            if event.ref == found.ref:
+                return event
         near = archived.near(self.reader, found, rule_topics(found.rule))
         return await self._first(near, lambda event: event.ref == found.ref)
 
     async def named(self, name: str) -> Event | None:
         """Return the event with an id, or with our reference; of several with one id the newest."""
-        return await self._first(archived.newest(self.reader), lambda event: name in (event.id, event.ref))
+        for event in await self._catalogued(name, MANY):
+            if name in (event.id, event.ref):
+                return event
+        return await self._first(self._rest(None), lambda event: name in (event.id, event.ref))
 
     async def about(
         self, value: str, types: Collection[str], *, limit: int, since: Micros = 0, until: Micros = LAST
     ) -> list[Event]:
         """Return the newest events of some types that name a value, newest first.
 
-        The value is that of the contract's path to the customer, of its keys, or an id of the event.
+        The value is that of the contract's path to the customer, of its keys, or an id of the event. Of all types
+        together the newest `MANY` are looked at.
         """
         topics = sorted({self.by_type[kind].topic for kind in types if kind in self.by_type})
-        found = [
-            event
-            async for event in self.decoded(archived.newest(self.reader, topics))
-            if event.type in types and since <= event.occurred_at <= until and self.names(event, value)
-        ]
-        # Pages of the partitions come in turns, so only now it is known which are the newest.
-        return sorted(found, key=_newest_first)[:limit]
+        found = {event.ref: event for event in await self._catalogued(value, MANY)}
+        found |= {event.ref: event async for event in self.decoded(self._rest(topics)) if self.names(event, value)}
+        fitting = [event for event in found.values() if event.type in types and since <= event.occurred_at <= until]
+        return sorted(fitting, key=_newest_first)[:limit]
+
+    async def _catalogued(self, word: str, limit: int) -> list[Event]:
+        return [] if self.finder is None else await self.finder.events(word, limit)
+
+    def _rest(self, topics: Sequence[str] | None) -> AsyncIterator[LogRecord]:
+        """Return what the catalogue does not have yet; without one, the newest of everything."""
+        if self.finder is None:
+            return archived.newest(self.reader, topics)
+        return archived.uncatalogued(self.reader, topics)
 
     async def newest(self, types: Collection[str], limit: int) -> list[Event]:
         """Return the newest events of some types, with what was before each as far as these say it; newest first."""
         found: list[Event] = []
         for topic in sorted({self.by_type[kind].topic for kind in types if kind in self.by_type}):
-            count = 0
-            async for event in self.decoded(archived.newest(self.reader, [topic])):
-                count += event.type in types
-                found += [event] if event.type in types else []
-                if count >= limit:
-                    break
+            partitions = await self.reader.read(archived.partitions([topic]))
+            page = limit // max(1, partitions) + 1
+            records = archived.newest(self.reader, [topic], page=page, most=page)
+            found += [event async for event in self.decoded(records) if event.type in types]
         found = sorted(found, key=_place, reverse=True)[:limit]
         return sorted(await self.all_completed(found, looks=0), key=_place, reverse=True)
 
-    def names(self, event: Event, value: str | None) -> bool:
-        """Return whether an event names a value as its customer, its subject, its key or its id."""
+    def names(self, event: Event, value: str) -> bool:
+        """Return whether an event names a value as its customer, its key, or its id."""
         contract = self.by_type.get(event.type)
-        if value is None or contract is None:
-            return False
-        paths = [contract.key, *contract.entity_key, *([] if contract.customer is None else [contract.customer])]
-        said = {str(value_at(event.data, path)) for path in paths} - {"None"}
-        return value in said or value in (event.subject, event.id, event.ref)
+        return contract is not None and value in words_of(event, contract)
 
     def customer_of(self, event: Event) -> str | None:
         """Return the customer whom an event names, by its contract."""

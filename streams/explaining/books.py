@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from handlers.channels.content import Contents
 from streams.codec import Codec
 from streams.explaining.archive import Archive
+from streams.ledger.asking import Asking
+from streams.ledger.find import Finder
 from streams.processors.deliverer import Render
 from streams.rule_book import RuleBook
 from tidings.errors import Misconfigured
@@ -25,11 +27,14 @@ class Books:
     now: Callable[[], Micros]
     tenant: str = "default"
     render: Render = field(default_factory=Contents)
+    asking: Asking | None = None
+    """Answers in SQL beside the port: with it events are found by the catalogue."""
     name: str = "the store"
     """For a sentence."""
 
     def __post_init__(self) -> None:
-        self.archive = Archive(self.reader, self.codec)
+        finder = None if self.asking is None else Finder(self.asking, self.tenant, self.codec)
+        self.archive = Archive(self.reader, self.codec, finder)
         self.sets = RuleBook(self.codec.contracts, self.reader)
 
     async def active(self) -> RuleSet:

@@ -65,7 +65,7 @@ def masked(address: str) -> str:
     name, at, domain = address.rpartition("@")
     if at:
         host, dot, top = domain.rpartition(".")
-        return f"{name[:1]}{DOTS}@{host[:1]}{DOTS}{dot}{top}" if dot else f"{name[:1]}{DOTS}@{DOTS}"
+        return f"{name[:1]}{DOTS}@{host[:1]}{DOTS}{dot}{top}" if dot else f"{name[:1]}{DOTS}@{domain[:1]}{DOTS}"
     if address.startswith("+"):
         return f"{address[:3]} {DOTS} {DOTS} {address[-2:]}" if len(address) > 7 else f"+{DOTS}"  # noqa: PLR2004 - a number
     return f"{address[:1]}{DOTS}" if address else ""

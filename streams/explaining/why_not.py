@@ -91,6 +91,11 @@ class RuleAnswer:
     first: Candidate
     also: Sequence[Candidate] = ()
 
+    @property
+    def all(self) -> list[Candidate]:
+        """Every answer, what came furthest first."""
+        return [self.first, *self.also]
+
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
         return {
@@ -173,6 +178,21 @@ async def why_not(
     answers.sort(key=lambda one: (RANK[one.first.kind], _misses(one.first), -_time(one.first), one.rule.id))
     known = (await books.reader.read(_known((books.tenant, f"customer:{customer}")))) is not None
     return WhyNot(customer, about, since, until, rules.hash, known, len(events), more, answers)
+
+
+async def still_waiting(books: Books, customer: str, *, since: Micros) -> list[Candidate]:
+    """Return the absences that wait for a customer's deadline, the next one first."""
+    rules = await books.active()
+    waits = [one for one in rules.active if isinstance(one.operator, MissingOperator) and one.to.kind == "customer"]
+    types = {one.operator.after.type for one in waits if isinstance(one.operator, MissingOperator)}
+    now = books.now()
+    events = await books.archive.about(customer, types, limit=LOOKS, since=since, until=now)
+    events = [event for event in events if books.archive.customer_of(event) == customer]
+    found = []
+    for one in waits:
+        candidates = await _Rule(books, rules, one, None, now, reveal=False).candidates(events)
+        found += [candidate for candidate in candidates if candidate.kind == "waiting" and candidate.until is not None]
+    return sorted(found, key=lambda one: (one.until or 0, _time(one)))
 
 
 def _asked(rules: RuleSet, name: str | None) -> list[Rule]:
@@ -310,8 +330,12 @@ class _Rule:
         state = kept.state or {}
         armed = state.get("armed")
         awaited = says.listed(list(dict.fromkeys(one.type for one in operator.expect)), "or")
+        closer = await self._closer(event, looked, operator)
         if armed is not None and armed["order"][3] == event.ref:
             due = armed["due"]
+            # It waits in the buffer until none can come any more that happened before it.
+            if closer is not None and closer.occurred_at <= due:
+                return self._ended(event, looked, closer, operator)
             if due > self.books.now():
                 text = f"It waits. {self._title(event)}: it tells on {moment(due)} unless {awaited} comes."
             else:
@@ -320,11 +344,15 @@ class _Rule:
                     f"then{self._behind(read)}."
                 )
             return Candidate("waiting", text, event, looked=looked, until=due)
+        if closer is not None:
+            return self._ended(event, looked, closer, operator)
         if kept.waits:
             late = render_duration(operator.allowed_lateness)
-            text = f"It waits. {self._title(event)}: events that happened before it may still come, for {late}."
+            tells = "" if looked.until is None else f" it tells on {moment(looked.until)} unless {awaited} comes;"
+            text = f"It waits. {self._title(event)}:{tells} for {late} events that happened before it may still come."
             return Candidate("waiting", text, event, looked=looked, until=looked.until)
-        return await self._closed(event, looked, operator)
+        text = f"{self._title(event)}: it waited, and waits no more; what ended that is not kept any more."
+        return Candidate("ended", text, event, looked=looked)
 
     @staticmethod
     def _behind(read: dict[str, Micros | None]) -> str:
@@ -333,29 +361,29 @@ class _Rule:
             return ""
         return f"; {oldest[0]} was last read at {'no time' if oldest[1] is None else moment(oldest[1])}"
 
-    async def _closed(self, event: Event, looked: Looked, operator: MissingOperator) -> Candidate:
-        """Return what ended the wait of a key: of the events of the key, the first that closes after the arming."""
-        roles = {one.type: "came" for one in operator.expect} | {one.type: "cancelled it" for one in operator.cancel_on}
-        around = await self.books.archive.about(str(looked.key[0]), set(roles), limit=AROUND)
-        closers = [
+    async def _closer(self, event: Event, looked: Looked, operator: MissingOperator) -> Event | None:
+        """Return what ends the wait of a key: of its events the first that closes after the arming."""
+        closing = (*operator.expect, *operator.cancel_on)
+        around = await self.books.archive.about(str(looked.key[0]), {one.type for one in closing}, limit=AROUND)
+        found = [
             one
             for one in around
             if operator.key(one) == looked.key
             and (operator.once or one.occurred_at >= event.occurred_at)
-            and any(m.matches(one, self.rule.params) for m in (*operator.expect, *operator.cancel_on))
+            and any(matcher.matches(one, self.rule.params) for matcher in closing)
         ]
-        if not closers:
-            text = f"{self._title(event)}: it waited, and waits no more; what ended that is not kept any more."
-            return Candidate("ended", text, event, looked=looked)
-        closer = min(closers, key=lambda one: one.occurred_at)
+        return min(found, key=lambda one: one.occurred_at, default=None)
+
+    def _ended(self, event: Event, looked: Looked, closer: Event, operator: MissingOperator) -> Candidate:
         after = closer.occurred_at - event.occurred_at
         when = f"{render_duration(after // MINUTE * MINUTE)} later" if after >= 0 else "before it"
-        spare = "" if looked.until is None or looked.until < closer.occurred_at else (
-            f", {render_duration((looked.until - closer.occurred_at) // MINUTE * MINUTE)} before its deadline"
-        )  # fmt: skip
-        word = "was cancelled by" if roles[closer.type] == "cancelled it" else "was followed by"
+        spare = ""
+        if looked.until is not None and closer.occurred_at <= looked.until:
+            spare = f", {render_duration((looked.until - closer.occurred_at) // MINUTE * MINUTE)} before its deadline"
+        came = closer.type in {one.type for one in operator.expect}
+        word = "was followed by" if came else "was cancelled by"
         text = f"It never fired. Nearest: {self._title(event)} {word} {closer.type} {when}{spare}."
-        return Candidate("in_time" if roles[closer.type] == "came" else "ended", text, event, looked=looked)
+        return Candidate("in_time" if came else "ended", text, event, looked=looked)
 
 
 def _state(k: bytes, topics: Sequence[str]) -> Body[tuple[Kept, dict[str, Micros | None]]]:

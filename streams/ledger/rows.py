@@ -271,6 +271,8 @@ class DeadLetter:
     appended_at: Micros
     size: int
     redriven_at: Micros | None
+    aside_at: Micros | None
+    """When a person decided that it is not taken in again."""
     place: Key = field(repr=False)
 
 

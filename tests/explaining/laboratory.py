@@ -28,7 +28,10 @@ from streams.codec import Codec
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.explaining.books import Books
 from streams.json_events import from_json, rfc3339
+from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
+from streams.ledger.ledger import Ledger
 from streams.processors import detect, people
+from streams.processors.catalogue import CatalogueReader
 from streams.processors.deliverer import Deliverer
 from streams.processors.worker import PeopleReader, Worker
 from streams.rule_book import RuleBook
@@ -39,7 +42,7 @@ from streams.stores.sqlite import SqliteStore
 from tests import services
 from tidings.delivery import Pace
 from tidings.event import HOUR, MINUTE, Micros
-from tidings.ports import Find, Outcome, Outgoing, Store
+from tidings.ports import Find, Outcome, Outgoing, Reader
 
 NOON = 1_800_014_400_000_000 // HOUR * HOUR
 """A Friday, 12:00 UTC; 13:00 in Berlin."""
@@ -94,8 +97,9 @@ class Shop:
         self.rules = loaded.rules
         self.codec = Codec(contracts())
         self.post = Post()
+        self.asking: Asking
 
-    async def open(self, store: Store) -> None:
+    async def open(self, store: SqliteStore | PostgresStore) -> None:
         self.store = store
         self.log = EmbeddedLog(store, 0)
         known = contracts().by_type.values()
@@ -117,15 +121,23 @@ class Shop:
         )  # fmt: skip
         await self.worker.assign(self.places)
         await self.reader.assign(persons)
-        self.books = Books(store, self.codec, lambda: self.clock)
+        self.asking = SqliteAsking(store.path) if isinstance(store, SqliteStore) else PostgresAsking(store.place, 1)
+        self.books = Books(store, self.codec, lambda: self.clock, asking=self.asking)
 
     def site(self) -> Site:
         """Return the shop as its pages see it."""
         door = Door(Keys(self.store, pepper_of(b"only for tests"), lambda: self.clock), "127.0.0.1")
+        ledger = Ledger(self.asking, lambda: self.rules, codec=self.codec)
         return Site(
-            "the small shop", self.store, contracts(), lambda: self.rules, lambda: self.clock, self.log.append, door,
-            secret=b"only for tests",
+            name="the small shop", store=self.store, contracts=contracts(), codec=self.codec, rules=lambda: self.rules,
+            now=lambda: self.clock, publish=self.log.append, ledger=ledger, door=door, still=self.still,
+            secret=b"only for tests", folder=example(),
         )  # fmt: skip
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[Reader]:
+        """Nobody else works here."""
+        yield self.store
 
     async def happens(self, kind: str, *, at: Micros | None = None, ident: str = "", **data: Any) -> str:
         """Append an event, and return its id."""
@@ -153,6 +165,12 @@ class Shop:
             if not busy:
                 return
 
+    async def catalogued(self) -> None:
+        """Let the catalogue read all that has come."""
+        reader = CatalogueReader(self.store, self.codec.decode, contracts().by_type, sleep=lambda _: asyncio.sleep(0))
+        while await reader.step():
+            pass
+
     async def _idle(self) -> bool:
         def rows() -> Any:
             return (yield Find("sources", "by_topic", (detect.READER,)))
@@ -179,9 +197,8 @@ def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @asynccontextmanager
 async def opened(where: Where, shop: Shop) -> AsyncIterator[Shop]:
     """Open an empty store of either kind, and the shop on it."""
-    store: Any
+    store: SqliteStore | PostgresStore
     if isinstance(where, Path):
-        shop.number = 0
         name = f"{len(list(where.glob('*.db')))}.db"
         store = await SqliteStore.open(where / name, lambda: shop.clock)
     else:
@@ -190,6 +207,7 @@ async def opened(where: Where, shop: Shop) -> AsyncIterator[Shop]:
     try:
         await shop.open(store)
         yield shop
+        await shop.asking.close()
     finally:
         await store.close()
 

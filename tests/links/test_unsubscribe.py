@@ -18,8 +18,8 @@ from streams.embedded import wall_clock
 from streams.processors import kills, people
 from streams.processors.choices import Choice, is_off, switch_off
 from streams.processors.detect import Batch
+from tests.edge import PUBLIC, SECRET, edge
 from tests.http.asking import run, until
-from tests.links.world import PUBLIC, SECRET, edge
 from tests.live import cluster, engines
 from tests.live.engines import customer, event, failed, rest, rows
 from tidings.event import DAY

@@ -1,0 +1,238 @@
+"""`/decisions`: what was decided, newest first. Filters, tab, times, page and pause stand in the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.console.finding import known
+from gateway.console.headers import HEADERS
+from gateway.console.live import Told
+from gateway.console.pages import Pages
+from gateway.console.session import fields
+from gateway.console.zones import zones_of
+from gateway.site import Site
+from streams.ledger.rows import Count, Decision, Filter, Outcome, Page, read_key
+from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
+from tidings.reasons import Reason
+
+WINDOWS: Mapping[str, tuple[str, Micros | None]] = {
+    "1h": ("Last hour", HOUR),
+    "24h": ("Last 24 hours", DAY),
+    "7d": ("Last 7 days", 7 * DAY),
+    "30d": ("Last 30 days", 30 * DAY),
+    "all": ("All that is kept", None),
+}
+WINDOW = "7d"
+TABS: Sequence[tuple[str, Outcome]] = (
+    ("Told", Outcome.SENT),
+    ("Suppressed", Outcome.SUPPRESSED),
+    ("In flight", Outcome.IN_FLIGHT),
+    ("Cancelled", Outcome.CANCELLED),
+    ("Expired", Outcome.EXPIRED),
+    ("Failed", Outcome.FAILED),
+    ("Unresolved", Outcome.UNRESOLVED),
+    ("Nothing to say", Outcome.NOTHING),
+)
+ROWS = 25
+MOST_NEWER = 99
+MOST_RULES = 100
+"""More are typed, not chosen from a list: the page stays small."""
+LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a URL asks for."""
+
+    filter: Filter
+    window: str
+    paused: Micros | None
+
+
+def asked(params: Mapping[str, str], now: Micros) -> Asked:
+    """Read the parameters of a URL; what is not understood is left out, as an old link may have it."""
+    window = params.get("time", WINDOW)
+    if window not in WINDOWS:
+        window = WINDOW
+    length = WINDOWS[window][1]
+    since = instant(params.get("from", ""))
+    until = instant(params.get("to", ""))
+    paused = instant(params.get("paused", ""))
+    if since is None and until is None and length is not None:
+        since = (now if paused is None else paused) - length
+    if paused is not None:
+        until = min(paused + 1, until or paused + 1)
+    outcome = params.get("outcome")
+    reason = params.get("reason")
+    return Asked(
+        Filter(
+            since=since,
+            until=until,
+            rule=text(params, "rule"),
+            recipient=text(params, "recipient"),
+            firing=text(params, "firing"),
+            outcome=Outcome(outcome) if outcome in set(Outcome) else None,
+            reason=reason if reason in set(Reason) else None,
+        ),
+        window if params.get("from") is None and params.get("to") is None else "between",
+        paused,
+    )
+
+
+def text(params: Mapping[str, str], name: str) -> str | None:
+    """Return a parameter that is not empty and that a store takes."""
+    found = params.get(name, "").strip()[:LONGEST]
+    return found if found and found.isprintable() else None
+
+
+def instant(value: str) -> Micros | None:
+    """Return the instant of `2026-11-12T14:32` (UTC), with seconds or without, or of digits alone, microseconds."""
+    if value.isascii() and value.isdigit() and len(value) <= 17:  # noqa: PLR2004 - until the year 5138
+        return int(value)
+    try:
+        found = datetime.fromisoformat(value[:40])
+    except ValueError:
+        return None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return int(found.timestamp()) * SECOND
+
+
+def routes(site: Site, pages: Pages) -> APIRouter:
+    """Return the list, what it is filtered by, and what changes in it."""
+    router = APIRouter()
+
+    @router.get("/decisions")
+    async def decisions(request: Request) -> Response:
+        return await _page(site, pages, request)
+
+    @router.post("/decisions")
+    async def narrowed(request: Request) -> Response:
+        """What was typed is looked up first: a mail address never stands in a URL."""
+        form = fields(request)
+        kept = {
+            name: form[name] for name in ("time", "rule", "reason", "outcome", "times", "from", "to") if form.get(name)
+        }
+        if kept.get("time") == "between":
+            del kept["time"]
+            now = site.now()
+            kept = {"from": as_text(now - DAY), "to": as_text(now + MINUTE), **kept}
+        elif "time" in kept:
+            kept.pop("from", None)
+            kept.pop("to", None)
+        typed = form.get("about", "").strip()[:LONGEST]
+        if typed:
+            known = await _named(site, typed)
+            if known is None:
+                return await _page(site, pages, request, unknown=typed, status=404)
+            kept |= known
+        return RedirectResponse(f"/decisions?{urlencode(kept)}" if kept else "/decisions", 303, HEADERS)
+
+    @router.get("/live/decisions")
+    async def changes(request: Request) -> Response:
+        params = dict(request.query_params)
+
+        async def ask() -> Told:
+            return await _changes(site, params)
+
+        return pages.live.stream(request, ask)
+
+    return router
+
+
+async def _named(site: Site, typed: str) -> Mapping[str, str] | None:
+    """Return the parameters for what was typed."""
+    for found in await known(site, typed):
+        match found.kind:
+            case "customer":
+                return {"recipient": f"customer:{found.id}"}
+            case "firing":
+                return {"firing": found.id}
+            case "decision":
+                one = await site.ledger.decision(found.id)
+                return None if one is None else {"firing": one.firing_id}
+            case "rule":
+                return {"rule": found.id}
+            case "team":
+                return {"recipient": f"team:{found.id}"}
+    return None
+
+
+async def _page(site: Site, pages: Pages, request: Request, *, unknown: str = "", status: int = 200) -> Response:
+    now = site.now()
+    params = {} if unknown else dict(request.query_params)
+    wanted = asked(params, now)
+    before, after = read_key(params.get("before", "")), read_key(params.get("after", ""))
+    page = await site.ledger.decisions(wanted.filter, before=before, after=after, limit=ROWS)
+    counts = await site.ledger.decision_counts(wanted.filter)
+    # Rows that are older than the newest do not hear of newer ones: they are another page of the list.
+    first = before is None and page.newer is None
+    query = urlencode({name: value for name, value in params.items() if name not in ("before", "after", "times")})
+    top = page.rows[0].place if page.rows else None
+    return pages.render(
+        request,
+        "decisions.html",
+        here="/decisions",
+        status=status,
+        page=page,
+        tabs=_tabs(counts, wanted.filter.outcome),
+        every=counts.get(None, Count(0)),
+        asked=wanted,
+        paused=wanted.paused,
+        windows=WINDOWS,
+        rules=_rules(site),
+        reasons=sorted(str(one) for one in Reason),
+        zones=await zones_of(site, [one.recipient for one in page.rows]),
+        stream=f"/live/decisions?{query}&top={top or now}" if first and wanted.paused is None else "",
+        says=_says(page),
+        unknown=unknown,
+        as_text=as_text,
+    )
+
+
+def as_text(at: Micros | None) -> str:
+    """Return an instant as a field for date and time takes it, in UTC."""
+    return "" if at is None else f"{datetime.fromtimestamp(at // SECOND, UTC):%Y-%m-%dT%H:%M}"
+
+
+def _rules(site: Site) -> list[str]:
+    found = sorted(site.rules().by_id)
+    return found if len(found) <= MOST_RULES else []
+
+
+def _tabs(counts: Mapping[Outcome | None, Count], chosen: Outcome | None) -> list[Mapping[str, Any]]:
+    return [
+        {"word": word, "outcome": str(one), "count": str(counts.get(one, Count(0)))}
+        for word, one in TABS
+        if counts.get(one, Count(0)).number or one is chosen or one in (Outcome.SENT, Outcome.SUPPRESSED)
+    ]
+
+
+def _says(page: Page[Decision]) -> str:
+    if page.looked_to is not None:
+        return "Few fit. Older ones may: this page has looked at the newest part, and goes on with Older."
+    return "A decision may lead to several messages, so these counts differ from the overview."
+
+
+async def _changes(site: Site, params: Mapping[str, str]) -> Told:
+    """Return how many are newer than the top of a list, and the counts of its tabs."""
+    wanted = asked(params, site.now())
+    top = read_key(params.get("top", ""))
+    newer = await site.ledger.decisions(replace(wanted.filter, until=None), after=top, limit=MOST_NEWER)
+    counts = await site.ledger.decision_counts(wanted.filter)
+    figures = {f"count-{one}": str(counts.get(one, Count(0))) for _, one in TABS}
+    figures["count-all"] = str(counts.get(None, Count(0)))
+    number, more = len(newer.rows), "+" if newer.newer is not None else ""
+    word = "decision" if number == 1 else "decisions"
+    return {
+        "figures": figures,
+        "newer": f"{number}{more} newer {word}. Show {'it' if number == 1 else 'them'}" if number else "",
+    }
