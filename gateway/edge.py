@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.access.door import Door, is_loopback
@@ -104,8 +105,10 @@ def guarded(host: str, settings: Config | None) -> bytes | None:
     return None if secret is None else pepper_of(secret)
 
 
-def site_of(engine: Engine, host: str, settings: Config | None = None, *, name: str = "") -> Site:
-    """Return the site of an open engine that is served at `host`.
+def site_of(
+    engine: Engine, host: str, settings: Config | None = None, *, name: str = "", folder: Path | None = None
+) -> Site:  # fmt: skip
+    """Return the site of an open engine that is served at `host`; `folder`: of its rules, where no settings say it.
 
     Raises:
         Misconfigured: as `guarded`.
@@ -125,13 +128,13 @@ def site_of(engine: Engine, host: str, settings: Config | None = None, *, name: 
         name=name or engine.path.parent.absolute().name, store=engine.store, contracts=engine.contracts, codec=engine.codec,
         rules=lambda: engine.rules, now=engine.clock, publish=engine.log.append,
         ledger=Ledger.of_file(engine.path, lambda: engine.rules), door=Door(keys, host), still=still,
-        paused=Pressure(engine), render=engine.render, settings=settings, **_shown(settings),
+        paused=Pressure(engine), render=engine.render, settings=settings, **_shown(settings, folder),
     )  # fmt: skip
 
 
 def cluster_site(
     process: EdgeProcess, codec: Codec, host: str, settings: Config | None, *, clock: Callable[[], Micros],
-    render: Render, grace: Micros = GRACE, name: str = "",
+    render: Render, grace: Micros = GRACE, name: str = "", folder: Path | None = None,
 ) -> Site:  # fmt: skip
     """Return the site of a cluster, as one of its gateways serves it at `host`.
 
@@ -143,10 +146,13 @@ def cluster_site(
         name=name or process.store.place.database, store=process.store, contracts=process.contracts, codec=codec,
         rules=lambda: process.rules, now=clock, publish=process.publisher.publish,
         ledger=Ledger.of_database(process.store.place, lambda: process.rules), door=Door(keys, host),
-        still=process.store.snapshot, grace=grace, render=render, settings=settings, **_shown(settings),
+        still=process.store.snapshot, grace=grace, render=render, settings=settings, **_shown(settings, folder),
     )  # fmt: skip
 
 
-def _shown(settings: Config | None) -> dict[str, Any]:
-    """Return what signs sessions, and how the customers' pages look."""
-    return {} if settings is None else {"secret": settings.link_key(), "brand": settings.look()}
+def _shown(settings: Config | None, folder: Path | None) -> dict[str, Any]:
+    """Return what signs sessions, how the customers' pages look, and where the files of the rules are, if they are here."""
+    if settings is None:
+        return {"folder": folder}
+    here = settings.rules if (settings.rules / "rules").is_dir() else folder
+    return {"secret": settings.link_key(), "brand": settings.look(), "folder": here}

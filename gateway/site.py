@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gateway.access.door import Door
 from gateway.config import Config
@@ -68,6 +69,8 @@ class Site:
     """Signs sessions; None: each process draws its own, and sessions end with it."""
     brand: Brand = field(default_factory=Brand)
     """How the customers' pages look."""
+    folder: Path | None = None
+    """Where this process has the files of the rules, their tests among them; None: it has the rule set of the store only."""
 
     async def close(self) -> None:
         """Let go of what was opened for it; the store is whoever's who gave it."""

@@ -91,7 +91,7 @@ async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> 
         await engine.start()
         async with (
             _kept(engine),
-            served(engine, metrics, site_of(engine, HOST, name=SHOP), listener),
+            served(engine, metrics, site_of(engine, HOST, name=SHOP, folder=example()), listener),
             telling.showing(stage, play, f"everything in one process; {_begins(file, again=again)}", url_of(listener)),
         ):
             await played(stage, play, arguments.duration, stop)

@@ -186,7 +186,9 @@ async def _served(
     metrics = Metrics(lambda: process.rules, contracts().by_type, clock)
     await process.start()
     try:
-        site = cluster_site(process, codec, HOST, None, clock=clock, render=render, grace=grace, name=SHOP)
+        site = cluster_site(
+            process, codec, HOST, None, clock=clock, render=render, grace=grace, name=SHOP, folder=example()
+        )
         async with served(process, metrics, site, listener):
             yield
     finally:

@@ -136,6 +136,11 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
     ),
+    "tidings why-not": (
+        ("Say why a customer did not hear of something: for each rule that could have spoken, the event that came closest "
+         "and the term that failed, what waits and until when, what was suppressed and why."),
+        "tidings why-not c-1 --rule order-not-shipped",
+    ),
     "tidings kill": (
         ("Stop what leaves: everything, or one tenant, channel or rule. No message of it is begun from then on, in no "
          "process, and a restart changes nothing. What waits is kept, until 'tidings release' or 'tidings drop'."),

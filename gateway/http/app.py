@@ -91,6 +91,7 @@ def create_app(
 def join(app: FastAPI, site: Site, pages: Pages) -> None:
     """Let the ways in, the links in messages, and what people look at, join an application."""
     from gateway.console.app import routes as console
+    from gateway.explaining.app import routes as explaining
     from gateway.intake.app import routes as intake
     from gateway.intake.published import components
     from gateway.kills.app import routes as kills
@@ -99,6 +100,7 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
     app.include_router(intake(site))
     app.include_router(kills(site))
     app.include_router(links(site, pages))
+    app.include_router(explaining(site))
     app.include_router(console(site, pages))
     document(app, components(public(site.contracts)))
 
