@@ -123,6 +123,7 @@ MESSAGES = _table(
     by_recipient="tenant recipient open",
     by_run="run_id step",
     by_outcome="tenant role state created_at run_id",
+    by_reason="tenant reason created_at",
     by_reference="reference",
 )
 ATTEMPTS = _table(
