@@ -10,6 +10,7 @@ from gateway.config import Config
 from schemas import Contracts
 from streams.embedded_log import Append
 from streams.ledger.ledger import Ledger
+from streams.ledger.proof import Proof
 from tidings.event import Micros
 from tidings.ports import Store
 from tidings.rule import RuleSet
@@ -33,6 +34,8 @@ class Site:
     publish: Publish
     ledger: Ledger
     """What pages read."""
+    proof: Proof
+    """What is counted in the background; whoever composes the process lets it count (`Proof.forever`)."""
     door: Door
     """Who comes in."""
     settings: Config | None = None

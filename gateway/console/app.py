@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from gateway.console import decisions, errors, finding, keyboard
+from gateway.console import decisions, errors, finding, keyboard, overview
 from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
 from gateway.console.session import Entrance, fields_of, sign_in, sign_out
 from gateway.http.bounds import Refuse, plainly
 from gateway.site import Site
 
-PAGES = (decisions, finding, keyboard)
+PAGES = (overview, decisions, finding, keyboard)
 """Modules with `routes(site, pages) -> APIRouter`; of two that match, the first is taken."""
 
 
