@@ -63,7 +63,7 @@ def demo(arguments: Namespace) -> int:
 
 
 async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> int:
-    from gateway.demo.served import HOST, served, url_of
+    from gateway.demo.served import HOST, contents, served, url_of
     from gateway.edge import site_of
 
     found, files, texts = loaded(example())
@@ -75,7 +75,8 @@ async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> 
     post = Post(catcher)
     telling = Telling(arguments, found.rules, clock, again=again)
     engine = Engine(
-        file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed, kind="demo"
+        file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed, kind="demo",
+        render=contents(folder, url_of(listener)),
     )  # fmt: skip
     metrics = Metrics(lambda: engine.rules, contracts().by_type, clock)
     engine.observe = both(metrics.observe, telling.tell)

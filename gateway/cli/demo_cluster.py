@@ -19,7 +19,7 @@ from gateway.demo.brokers import DATABASE, GRACE, PREFIX, Brokers, connected, fo
 from gateway.demo.play import Play
 from gateway.demo.post import Post
 from gateway.demo.scene import Scene
-from gateway.demo.served import HOST, served, url_of
+from gateway.demo.served import HOST, contents, served, url_of
 from gateway.demo.watcher import Outside
 from gateway.demo.workers import Workers
 from gateway.edge import cluster_site
@@ -91,7 +91,7 @@ async def _demo(
         loop.add_signal_handler(name, stop.set)
     (folder / "caught.jsonl").unlink(missing_ok=True)  # of the run before, as its topics and its database
     catcher = FileCatcher(folder / "caught.jsonl", clock)
-    codec = Codec(contracts())
+    codec, render = Codec(contracts()), contents(folder, url_of(listener))
     store = await PostgresStore.open(place, clock)
     try:
         places = await connected(connection, store, contracts(), clock(), grace)
@@ -104,7 +104,7 @@ async def _demo(
         workers = Workers(told, folder, _say(telling))
         async with (
             opened(connection) as cluster,
-            _delivering(store, rules, Post(catcher), clock, telling, arguments.speed) as loops,
+            _delivering(store, rules, Post(catcher), clock, telling, arguments.speed, render) as loops,
         ):
             outside = Outside(cluster, store, codec, workers, telling.tell, places)
             stage = Brokers(connection, store, codec, clock, outside, (workers.check, loops.check))
@@ -112,7 +112,7 @@ async def _demo(
                 stage.open(),
                 workers.working(),
                 _looking(outside),
-                _served(store, connection, codec, clock, grace, listener),
+                _served(store, connection, codec, clock, grace, listener, render),
             ):
                 await _shared(outside, stop)
                 play = await Play.on(stage, example(), arguments.seed)
@@ -144,14 +144,20 @@ def _say(telling: Telling) -> Callable[[str, str, str], None]:
 
 @contextlib.asynccontextmanager
 async def _delivering(
-    store: PostgresStore, rules: RuleSet, post: Post, clock: FastClock, telling: Telling, speed: int
+    store: PostgresStore,
+    rules: RuleSet,
+    post: Post,
+    clock: FastClock,
+    telling: Telling,
+    speed: int,
+    render: Contents,
 ) -> AsyncIterator[Loops]:
     """Dispatch and deliver in this process, so that what is sent can be shown."""
     book = RuleBook(contracts(), store)
     book.add(rules)
     loops = Loops(telling.tell)
     delivering = Delivering(
-        "demo", store, book, rules, lambda _channel: post, Contents(), clock, loops.watched, speed=speed
+        "demo", store, book, rules, lambda _channel: post, render, clock, loops.watched, speed=speed
     )  # fmt: skip
     loops.start(delivering.loops(lambda step: step))
     try:
@@ -163,7 +169,13 @@ async def _delivering(
 
 @contextlib.asynccontextmanager
 async def _served(
-    store: PostgresStore, connection: Connection, codec: Codec, clock: FastClock, grace: Micros, listener: socket.socket
+    store: PostgresStore,
+    connection: Connection,
+    codec: Codec,
+    clock: FastClock,
+    grace: Micros,
+    listener: socket.socket,
+    render: Contents,
 ) -> AsyncIterator[None]:
     """Serve console and intake, as a gateway of this cluster."""
 
@@ -175,7 +187,7 @@ async def _served(
     await process.start()
     try:
         site = cluster_site(
-            process, codec, HOST, None, clock=clock, render=Contents(), grace=grace, name=SHOP, folder=example()
+            process, codec, HOST, None, clock=clock, render=render, grace=grace, name=SHOP, folder=example()
         )
         async with served(process, metrics, site, listener):
             yield

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import secrets
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 from gateway.http.app import create_app
 from gateway.http.look import Progress
 from gateway.http.serve import listen, serving
+from gateway.links.brand import Brand
 from gateway.metrics import Metrics
 from gateway.site import Site
+from handlers.channels.content import Contents
+from handlers.channels.unsubscribe import LEAST_KEY
 from tidings.errors import Misconfigured
 
+BRAND = Brand("The small shop")
 HOST = "127.0.0.1"
 PORT = 8321
 TRIES = 50
@@ -52,11 +59,24 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
+def contents(folder: Path, url: str) -> Contents:
+    """Return what messages say; their links lead here, are signed with a key of this folder, and good when it is run again.
+
+    Raises:
+        OSError: the key cannot be kept.
+    """
+    file = folder / "links.key"
+    file.touch(0o600)
+    if len(file.read_bytes()) < LEAST_KEY:
+        file.write_bytes(secrets.token_hex(32).encode())
+    return Contents(url, file.read_bytes())
+
+
 @contextlib.asynccontextmanager
 async def served(engine: Progress, metrics: Metrics, site: Site, listener: socket.socket) -> AsyncIterator[None]:
     """Serve while the context lasts."""
     try:
-        async with serving(create_app(engine, metrics, site=site), HOST, 0, listener=listener):
+        async with serving(create_app(engine, metrics, site=replace(site, brand=BRAND)), HOST, 0, listener=listener):
             yield
     finally:
         await site.close()

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from gateway.console.app import console, in_frame
 from gateway.console.pages import Pages
@@ -145,8 +147,21 @@ async def _away(request: Request, fault: Exception) -> Response:
 async def _refused(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)
     request.scope["state"]["detail"] = fault.detail
+    headers = dict(fault.headers or {})
+    if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (found := methods(request.app, request.scope["path"])):
+        headers["Allow"] = ", ".join(sorted(found))
     refuse: Refuse = request.app.state.refuse
-    return refuse(request.scope, fault.status_code, request.state.request_id, dict(fault.headers or {}))
+    return refuse(request.scope, fault.status_code, request.state.request_id, headers)
+
+
+def methods(app: FastAPI, path: str) -> set[str]:
+    """Return every method that a path has; the framework names those of the first route that it met."""
+    inside = [
+        one for outer in app.routes for one in getattr(getattr(outer, "original_router", None), "routes", [outer])
+    ]
+    return {
+        name for one in inside if isinstance(one, Route) and one.path_regex.match(path) for name in one.methods or ()
+    }
 
 
 async def _invalid(request: Request, _: Exception) -> Response:

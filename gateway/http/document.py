@@ -70,19 +70,24 @@ def _made(app: FastAPI, more: Mapping[str, Any]) -> dict[str, Any]:
         whole = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(whole.pop("$defs"))
         schemas["Problem"] = whole
-    for operations in found["paths"].values():
+    for path, operations in found["paths"].items():
         for operation in operations.values():
             operation["security"] = [{KEY: []}]
-            _true(operation)
+            _true(path, operation)
     # What FastAPI declares by itself is never answered: mistakes are problems here.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     return found
 
 
-def _true(operation: dict[str, Any]) -> None:
-    """Take out FastAPI's own 422, and say which headers every answer has."""
-    answers: Mapping[str, dict[str, Any]] = operation["responses"]
+def _true(path: str, operation: dict[str, Any]) -> None:
+    """Declare what every operation may answer, take out FastAPI's own 422, and say which headers there are."""
+    answers: dict[str, dict[str, Any]] = operation["responses"]
+    everywhere = problems(
+        *(("not-found",) if "{" in path else ()), *(("invalid",) if "requestBody" in operation else ())
+    )
+    for status, answer in everywhere.items():
+        answers.setdefault(str(status), {**answer})
     for status, answer in list(answers.items()):
         content = answer.get("content", {})
         if "HTTPValidationError" in json.dumps(content):

@@ -80,7 +80,7 @@ def _read(kind: str, request: Request, raw: bytes) -> Body:
     except NotAnEvent as fault:
         codes = {one.code for one in fault.mistakes}
         code = "malformed" if "not-json" in codes else "contract-violation"
-        code = "too-large" if codes & {"too-large", "too-many"} else code
+        code = "too-large" if "too-large" in codes else code
         raise Refused(code, errors=[shown(Given(None), one) for one in fault.mistakes]) from fault
 
 

@@ -26,6 +26,7 @@ from gateway.edge import site_of
 from gateway.http.app import create_app
 from gateway.http.serve import serving
 from gateway.metrics import Metrics
+from handlers.channels.content import Contents
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams.embedded import Engine
@@ -183,6 +184,7 @@ async def main(folder: Path, database: list[str]) -> None:
         clock,
         speed=SPEED,
         kind="demo",
+        render=Contents("http://127.0.0.1:1", SECRET),
     )
     async with engine:
         await engine.start()
