@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.links.brand import LEAST, PAPER, colour, contrast
+from gateway.links.brand import Brand as Look
 from handlers.channels import headers, unsubscribe
 from handlers.channels.wire import Unfit
 from handlers.providers.guard import Forbidden, checked
@@ -25,6 +27,7 @@ from streams.stores import place as stores
 from tidings.errors import Misconfigured
 from tidings.rule import Channel
 
+LOOK = Look()
 MAX_FILE = 256 * 1024
 MAX_SECRET = 64 * 1024
 REFERENCES = ("env", "file")
@@ -227,10 +230,29 @@ class Registry(_Section):
 
 
 class Http(_Section):
-    """Where health and metrics are served; nowhere without this section."""
+    """Where the edge is served: health and metrics, intake, console and links; nowhere without this section."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
+    quota: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """Bytes of content that one key may publish in a minute, in each process."""
+
+
+class Brand(_Section):
+    """How the pages of customers look, which links in mails lead to."""
+
+    name: str = Field(default=LOOK.name, min_length=1, max_length=60)
+    colour: Annotated[str, AfterValidator(colour)] = LOOK.colour
+    on_colour: Annotated[str, AfterValidator(colour)] = LOOK.on_colour
+    link: Annotated[str, AfterValidator(colour)] = LOOK.link
+
+    @model_validator(mode="after")
+    def _read(self) -> Self:
+        for what, one, other in (("on_colour", self.on_colour, self.colour), ("link", self.link, PAPER)):
+            if (found := contrast(one, other)) < LEAST:
+                text = f"'{what}' has a contrast of {found:.1f} to what it stands on; {LEAST} are needed to be read"
+                raise ValueError(text)
+        return self
 
 
 class Test(_Section):
@@ -263,6 +285,7 @@ class Settings(_Section):
     postgres: Postgres | None = None
     registry: Registry | None = None
     http: Http | None = None
+    brand: Brand = Brand()
     test: Test | None = None
 
 
@@ -376,6 +399,10 @@ class Config:
 
     def _beside(self, path: Path | None) -> Path | None:
         return None if path is None else self.path.parent / path
+
+    def look(self) -> Look:
+        """Return how the pages of customers look."""
+        return Look(**self.settings.brand.model_dump())
 
     def link_key(self) -> bytes | None:
         """Return what signs the links in mails, or None where none is configured.
@@ -508,7 +535,7 @@ def _line(text: str, place: list[str]) -> int:
 def _keys(place: list[str]) -> list[str]:
     sections: dict[str, Any] = {
         "smtp": Smtp, "twilio": Twilio, "push": Push, "kafka": Kafka, "postgres": Postgres, "registry": Registry,
-        "http": Http, "test": Test,
+        "http": Http, "brand": Brand, "test": Test,
     }  # fmt: skip
     model = sections.get(place[0], Settings) if place else Settings
     return list(model.model_fields)

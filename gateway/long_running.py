@@ -13,6 +13,7 @@ from typing import TypeVar
 from gateway.config import Config
 from gateway.http.look import Progress
 from gateway.metrics import Metrics
+from gateway.site import Site
 from tidings.ports import StoreUnavailable
 
 T = TypeVar("T")
@@ -86,9 +87,12 @@ async def before(coroutine: Awaitable[T], stop: asyncio.Event) -> T | None:
 
 @contextlib.asynccontextmanager
 async def served(
-    settings: Config, engine: Progress, metrics: Metrics, port: int | None = None
+    settings: Config, engine: Progress, metrics: Metrics, port: int | None = None, *, site: Site | None = None
 ) -> AsyncGenerator[tuple[str, int] | None]:
-    """Serve health and metrics while the context lasts, where [http] is configured; at `port` instead, if given."""
+    """Serve health and metrics while the context lasts, where [http] is configured; at `port` instead, if given.
+
+    With a site the whole edge is served.
+    """
     http = settings.settings.http
     if http is None and port is None:
         yield None
@@ -98,5 +102,5 @@ async def served(
     from gateway.http.serve import serving
 
     place = http or Http()
-    async with serving(create_app(engine, metrics), place.host, port or place.port) as found:
+    async with serving(create_app(engine, metrics, site=site), place.host, port or place.port) as found:
         yield found

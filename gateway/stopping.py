@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
+from hashlib import sha256
+from typing import Protocol, runtime_checkable
 
 from gateway.cli.wording import counted
+from gateway.site import Site
+from streams.processors import kills
 from streams.processors.kills import Kill
-from streams.stores.counts import Waits
+from streams.processors.outcomes import Telling
+from streams.stores.counts import Unsent, Waits
+from streams.stores.postgres import PostgresStore
+from tidings import canonical
+from tidings.ports import Store, StoreUnavailable
 
 WITHIN = 2.0
 """Seconds for counting what waits; a kill does not wait for its number."""
@@ -15,6 +24,71 @@ WITHIN = 2.0
 
 class NoScope(ValueError):
     """What was to be stopped does not exist; the text says what does."""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A store that counts what has not left."""
+
+    async def unsent(self, *, within: float) -> Unsent:
+        """Count, in at most `within` seconds."""
+        ...
+
+
+async def unsent_of(store: object, within: float = WITHIN) -> Unsent | None:
+    """Count what has not left; None: that took too long, and is no reason to stop nothing."""
+    try:
+        return await store.unsent(within=within) if isinstance(store, Counting) else None
+    except StoreUnavailable:
+        return None
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Stopping over a site."""
+
+    site: Site
+
+    async def standing(self) -> list[Kill]:
+        """Return what is stopped, the oldest first."""
+        return await self.site.store.read(kills.standing)
+
+    async def unsent(self) -> Unsent | None:
+        """Count what has not left."""
+        return await unsent_of(self.site.store)
+
+    async def find(self, name: str) -> Kill | None:
+        """Return the kill of an id, while it stands."""
+        return next((one for one in await self.standing() if id_of(one) == name), None)
+
+    async def kill(self, scope: str, who: str, reason: str) -> tuple[Kill, bool]:
+        """Stop a scope; return the kill that stands, and whether it is new.
+
+        Raises:
+            NoScope: there is no such rule.
+        """
+        counts = await self.unsent() if scope.startswith("rule:") else None
+        check(scope, {*self.site.rules().by_id, *(() if counts is None else counts.rules)})
+        before = await self.site.store.run(kills.kill(scope, who, reason), urgent=True)
+        if before is not None:
+            return before, False
+        found = next((one for one in await self.standing() if one.scope == scope), None)
+        return found or Kill(scope, self.site.now(), who, reason), True
+
+    async def release(self, scope: str, who: str, reason: str) -> int | None:
+        """End a kill; what it held goes on. Return how many recipients wake; None: nothing was stopped."""
+        return await self.site.store.run(kills.release(scope, who, reason), urgent=True)
+
+    async def drop(self, scope: str, who: str, reason: str) -> int | None:
+        """End a kill and cancel what waits; return how many; None: nothing was stopped."""
+        store: Store = self.site.store
+        # On a cluster every end is told to the topics.
+        return await kills.drop(Telling(store) if isinstance(store, PostgresStore) else store, scope, who, reason)
+
+
+def id_of(one: Kill) -> str:
+    """Return the id of a kill: another one of the same scope, later, has another."""
+    return f"kil_{sha256(canonical.dumps([one.scope, one.at])).hexdigest()[:20]}"
 
 
 def check(scope: str, rules: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Looking for one event in the archive of a cluster, which is too large to be read from its beginning.
+"""Looking for one event in the table `log`, the archive of a cluster or the log of a file: too large to be read whole.
 
 What the database knows of a firing leads to it: the journal names the records that its batch took, and the time of its
 episode lies near their append. Without a firing the newest records of each partition are looked through.
@@ -6,9 +6,8 @@ episode lies near their append. Without a firing the newest records of each part
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from streams.embedded_log import read_record
 from streams.processors.ground import ARCHIVE
@@ -17,11 +16,7 @@ from tidings import canonical
 from tidings.event import Micros
 from tidings.journal import Span, read_entry
 from tidings.log import LogRecord, Partition
-from tidings.ports import Body, Find, Read, Transaction
-
-T = TypeVar("T")
-Ask = Callable[[Body[Any]], Any]
-"""Runs a reader's body."""
+from tidings.ports import Body, Find, Read, Reader, Scan, Transaction
 
 PAGE = 1_000
 FORWARD = 20_000
@@ -57,43 +52,78 @@ def trace(name: str) -> Body[Trace | None]:
     return body
 
 
-def near(ask: Ask, found: Trace, topics: Sequence[str]) -> Iterator[LogRecord]:
+async def near(reader: Reader, found: Trace, topics: Sequence[str]) -> AsyncIterator[LogRecord]:
     """Yield the records among which the event of a firing is: those of its batch, then those around its time."""
     for span in found.spans:
-        yield from _records(ask, (span.topic, span.partition), span.start, span.end)
-    for place, end in _ends(ask, topics):
-        start = _first_at(ask, place, end, found.at - MAX_CLOCK_SKEW)
-        yield from _records(ask, place, start, min(end, start + FORWARD))
+        async for record in _records(reader, (span.topic, span.partition), span.start, span.end):
+            yield record
+    for place, end in await reader.read(_ends(topics)):
+        start = await _first_at(reader, place, end, found.at - MAX_CLOCK_SKEW)
+        async for record in _records(reader, place, start, min(end, start + FORWARD)):
+            yield record
 
 
-def newest(ask: Ask) -> Iterator[LogRecord]:
-    """Yield the newest records of every partition, the newest pages first."""
-    ends = _ends(ask, None)
-    for back in range(0, NEWEST, PAGE):
+async def newest(
+    reader: Reader, topics: Sequence[str] | None = None, *, page: int = PAGE, most: int = NEWEST
+) -> AsyncIterator[LogRecord]:
+    """Yield the newest records of every partition, the newest pages first; of a partition `most`."""
+    ends = await reader.read(_ends(topics))
+    for back in range(0, most, page):
         for place, end in ends:
             if end - back > 0:
-                yield from reversed(list(_records(ask, place, max(0, end - back - PAGE), end - back)))
+                start = max(0, end - back - page)
+                for record in reversed(await reader.read(_page(place, start, end - back, page))):
+                    yield record
 
 
-def _ends(ask: Ask, topics: Sequence[str] | None) -> list[tuple[Partition, int]]:
+async def uncatalogued(reader: Reader, topics: Sequence[str] | None = None) -> AsyncIterator[LogRecord]:
+    """Yield the records that the catalogue has not read yet, of each partition the newest `NEWEST` at most.
+
+    On a cluster there are none: the archive writes both in one transaction.
+    """
+    for place, (start, end) in sorted((await reader.read(_gaps)).items()):
+        if topics is None or place[0] in topics:
+            async for record in _records(reader, place, max(start, end - NEWEST), end):
+                yield record
+
+
+def _gaps() -> Transaction[dict[Partition, tuple[int, int]]]:
+    if (yield Find("sources", "by_topic", (ARCHIVE,), limit=1)):
+        return {}
+    heads = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("log_heads"))}
+    done = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("catalogued"))}
+    return {place: (done.get(place, 0), end) for place, end in heads.items() if done.get(place, 0) < end}
+
+
+def partitions(topics: Sequence[str]) -> Body[int]:
+    """Return the body that counts the partitions of some topics."""
+
+    def body() -> Transaction[int]:
+        return len((yield from _ends(topics)()))
+
+    return body
+
+
+def _ends(topics: Sequence[str] | None) -> Body[list[tuple[Partition, int]]]:
+    """Return the body that reads how far each partition goes: as it was copied, or, where the log is a table, as it is."""
+
     def body() -> Transaction[list[tuple[Partition, int]]]:
-        rows = yield Find("sources", "by_topic", (ARCHIVE,))
+        rows = (yield Find("sources", "by_topic", (ARCHIVE,))) or (yield Scan("log_heads"))
         return [
             ((row["topic"], row["partition"]), row["next_offset"])
             for row in rows
             if topics is None or row["topic"] in topics
         ]
 
-    found: list[tuple[Partition, int]] = ask(body)
-    return found
+    return body
 
 
-def _first_at(ask: Ask, place: Partition, end: int, at: Micros) -> int:
+async def _first_at(reader: Reader, place: Partition, end: int, at: Micros) -> int:
     """Return the first offset whose append lies at or after an instant: appends of a partition are in order of time."""
     low, high = 0, end
     while low < high:
         middle = (low + high) // 2
-        rows = ask(_page(place, middle, end, 1))
+        rows = await reader.read(_page(place, middle, end, 1))
         if rows and rows[0].appended_at < at:
             low = int(rows[0].offset) + 1
         else:
@@ -101,10 +131,11 @@ def _first_at(ask: Ask, place: Partition, end: int, at: Micros) -> int:
     return low
 
 
-def _records(ask: Ask, place: Partition, start: int, end: int) -> Iterator[LogRecord]:
+async def _records(reader: Reader, place: Partition, start: int, end: int) -> AsyncIterator[LogRecord]:
     while start < end:
-        rows: list[LogRecord] = ask(_page(place, start, end, PAGE))
-        yield from rows
+        rows = await reader.read(_page(place, start, end, PAGE))
+        for record in rows:
+            yield record
         if len(rows) < PAGE:
             return
         start = rows[-1].offset + 1

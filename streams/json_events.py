@@ -37,6 +37,8 @@ class Mistake:
     pointer: str
     text: str
     hint: str | None = None
+    code: str = "invalid"
+    """What sort of mistake, for programs."""
 
     def __str__(self) -> str:
         return f"{self.pointer or '/'}: {self.text}" + (f" (did you mean {self.hint!r}?)" if self.hint else "")
@@ -50,24 +52,27 @@ class NotAnEvent(ValueError):
         self.mistakes = mistakes
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(raw: bytes, *, most: int = MAX_BYTES) -> Any:
     """Parse JSON within bounds: size, depth, no duplicate keys, no NaN.
 
     Raises:
         NotAnEvent: it is too large, too deep, or no JSON.
     """
-    if len(raw) > MAX_BYTES:
-        raise NotAnEvent([Mistake("", f"{len(raw)} bytes; at most {MAX_BYTES}")])
-    if depth_of(raw) > MAX_DEPTH:
-        raise NotAnEvent([Mistake("", f"nested deeper than {MAX_DEPTH}")])
+    if len(raw) > most:
+        raise NotAnEvent([Mistake("", f"{len(raw)} bytes; at most {most}", code="too-large")])
+    # So many brackets cannot be nested deeper; to look at every byte takes longer than to parse them.
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth_of(raw, most) > MAX_DEPTH:
+        raise NotAnEvent([Mistake("", f"nested deeper than {MAX_DEPTH}", code="too-deep")])
     try:
         return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
     except UnicodeDecodeError as fault:
-        raise NotAnEvent([Mistake("", f"byte {fault.start} is not UTF-8")]) from fault
+        raise NotAnEvent([Mistake("", f"byte {fault.start} is not UTF-8", code="not-json")]) from fault
     except json.JSONDecodeError as fault:
-        raise NotAnEvent([Mistake("", f"line {fault.lineno}, column {fault.colno}: {fault.msg}")]) from fault
+        raise NotAnEvent(
+            [Mistake("", f"line {fault.lineno}, column {fault.colno}: {fault.msg}", code="not-json")]
+        ) from fault
     except ValueError as fault:
-        raise NotAnEvent([Mistake("", str(fault))]) from fault
+        raise NotAnEvent([Mistake("", str(fault), code="not-json")]) from fault
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def from_json(contract: Contract, event: Any, *, tenant: str = "default") -> dic
         NotAnEvent: with every mistake.
     """
     if not isinstance(event, Mapping):
-        raise NotAnEvent([Mistake("", f"an object is needed here, not {type(event).__name__}")])
+        raise NotAnEvent([Mistake("", f"an object is needed here, not {type(event).__name__}", code="wrong-kind")])
     mistakes: list[Mistake] = []
     _unknown(event, ENVELOPE, "", mistakes)
     optional = {name: _text(event, name, mistakes) if event.get(name) is not None else None for name in OPTIONAL}
@@ -113,15 +118,15 @@ def from_json(contract: Contract, event: Any, *, tenant: str = "default") -> dic
         "sequence": sequence,
     }
     if event.get("tenant", tenant) != tenant:
-        mistakes.append(Mistake("/tenant", f"this intake belongs to {tenant!r}"))
+        mistakes.append(Mistake("/tenant", f"this intake belongs to {tenant!r}", code="other-tenant"))
     if event.get("type", contract.type) != contract.type:
-        mistakes.append(Mistake("/type", f"is {event['type']!r}, not {contract.type!r}"))
+        mistakes.append(Mistake("/type", f"is {event['type']!r}, not {contract.type!r}", code="other-type"))
     data = event.get("data")
     payload: dict[str, Any] = {}
     if isinstance(data, Mapping):
         payload = _record(data, contract.fields, "/data", mistakes)
     else:
-        mistakes.append(Mistake("/data", "an object is needed here"))
+        mistakes.append(Mistake("/data", "an object is needed here", code="wrong-kind"))
     if mistakes:
         raise NotAnEvent(mistakes)
     return {"meta": meta, **payload}
@@ -131,13 +136,15 @@ def _unknown(found: Mapping[str, Any], known: Any, pointer: str, mistakes: list[
     for name in found:
         if name not in known:
             near = get_close_matches(str(name), list(known), 1)
-            mistakes.append(Mistake(f"{pointer}/{name}", "there is no such field", near[0] if near else None))
+            mistakes.append(
+                Mistake(f"{pointer}/{name}", "there is no such field", near[0] if near else None, "unknown-field")
+            )
 
 
 def _text(event: Mapping[str, Any], name: str, mistakes: list[Mistake]) -> str:
     value = event.get(name)
     if not isinstance(value, str) or not value:
-        mistakes.append(Mistake(f"/{name}", "a text is needed here"))
+        mistakes.append(Mistake(f"/{name}", "a text is needed here", code="missing" if value is None else "wrong-kind"))
         return ""
     return value
 
@@ -154,14 +161,14 @@ def _record(
         elif field.default is not NO_DEFAULT:
             found[name] = copy.copy(field.default)
         else:
-            mistakes.append(Mistake(place, "is missing"))
+            mistakes.append(Mistake(place, "is missing", code="missing"))
     return found
 
 
 def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
     if value is None:
         if not kind.nullable:
-            mistakes.append(Mistake(place, "must not be null"))
+            mistakes.append(Mistake(place, "must not be null", code="null"))
         return None
     match kind.kind:
         case "string" if isinstance(value, str):
@@ -176,7 +183,12 @@ def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
             if value not in kind.symbols:
                 near = get_close_matches(value, kind.symbols, 1)
                 mistakes.append(
-                    Mistake(place, f"{value!r} is none of {', '.join(kind.symbols)}", near[0] if near else None)
+                    Mistake(
+                        place,
+                        f"{value!r} is none of {', '.join(kind.symbols)}",
+                        near[0] if near else None,
+                        "no-such-symbol",
+                    )
                 )
             return value
         case "money" | "record" if isinstance(value, Mapping):
@@ -184,7 +196,7 @@ def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
         case "array" if isinstance(value, list) and kind.item is not None:
             return [_value(part, kind.item, f"{place}/{number}", mistakes) for number, part in enumerate(value)]
         case _:
-            mistakes.append(Mistake(place, _other_kind(value, kind)))
+            mistakes.append(Mistake(place, _other_kind(value, kind), code="wrong-kind"))
             return None
 
 
@@ -197,12 +209,14 @@ def _other_kind(value: Any, kind: Type) -> str:
 
 def _time(value: Any, place: str, mistakes: list[Mistake]) -> Micros:
     if not isinstance(value, str) or TIME.fullmatch(value) is None:
-        mistakes.append(Mistake(place, "needs a time with zone and at most six decimals, as 2026-03-05T10:00:00Z"))
+        mistakes.append(
+            Mistake(place, "needs a time with zone and at most six decimals, as 2026-03-05T10:00:00Z", code="bad-time")
+        )
         return 0
     try:
         return micros(datetime.fromisoformat(value))
     except ValueError as fault:
-        mistakes.append(Mistake(place, str(fault)))
+        mistakes.append(Mistake(place, str(fault), code="bad-time"))
         return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.embedded_log import Append, append
+from streams.processors.ground import audit
 from tidings.ports import Body, Now, Put, Read, Transaction
 
 
@@ -37,6 +38,54 @@ def redrive(letters: Sequence[Redriven]) -> Body[int]:
         return len(todo)
 
     return body
+
+
+def set_aside(places: Sequence[tuple[str, str, int, int]], who: str, reason: str) -> Body[int]:
+    """Return the body that marks letters as not to be taken in again; its result: how many were not marked before."""
+
+    def body() -> Transaction[int]:
+        rows = yield Read("dead_letters", list(places))
+        fresh = [row for row in rows.values() if row["redriven_at"] is None and row["aside_at"] is None]
+        if fresh:
+            now = yield Now()
+            yield Put("dead_letters", [{**row, "aside_at": now} for row in fresh], only=("aside_at",))
+            named = sorted({(row["topic"], row["partition"], row["offset"]) for row in fresh})
+            yield from audit("dead-letters set aside", who, {"letters": [list(one) for one in named], "reason": reason})
+        return len({(row["topic"], row["partition"], row["offset"]) for row in fresh})
+
+    return body
+
+
+def marked(letters: Sequence[Redriven], who: str, reason: str) -> Body[int]:
+    """Return the body that marks letters whose records were published; its result as that of `redrive`."""
+
+    def body() -> Transaction[int]:
+        rows = yield Read("dead_letters", [letter.place for letter in letters])
+        fresh = [row for row in rows.values() if row["redriven_at"] is None]
+        if fresh:
+            now = yield Now()
+            yield Put("dead_letters", [{**row, "redriven_at": now} for row in fresh], only=("redriven_at",))
+            yield from _written(who, reason, [letter.place for letter in letters])
+        return len(fresh)
+
+    return body
+
+
+def redrive_by_person(letters: Sequence[Redriven], who: str, reason: str) -> Body[int]:
+    """Return `redrive` with its row in the audit."""
+
+    def body() -> Transaction[int]:
+        done = yield from redrive(letters)()
+        if done:
+            yield from _written(who, reason, [letter.place for letter in letters])
+        return done
+
+    return body
+
+
+def _written(who: str, reason: str, places: Sequence[tuple[str, str, int, int]]) -> Transaction[None]:
+    named = sorted({place[1:] for place in places})
+    yield from audit("dead-letters redrive", who, {"letters": [list(one) for one in named], "reason": reason})
 
 
 def to_json(append: Append) -> list[Any]:

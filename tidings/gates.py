@@ -207,3 +207,9 @@ GATES: tuple[Gate, ...] = (
     lambda *asked: quiet_hours(*asked),  # noqa: PLW0108 - likewise
 )
 """In the order of `dispatch.md`: the first that ends a message has the word."""
+
+NAMES = (
+    "stopped", "original", "deadline", "status", "overflow", "recipient", "consent", "topic", "address", "kill",
+    "quiet_hours",
+)  # fmt: skip
+"""Of the gates, in the same order."""

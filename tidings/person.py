@@ -75,6 +75,11 @@ class Person:
         """Return whether they have not switched the topic off, for this channel or for all."""
         return self.preferences.get(f"{topic}/{channel}", self.preferences.get(topic, True))
 
+    def has_switched_off(self, topic: str) -> bool:
+        """Return whether nothing of a topic comes any more, over no channel."""
+        still = any(yes for name, yes in self.preferences.items() if name.startswith(f"{topic}/"))
+        return not self.preferences.get(topic, True) and not still
+
 
 PROFILE_ADDRESS = {"email": "email", "sms": "phone"}
 """By channel: where a customer's profile has the address; a push is addressed to the customer."""

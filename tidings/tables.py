@@ -92,7 +92,7 @@ DEAD_LETTERS = _table(
     "dead_letters",
     4,
     "reader:text topic:text partition:int offset:int reason:text detail:text schema_id:int? appended_at:int "
-    "key:bytes? value:bytes? headers:bytes redriven_at:int?",
+    "key:bytes? value:bytes? headers:bytes redriven_at:int? aside_at:int?",
     by_time="appended_at",
 )
 RECIPIENTS = _table(
@@ -123,6 +123,7 @@ MESSAGES = _table(
     by_recipient="tenant recipient open",
     by_run="run_id step",
     by_outcome="tenant role state created_at run_id",
+    by_reason="tenant reason created_at",
     by_reference="reference",
 )
 ATTEMPTS = _table(

@@ -52,6 +52,8 @@ MOST_SOURCES = 50
 
 FRESH = 5.0
 """Seconds for which a key that was found good is not looked at again: so long may a revoked one go on."""
+WHILE_AWAY = 900.0
+"""Seconds for which one goes on being good while the store cannot be asked."""
 MOST_FRESH = 4096
 USED_EVERY = rows.USED_EVERY / SECOND
 NONE_YET = 1.0
@@ -190,21 +192,33 @@ class Keys:
             return None
         number, secret = parts
         proof = proof_of(self.pepper, number, secret)
-        row, until = self._fresh.get(proof, (None, 0.0))
-        if row is None or self.monotonic() >= until:
-            self._fresh.pop(proof, None)
-            row = await self.store.read(rows.read(number))
-            if row is None or not hmac.compare_digest(row["proof"], proof):
+        row, seen = self._fresh.get(proof, (None, 0.0))
+        if row is None or self.monotonic() - seen >= FRESH:
+            row = await self._read(number, proof, row, seen)
+            if row is None:
                 return None
-            if len(self._fresh) >= MOST_FRESH:
-                self._fresh.clear()
-            self._fresh[proof] = (row, self.monotonic() + FRESH)
         if not rows.is_live(row, self.clock()):
             return None
         self._take_down(number)
         return Principal(
             row["name"], row["tenant"], frozenset(row["scopes"].split()), tuple(row["sources"].split()), number
         )
+
+    async def _read(self, number: str, proof: bytes, before: Row | None, seen: float) -> Row | None:
+        try:
+            row = await self.store.read(rows.read(number))
+        except StoreUnavailable:
+            # Events can be taken while the database is away, and whoever was let in a moment ago sends them.
+            if before is not None and self.monotonic() - seen < WHILE_AWAY:
+                return before
+            raise
+        if row is None or not hmac.compare_digest(row["proof"], proof):
+            self._fresh.pop(proof, None)
+            return None
+        if len(self._fresh) >= MOST_FRESH:
+            self._fresh.clear()
+        self._fresh[proof] = (row, self.monotonic())
+        return row
 
     async def by_id(self, number: str) -> Principal | None:
         """Return whose key has this id; None: nobody's, or it is over. For sessions, which hold no key.

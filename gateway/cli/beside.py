@@ -8,13 +8,16 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gateway.cli.place import folder_of, settings_of
 from gateway.config import Config
 from streams.clock import clock_of
+from streams.ledger.asking import Asking, SqliteAsking
 from streams.stores.sqlite import SqliteReader
+from tidings import ports
 from tidings.event import Micros
 from tidings.ports import Body
 
@@ -56,9 +59,22 @@ class FileReader:
         self.file = SqliteReader(folder / "tidings.db")
         self.name = str(self.file.path)
 
+    @property
+    def store(self) -> ports.Reader:
+        """Return the same for those who await."""
+        return _Awaited(self.file)
+
+    def asking(self) -> Asking:
+        """Return what answers in SQL; it is closed by whoever asked for it."""
+        return SqliteAsking(self.file.path)
+
     def now(self) -> Micros:
         """Return the time by the file's clock, which may be a fast one."""
         return clock_of(self.file.path)()
+
+    def wait(self, what: Coroutine[Any, Any, T]) -> T:
+        """Await something in a loop of its own."""
+        return asyncio.run(what)
 
     def read(self, body: Body[T]) -> T:
         """Run a body that only reads, on a snapshot."""
@@ -67,6 +83,14 @@ class FileReader:
     def close(self) -> None:
         """Let go of the file."""
         self.file.close()
+
+
+@dataclass(frozen=True)
+class _Awaited:
+    file: SqliteReader
+
+    async def read(self, body: Body[T]) -> T:
+        return self.file.read(body)
 
 
 class ClusterReader:
@@ -85,6 +109,17 @@ class ClusterReader:
         except BaseException:
             self._runner.close()
             raise
+
+    @property
+    def store(self) -> ports.Reader:
+        """Return the same for those who await, in the loop of `wait`."""
+        return self._store
+
+    def asking(self) -> Asking:
+        """Return what answers in SQL, in the loop of `wait`; it is closed by whoever asked for it."""
+        from streams.ledger.asking import PostgresAsking
+
+        return PostgresAsking(self._store.place, 1)
 
     def now(self) -> Micros:
         """Return the time."""

@@ -7,7 +7,6 @@ import json
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from textwrap import shorten
 from typing import Any
@@ -17,33 +16,22 @@ from gateway.cli.ingest import mapped
 from gateway.cli.installation import Installation, looked_at
 from gateway.cli.told import Told
 from gateway.cli.wording import counted
+from gateway.letters import INGESTED, Again, again_of, place_of
 from handlers.rules.load import load
 from schemas import contracts
-from streams.codec import Codec
-from streams.embedded_log import Append, read_record
+from streams.embedded_log import read_record
 from streams.json_events import rfc3339
 from streams.processors.detect import EPOCH
-from streams.processors.intake import prepare
 from streams.redrive import Redriven
-from streams.sources.intake import appends_of
-from streams.sources.mapping import SourceMap
 from tidings import canonical
-from tidings.errors import BadContract
 from tidings.ports import Read, Row, Scan, Transaction
 from tidings.rule import RuleSet
 
-INGESTED = "ingest:"
-"""Topics of payloads that never became records begin with this; the source's name follows."""
 PATIENCE = 20.0
 DETAIL = 160
 """Characters of a detail in a list; `show` gives all of it."""
 MAX_LINES, MAX_TEXT = 40, 4000
 """Of a value that is text."""
-
-
-def place_of(row: Row) -> str:
-    """Return how a dead letter is named: `topic[partition]@offset`."""
-    return f"{row['topic']}[{row['partition']}]@{row['offset']}"
 
 
 def key_of(row: Row) -> tuple[str, str, int, int]:
@@ -69,7 +57,9 @@ def listing(arguments: Namespace) -> int:
         print(json.dumps([_plain(row) for row in letters], indent=1))
         return 0
     for row in letters:
-        again = "  (redriven)" if row["redriven_at"] is not None else ""
+        again = (
+            "  (redriven)" if row["redriven_at"] is not None else "  (set aside)" if row["aside_at"] is not None else ""
+        )
         detail = shorten(row["detail"], DETAIL, placeholder=" …")
         print(f"{rfc3339(row['appended_at'])[:19]}Z  {place_of(row)}  {row['reason']}: {detail}{again}")
     print(_sum(letters, every, arguments.reason))
@@ -148,6 +138,7 @@ def _plain(row: Row) -> dict[str, Any]:
         "key_hex": None if row["key"] is None else row["key"].hex(),
         "value_hex": None if row["value"] is None else row["value"].hex(),
         "redriven_at": None if at is None else rfc3339(at),
+        "aside_at": None if row["aside_at"] is None else rfc3339(row["aside_at"]),
     }  # fmt: skip
 
 
@@ -158,15 +149,6 @@ def _named(letters: Sequence[Row], places: Sequence[str]) -> list[Row]:
             text = f"there is no dead letter {place!r}; 'tidings dead-letters list' names them"
             raise Told(text)
     return [known[place] for place in dict.fromkeys(places)]
-
-
-@dataclass(frozen=True)
-class Again:
-    """A dead letter, and what it would be appended as now; or why it still cannot be read."""
-
-    row: Row
-    appends: tuple[Append, ...] = ()
-    fault: str = ""
 
 
 def redrive(arguments: Namespace) -> int:
@@ -199,36 +181,23 @@ async def _chosen(arguments: Namespace, there: Installation) -> list[Again]:
     for row in chosen if arguments.places else ():
         if row["redriven_at"] is not None:
             print(f"{place_of(row)}  already redriven at {rfc3339(row['redriven_at'])}")
-    chosen = [row for row in chosen if row["redriven_at"] is None]
+    for row in chosen if arguments.places else ():
+        if row["aside_at"] is not None:
+            print(
+                f"{place_of(row)}  set aside at {rfc3339(row['aside_at'])}; it is tried all the same, for it was named"
+            )
+    chosen = [row for row in chosen if row["redriven_at"] is None and (arguments.places or row["aside_at"] is None)]
     foreign = any(row["topic"].startswith(INGESTED) for row in chosen)
     rules = None if there.settings is None else there.settings.rules
     mapping = mapped(arguments.mapping, rules) if foreign else None
     await there.codec.ready(read_record(row) for row in chosen if row["value"] is not None)
     await there.codec.enlist()
-    again = [_again(there.codec, row, mapping, there.clock()) for row in chosen]
+    again = [again_of(there.codec, row, mapping, there.clock()) for row in chosen]
     for one in again:
         events = counted(len(one.appends), "event")
         what = f"still cannot be read: {one.fault}" if one.fault else f"can be read: {events}"
         print(f"{place_of(one.row)}  {what}")
     return again
-
-
-def _again(codec: Codec, row: Row, mapping: SourceMap | None, now: int) -> Again:
-    if row["value"] is None:
-        return Again(row, fault="it has no bytes")
-    try:
-        if row["topic"].startswith(INGESTED) and mapping is not None:
-            source = row["topic"].removeprefix(INGESTED)
-            appends, _ = appends_of(codec, mapping, source, row["value"], row["appended_at"])
-            return Again(row, tuple(appends))
-        # What lay in the future when it came may have happened meanwhile.
-        record = replace(read_record(row), appended_at=max(row["appended_at"], now))
-        batch = prepare([record], {(record.topic, record.partition): record.offset}, codec.decode)
-    except BadContract as fault:
-        return Again(row, fault=f"{fault.reason}: {fault.detail}")
-    if batch.refused:
-        return Again(row, fault=f"{batch.refused[0].reason}: {batch.refused[0].detail}")
-    return Again(row, (Append(record.topic, record.key, record.value, record.headers, record.partition),))
 
 
 def active_rules(reader: Reader) -> tuple[RuleSet, dict[str, bytes], dict[str, str]]:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import textwrap
 from argparse import Namespace
@@ -23,15 +24,18 @@ from gateway.demo.play import Play
 from gateway.demo.post import Post
 from gateway.demo.scene import HOME, Scene, local
 from gateway.demo.stage import OneFile, Stage
+from gateway.metrics import Metrics
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams import clock as clocks
 from streams.embedded import Engine, wall_clock
+from streams.json_events import rfc3339
 from tidings.event import DAY, HOUR, Micros
 from tidings.rule import RuleSet
 
 OPENS: Micros = 10 * HOUR
 """Hour of the day (UTC) at which a new shop opens: morning in New York, noon in Berlin, evening in Tokyo."""
+SHOP = "a small shop"
 REST = 5.0
 """Seconds before the end in which nothing new begins, so that what was begun can end."""
 PATIENCE = 1.0
@@ -47,14 +51,21 @@ def demo(arguments: Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
         raise Told(f"{folder} cannot be made: {fault.strerror}") from fault
-    if arguments.kafka is not None:
-        from gateway.cli.demo_cluster import demo_on_cluster
+    from gateway.demo.served import place
 
-        return asyncio.run(demo_on_cluster(arguments, folder))
-    return asyncio.run(_demo(arguments, folder))
+    listener = place(arguments.port)
+    with contextlib.closing(listener):
+        if arguments.kafka is not None:
+            from gateway.cli.demo_cluster import demo_on_cluster
+
+            return asyncio.run(demo_on_cluster(arguments, folder, listener))
+        return asyncio.run(_demo(arguments, folder, listener))
 
 
-async def _demo(arguments: Namespace, folder: Path) -> int:
+async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> int:
+    from gateway.demo.served import HOST, contents, served, url_of
+    from gateway.edge import site_of
+
     found, files, texts = loaded(example())
     assert found.rules is not None, "the example's rules load; a test says so"
     file = folder / "tidings.db"
@@ -64,9 +75,11 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
     post = Post(catcher)
     telling = Telling(arguments, found.rules, clock, again=again)
     engine = Engine(
-        file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed,
-        observe=telling.tell, kind="demo",
+        file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed, kind="demo",
+        render=contents(folder, url_of(listener)),
     )  # fmt: skip
+    metrics = Metrics(lambda: engine.rules, contracts().by_type, clock)
+    engine.observe = both(metrics.observe, telling.tell)
     stop = telling.stop
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -78,7 +91,8 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
         await engine.start()
         async with (
             _kept(engine),
-            telling.showing(stage, play, f"everything in one process; {_begins(file, again=again)}"),
+            served(engine, metrics, site_of(engine, HOST, name=SHOP, folder=example()), listener),
+            telling.showing(stage, play, f"everything in one process; {_begins(file, again=again)}", url_of(listener)),
         ):
             await played(stage, play, arguments.duration, stop)
         await engine.stop()
@@ -86,6 +100,16 @@ async def _demo(arguments: Namespace, folder: Path) -> int:
         await engine.store.run(clocks.keep)
         counts = await stage.count()
     return telling.ended(counts, _next(play.told, catcher.path, arguments.data))
+
+
+def both(*observers: Callable[[object], None]) -> Callable[[object], None]:
+    """Return one observer for several."""
+
+    def observe(seen: object) -> None:
+        for one in observers:
+            one(seen)
+
+    return observe
 
 
 def _begins(file: Path, *, again: bool) -> str:
@@ -128,6 +152,7 @@ class Telling:
     def __init__(self, arguments: Namespace, rules: RuleSet, clock: Callable[[], Micros], *, again: bool) -> None:
         self.arguments = arguments
         self.rules = rules
+        self.clock = clock
         self.again = again
         self.stop = asyncio.Event()
         """Set once the demonstration is to end."""
@@ -151,18 +176,20 @@ class Telling:
             self.stop.set()
 
     @contextlib.asynccontextmanager
-    async def showing(self, stage: Stage, play: Play, where: str) -> AsyncIterator[None]:
+    async def showing(self, stage: Stage, play: Play, where: str, url: str) -> AsyncIterator[None]:
         """Show it while the shop is open; the last frame stays."""
         if not self.live:
-            if not self.arguments.json:
-                self._introduce(where)
+            if self.arguments.json:
+                print(json.dumps({"at": rfc3339(self.clock()), "what": "console", "url": url}), flush=True)
+            else:
+                self._introduce(where, url)
             yield
             return
         from gateway.demo.screen import showing
 
         self.scene.people = play.shop.people
         ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
-        async with showing(self.scene, stage, self.arguments.speed, ends, again=self.again):
+        async with showing(self.scene, stage, self.arguments.speed, ends, again=self.again, url=url):
             yield
 
     def ended(self, counts: dict[str, Any], more: list[str]) -> int:
@@ -176,7 +203,7 @@ class Telling:
             print("\n".join(["", *(folded(lines, " " * 10) if self.live else lines), "", *more]))
         return 0 if holds else 1
 
-    def _introduce(self, where: str) -> None:
+    def _introduce(self, where: str, url: str) -> None:
         ends = f"ends after {self.arguments.duration:g} s" if self.arguments.duration else "Ctrl-C ends it"
         day = f"a day takes {86_400 / self.arguments.speed:.3g} s"
         what = f"A small shop: {len(self.rules.rules)} rules of {example()}, {where}; {day}; {ends}."
@@ -184,7 +211,8 @@ class Telling:
             "event: something happened · fired: a rule speaks · silent: a rule looked and did not · told: what they get",
             "held, not told: with the reason · stopped: a firing was taken back · refused: a record nobody can read",
         ]
-        print("\n".join([*folded([what, *words]), ""]))
+        looks = f"Look into it at {url} (console, and intake: POST {url}/v1/events); open to this machine only."
+        print("\n".join([*folded([what, looks, *words]), ""]), flush=True)
 
 
 def wants_table(arguments: Namespace) -> bool:

@@ -7,19 +7,23 @@ import contextlib
 import json
 import secrets
 import signal
+import socket
 from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from gateway.cli.demo import OPENS, Telling, played
+from gateway.cli.demo import OPENS, SHOP, Telling, played
 from gateway.cli.folder import example, loaded
 from gateway.cli.told import Told
 from gateway.demo.brokers import DATABASE, GRACE, PREFIX, Brokers, connected, forgotten, prepared
 from gateway.demo.play import Play
 from gateway.demo.post import Post
 from gateway.demo.scene import Scene
+from gateway.demo.served import HOST, contents, served, url_of
 from gateway.demo.watcher import Outside
 from gateway.demo.workers import Workers
+from gateway.edge import cluster_site
+from gateway.metrics import Metrics
 from handlers.channels.content import Contents
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
@@ -27,15 +31,17 @@ from streams import rule_switch
 from streams.clock import FastClock
 from streams.codec import Codec
 from streams.delivering import Delivering
+from streams.edge_process import EdgeProcess
 from streams.embedded import wall_clock
 from streams.kafka.cluster import Refused, opened
 from streams.kafka.connection import Connection
+from streams.kafka.publishing import Publisher
 from streams.kafka.reach import Away, address
 from streams.loops import Loop, Loops
 from streams.rule_book import RuleBook
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
-from tidings.event import DAY
+from tidings.event import DAY, Micros
 from tidings.ports import StoreUnavailable
 from tidings.rule import RuleSet
 
@@ -46,7 +52,7 @@ READY = 30.0
 """Seconds for the workers to share the partitions."""
 
 
-async def demo_on_cluster(arguments: Namespace, folder: Path) -> int:
+async def demo_on_cluster(arguments: Namespace, folder: Path, listener: socket.socket) -> int:
     """Run the demonstration; 0 if the sum holds at its end."""
     if arguments.postgres is None:
         raise Told("--kafka needs --postgres beside it; 'make services' starts both, 'make demo ON=kafka' names them")
@@ -60,13 +66,19 @@ async def demo_on_cluster(arguments: Namespace, folder: Path) -> int:
         await forgotten(everything)
         await prepared(place, anew=True)
         return await _demo(
-            arguments, folder, Connection(everything.bootstrap, prefix=f"{PREFIX}{secrets.token_hex(3)}."), place
+            arguments,
+            folder,
+            Connection(everything.bootstrap, prefix=f"{PREFIX}{secrets.token_hex(3)}."),
+            place,
+            listener,
         )
     except (Away, Refused, StoreUnavailable) as fault:
         raise Told(f"{fault}; 'make services' starts a broker and a database server") from fault
 
 
-async def _demo(arguments: Namespace, folder: Path, connection: Connection, place: Place) -> int:
+async def _demo(
+    arguments: Namespace, folder: Path, connection: Connection, place: Place, listener: socket.socket
+) -> int:
     found, files, texts = loaded(example())
     rules = found.rules
     assert rules is not None, "the example's rules load; a test says so"
@@ -79,7 +91,7 @@ async def _demo(arguments: Namespace, folder: Path, connection: Connection, plac
         loop.add_signal_handler(name, stop.set)
     (folder / "caught.jsonl").unlink(missing_ok=True)  # of the run before, as its topics and its database
     catcher = FileCatcher(folder / "caught.jsonl", clock)
-    codec = Codec(contracts())
+    codec, render = Codec(contracts()), contents(folder, url_of(listener))
     store = await PostgresStore.open(place, clock)
     try:
         places = await connected(connection, store, contracts(), clock(), grace)
@@ -92,15 +104,20 @@ async def _demo(arguments: Namespace, folder: Path, connection: Connection, plac
         workers = Workers(told, folder, _say(telling))
         async with (
             opened(connection) as cluster,
-            _delivering(store, rules, Post(catcher), clock, telling, arguments.speed) as loops,
+            _delivering(store, rules, Post(catcher), clock, telling, arguments.speed, render) as loops,
         ):
             outside = Outside(cluster, store, codec, workers, telling.tell, places)
             stage = Brokers(connection, store, codec, clock, outside, (workers.check, loops.check))
-            async with stage.open(), workers.working(), _looking(outside):
+            async with (
+                stage.open(),
+                workers.working(),
+                _looking(outside),
+                _served(store, connection, codec, clock, grace, listener, render),
+            ):
                 await _shared(outside, stop)
                 play = await Play.on(stage, example(), arguments.seed)
                 where = f"3 workers on {connection.bootstrap[0]}, the database on {place.host}:{place.port}"
-                async with telling.showing(stage, play, where):
+                async with telling.showing(stage, play, where, url_of(listener)):
                     await played(stage, play, arguments.duration, stop)
                 counts = await stage.count()
             await outside.close()
@@ -127,14 +144,20 @@ def _say(telling: Telling) -> Callable[[str, str, str], None]:
 
 @contextlib.asynccontextmanager
 async def _delivering(
-    store: PostgresStore, rules: RuleSet, post: Post, clock: FastClock, telling: Telling, speed: int
+    store: PostgresStore,
+    rules: RuleSet,
+    post: Post,
+    clock: FastClock,
+    telling: Telling,
+    speed: int,
+    render: Contents,
 ) -> AsyncIterator[Loops]:
     """Dispatch and deliver in this process, so that what is sent can be shown."""
     book = RuleBook(contracts(), store)
     book.add(rules)
     loops = Loops(telling.tell)
     delivering = Delivering(
-        "demo", store, book, rules, lambda _channel: post, Contents(), clock, loops.watched, speed=speed
+        "demo", store, book, rules, lambda _channel: post, render, clock, loops.watched, speed=speed
     )  # fmt: skip
     loops.start(delivering.loops(lambda step: step))
     try:
@@ -142,6 +165,34 @@ async def _delivering(
     finally:
         await loops.stop(PARTING)
         await delivering.finish(PARTING)
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    store: PostgresStore,
+    connection: Connection,
+    codec: Codec,
+    clock: FastClock,
+    grace: Micros,
+    listener: socket.socket,
+    render: Contents,
+) -> AsyncIterator[None]:
+    """Serve console and intake, as a gateway of this cluster."""
+
+    def stamp() -> int:
+        return -(-clock() // 1000)
+
+    process = EdgeProcess(store, contracts(), Publisher(connection, store, "demo", stamp))
+    metrics = Metrics(lambda: process.rules, contracts().by_type, clock)
+    await process.start()
+    try:
+        site = cluster_site(
+            process, codec, HOST, None, clock=clock, render=render, grace=grace, name=SHOP, folder=example()
+        )
+        async with served(process, metrics, site, listener):
+            yield
+    finally:
+        await process.stop()
 
 
 @contextlib.asynccontextmanager

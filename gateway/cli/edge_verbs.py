@@ -24,8 +24,16 @@ def add_edge(verbs: Any) -> None:
     create = actions.add_parser("create", help="make a key, and show it this once")
     create.set_defaults(run="gateway.cli.keys:create")
     create.add_argument("name", metavar="NAME", help="of the system or person, as billing-system; two keys may be live")
-    create.add_argument("--role", action="append", choices=ROLES, help="what it may do, as a set; more than one may be")
-    create.add_argument("--scope", action="append", choices=SCOPES, help="what it may do, one by one")
+    create.add_argument(
+        "--role", action="append", choices=ROLES, metavar="ROLE", help=f"what it may do, as a set: {', '.join(ROLES)}"
+    )
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=SCOPES,
+        metavar="SCOPE",
+        help=f"what it may do, one by one: {', '.join(SCOPES)}",
+    )
     create.add_argument(
         "--source",
         action="append",

@@ -1,108 +1,64 @@
-"""An event that somebody asks about: of the log of a file, or of a JSON file; with what was known when it came."""
+"""An event that somebody asks about: of the log of a file, of the archive of a cluster, or of a JSON file."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from gateway.cli.beside import ClusterReader, FileReader, Reader
-from gateway.cli.dead_letters import active_rules
+from gateway.cli.beside import ClusterReader, FileReader
 from gateway.cli.folder import read
 from gateway.cli.told import Told
-from gateway.cli.whom import content_of, person_of
 from gateway.codec import codec_of
-from handlers.channels.content import Contents
-from handlers.rules.load import load_sources
 from schemas import contracts
 from streams import archived
 from streams.codec import Codec
-from streams.embedded_log import read_record
+from streams.explaining.became import Became, became
+from streams.explaining.books import Books
 from streams.json_events import NotAnEvent, from_json, parse_json
-from tidings import canonical, ids, images
-from tidings.contract import value_at
+from tidings import ids
 from tidings.errors import BadContract
 from tidings.event import Event
-from tidings.images import Image
 from tidings.log import LogRecord
-from tidings.message import Message, read_message
-from tidings.person import Person
-from tidings.ports import Body, Find, Read, Row, Scan, Transaction
 from tidings.rule import Rule, RuleSet
-
-AT_ONCE = 500
-"""Records of the archive that are decoded together."""
 
 
 @dataclass(frozen=True)
 class FoundEvent:
-    """An event, the images of other entities as they were, and the rules that were active in its file."""
+    """An event with `before` as complete as it was then, and beside what it was found."""
 
     event: Event
-    images: Mapping[bytes, Image] = field(default_factory=dict)
     rules: RuleSet | None = None
-    reader: Reader | None = None
-    """Beside what it was found."""
-    alone: bool = False
-    """Whether nothing is known of what came before it."""
+    """Those in force there."""
+    books: Books | None = None
 
-    def beside(self, rule: Rule) -> Event:
+    async def beside(self, rule: Rule) -> Event:
         """Return the event as a rule sees it: with the entities that it reads, under their aliases."""
-        if not rule.reads:
-            return self.event
-        data: dict[str, Any] = dict(self.event.data)
-        for one in rule.reads:
-            values = tuple(value_at(self.event.data, path) for path in one.paths)
-            known = None
-            if None not in values:
-                known = self.images.get(ids.state_key(self.event.tenant, images.image_class(one.entity), values))
-            data[one.alias] = None if known is None else known["d"]
-        return replace(self.event, data=data)
+        if self.books is not None:
+            return await self.books.archive.beside(rule, self.event)
+        unknown = {one.alias: None for one in rule.reads}
+        return self.event.with_data({**self.event.data, **unknown}) if unknown else self.event
 
-    def told(self, rule: Rule, key: tuple[Any, ...]) -> list[Became]:
-        """Return what became of the messages of the firing that this event began, if it did and the file has them."""
-        if self.reader is None:
+    async def told(self, rule: Rule, key: tuple[object, ...]) -> list[Became]:
+        """Return what became of the messages of the firing that this event began, if it did and they are there."""
+        if self.books is None:
             return []
-        firing = ids.firing_id(self.event.tenant, rule.id, key, (self.event.source, self.event.ref))
-
-        def body() -> Transaction[list[Became]]:
-            found = []
-            for run in (yield Find("runs", "by_firing", (firing,))):
-                for row in (yield Find("messages", "by_run", (run["run_id"],))):
-                    found.append((yield from _became(read_message(row))))  # noqa: PERF401 - a comprehension cannot yield
-            return found
-
-        return self.reader.read(body)
+        return await became(
+            self.books, ids.firing_id(self.event.tenant, rule.id, key, (self.event.source, self.event.ref))
+        )
 
 
-@dataclass(frozen=True)
-class Became:
-    """A message, for whom it is, what it says, and its last attempt."""
-
-    message: Message
-    person: Person
-    content: Mapping[str, Any]
-    attempt: Row | None
+def books_of(reader: FileReader | ClusterReader) -> Books:
+    """Return what explanations look at, beside those who work. Await `close(books)` at the end."""
+    codec = codec_of(reader.settings) if isinstance(reader, ClusterReader) else Codec(contracts())
+    return Books(reader.store, codec, reader.now, asking=reader.asking(), name=reader.name)
 
 
-def _became(message: Message) -> Transaction[Became]:
-    """Read the rest of a message, with the rule set that decided it."""
-    pinned = str(message.body["rule_set"])
-    sets = yield Read("rule_sets", [(pinned,)])
-    attempts = yield Read("attempts", [(message.message_id, message.attempt)])
-    rules = None
-    if row := sets.get((pinned,)):
-        with contextlib.suppress(ValueError):  # an old set that this version does not read: what it said is not shown
-            rules = load_sources(bytes(row["body"]), contracts().by_type)
-    if rules is None:
-        person = Person(message.tenant, message.recipient, known=False)
-        return Became(message, person, {}, attempts.get((message.message_id, message.attempt)))
-    person = yield from person_of(rules, message)()
-    content = content_of(Contents(), rules, message, person)
-    return Became(message, person, content, attempts.get((message.message_id, message.attempt)))
+async def close(books: Books) -> None:
+    """Let go of what the books hold beside their store."""
+    await books.codec.close()
+    if books.asking is not None:
+        await books.asking.close()
 
 
 def of_file(path: Path) -> FoundEvent:
@@ -123,78 +79,23 @@ def of_file(path: Path) -> FoundEvent:
         raise Told(text) from fault
 
 
-def of_log(reader: FileReader | ClusterReader, name: str) -> FoundEvent:
-    """Return an event of the log, with `before` as complete as it was then; beside a cluster, alone.
+async def of_log(books: Books, name: str) -> FoundEvent:
+    """Return an event that has come in: by its id, our reference, or the id of its firing, or of a message about that."""
+    rules = await books.active()
 
-    By its id or our reference, or by the id of a firing that it began, or of a message about that.
-    """
-    rules, _, _ = active_rules(reader)
-    if isinstance(reader, ClusterReader):
-        return _archived(reader, name, rules)
-    return _among(reader, reader.read(_records), reader.read(_began(name)) or name, rules)
+    def topics(rule_id: str) -> Sequence[str]:
+        rule = rules.by_id.get(rule_id)
+        return [one.topic for one in contracts().by_type.values()] if rule is None else list(rule.topics)
 
-
-def _archived(reader: ClusterReader, name: str, rules: RuleSet) -> FoundEvent:
-    codec = codec_of(reader.settings)
-    traced = reader.read(archived.trace(name))
-    if traced is None:
-        wanted, records = name, archived.newest(reader.read)
-    else:
-        rule = rules.by_id.get(traced.rule)
-        topics = [one.topic for one in contracts().by_type.values()] if rule is None else list(rule.topics)
-        wanted, records = traced.ref, archived.near(reader.read, traced, topics)
-    try:
-        while part := list(islice(records, AT_ONCE)):
-            reader.wait(codec.ready(part))
-            for record in part:
-                with contextlib.suppress(BadContract):
-                    event = codec.decode(record)
-                    if wanted in (event.id, event.ref):
-                        return FoundEvent(event, {}, rules, reader, alone=True)
-    finally:
-        reader.wait(codec.close())
-    if traced is not None:
-        raise Told(
-            f"{reader.name} has the firing, and its archive has not the event any more, or not yet: tidings archive"
+    event = await books.archive.began(name, topics)
+    if event is None:
+        if await books.reader.read(archived.trace(name)) is not None:
+            raise Told(f"{books.name} has the firing, and its archive has not the event any more, or not yet")
+        event = await books.archive.named(name)
+    if event is None:
+        text = (
+            f"there is no event {name!r} in {books.name} among the newest {archived.NEWEST} records of each partition, "
+            "no firing or message with this id, and no such file"
         )
-    text = (
-        f"there is no firing or message {name!r} in {reader.name}, no such file, and no such event among the newest "
-        f"{archived.NEWEST} records of each partition"
-    )
-    raise Told(text)
-
-
-def _began(name: str) -> Body[str | None]:
-    """Return the body that reads our reference of the event with which the firing of an id, or of a message's, began."""
-
-    def body() -> Transaction[str | None]:
-        messages = yield Read("messages", [(name,)])
-        firing = next((row["firing_id"] for row in messages.values()), name)
-        for row in (yield Find("records", "by_firing", (firing,), limit=1)):
-            return str(canonical.loads(row["body"])["episode"]["event"])
-        return None
-
-    return body
-
-
-def _records() -> Transaction[list[LogRecord]]:
-    return [read_record(row) for row in (yield Scan("log"))]
-
-
-def _among(
-    reader: Reader, records: list[LogRecord], name: str, rules: RuleSet
-) -> FoundEvent:  # fmt: skip
-    codec = Codec(contracts())
-    known: dict[bytes, Image] = {}
-    for record in sorted(records, key=lambda one: (one.appended_at, one.topic, one.partition, one.offset)):
-        try:
-            event = codec.decode(record)
-        except BadContract:
-            continue
-        contract = contracts().by_type[event.type]
-        if (place := images.state_key(contract, event)) is not None:
-            event, known[place] = images.complete(event, known.get(place))
-        if name in (event.id, event.ref):
-            return FoundEvent(event, known, rules, reader)
-    text = f"there is no event {name!r} in {reader.name}, no firing or message with this id, and no such file"
-    raise Told(text)
+        raise Told(text)
+    return FoundEvent(await books.archive.completed(event), rules, books)

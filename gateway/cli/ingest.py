@@ -17,7 +17,6 @@ from gateway.cli.folder import example, loaded, read
 from gateway.cli.republish import published, told_of
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary, waiting
-from gateway.cli.whom import content_of, person_of
 from gateway.cli.wording import counted, moment, span
 from gateway.codec import codec_of
 from gateway.demo.customers import everybody, introduction
@@ -28,6 +27,7 @@ from streams import control
 from streams.codec import Codec
 from streams.embedded import Engine, claim, count, wall_clock
 from streams.embedded_log import Append, append, read_record
+from streams.explaining.whom import content_of, person_of
 from streams.json_events import TIME, from_json, micros, rfc3339
 from streams.processors.detect import Refused, dead_letter
 from streams.sources import intake

@@ -13,7 +13,7 @@ from gateway.cli.installation import Installation, looked_at
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
 from gateway.cli.wording import counted, moment
-from gateway.stopping import WITHIN, NoScope, check, sending_in_words, stopped_before, waits_in_words
+from gateway.stopping import WITHIN, NoScope, check, sending_in_words, stopped_before, unsent_of, waits_in_words
 from schemas import contracts
 from streams import control
 from streams.processors import kills
@@ -136,10 +136,9 @@ async def _list(arguments: Namespace) -> int:
 
 async def _counts(there: Installation) -> Unsent | None:
     """Count what has not left; None: that took too long, and is no reason to stop nothing."""
+    if there.folder is None:
+        return await unsent_of(there.reader)
     try:
-        if isinstance(there.reader, PostgresStore):
-            return await there.reader.unsent(within=WITHIN)
-        assert there.folder is not None, "where there is no cluster there is a file"
         return await asyncio.to_thread(count_unsent, there.folder / "tidings.db", within=WITHIN)
     except StoreUnavailable:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.again import add_again
-from gateway.cli.cluster_verbs import add_cluster, add_config
+from gateway.cli.cluster_verbs import add_cluster, add_config, port
 from gateway.cli.edge_verbs import add_edge
 from gateway.cli.kill_verbs import add_kills
 from gateway.cli.place import add_place
@@ -51,6 +51,9 @@ def parser() -> Parser:
     demo.add_argument(
         "--data", type=Path, metavar="FOLDER", help="where the file is kept (default: demo; on a cluster demo/cluster)"
     )
+    demo.add_argument(
+        "--port", type=port, metavar="N", help="serve console and intake here (default: 8321, or the next free one)"
+    )
     demo.add_argument("--json", action="store_true", help="one JSON object a line, for scripts")
     demo.add_argument("--plain", action="store_true", help="line by line, where a live table would be")
     demo.add_argument(
@@ -84,6 +87,7 @@ def parser() -> Parser:
     preview.add_argument("--zone", metavar="NAME", help="time zone of the reader, as Europe/Berlin")
     preview.add_argument("--html", type=Path, metavar="FILE", help="write the HTML of a mail there")
 
+    _why_not(verbs)
     _dead_letters(verbs)
     add_again(verbs)
     add_kills(verbs)
@@ -241,6 +245,17 @@ def _rules(verbs: Any) -> None:
     )
     add_place(explain)
     explain.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _why_not(verbs: Any) -> None:
+    why_not = verbs.add_parser("why-not", help="say why a customer did not hear of something")
+    why_not.set_defaults(run="gateway.cli.why_not:why_not")
+    why_not.add_argument("customer", metavar="CUSTOMER", help="id of the customer, as events name it")
+    why_not.add_argument("--rule", metavar="NAME", help="only this rule, or the rules of this topic")
+    why_not.add_argument("--about", metavar="ID", help="only what concerns this order, invoice … or event")
+    why_not.add_argument("--window", default="7d", metavar="TIME", help="how far back to look, as 36h (default: 7d)")
+    add_place(why_not)
+    why_not.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _dead_letters(verbs: Any) -> None:

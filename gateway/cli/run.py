@@ -100,16 +100,21 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
 
 @contextlib.asynccontextmanager
 async def _served(settings: Config, engine: Engine, metrics: Metrics) -> AsyncGenerator[tuple[str, int] | None]:
-    """Serve health and metrics while the context lasts, where [http] is configured."""
+    """Serve the edge while the context lasts, where [http] is configured: intake, console, links, health, metrics."""
     http = settings.settings.http
     if http is None:
         yield None
         return
+    from gateway.edge import site_of
     from gateway.http.app import create_app
     from gateway.http.serve import serving
 
-    async with serving(create_app(engine, metrics), http.host, http.port) as place:
-        yield place
+    site = site_of(engine, http.host, settings)
+    try:
+        async with serving(create_app(engine, metrics, site=site), http.host, http.port) as place:
+            yield place
+    finally:
+        await site.close()
 
 
 async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:

@@ -59,7 +59,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     "tidings keys create": (
         ("Make a key for a system or a person, and show it this once. Two of a name may be live, so that one can "
          "follow the other."),
-        "tidings keys create billing --role publisher --source 'shop/*' --expires 90d",
+        "tidings keys create billing --role publisher --source 'shop/*'",
     ),
     "tidings keys list": (
         "Every key of a tenant: what it may do, as which sources, until when, when it was used.",
@@ -136,6 +136,11 @@ SAID: Mapping[str, tuple[str, str]] = {
         "Show the message of a template, with the values that the contracts give as examples.",
         "tidings templates preview billing/invoice-overdue --locale de-DE",
     ),
+    "tidings why-not": (
+        ("Say why a customer did not hear of something: for each rule that could have spoken, the event that came closest "
+         "and the term that failed, what waits and until when, what was suppressed and why."),
+        "tidings why-not c-1 --rule order-not-shipped",
+    ),
     "tidings kill": (
         ("Stop what leaves: everything, or one tenant, channel or rule. No message of it is begun from then on, in no "
          "process, and a restart changes nothing. What waits is kept, until 'tidings release' or 'tidings drop'."),
@@ -144,12 +149,12 @@ SAID: Mapping[str, tuple[str, str]] = {
     "tidings release": (
         ("End a kill: what waits goes on, as far as its deadline and the gates allow. Says how much waits; with "
          "--confirm, does it."),
-        "tidings release --channel sms --reason 'prices are right again' --confirm",
+        "tidings release --channel sms --reason 'mended' --confirm",
     ),
     "tidings drop": (
         ("End a kill, and cancel what waits in its scope for good. Says how much that is; with --confirm, does it. What "
          "waits for quiet hours was not stopped by the kill, and stays."),
-        "tidings drop --channel sms --reason 'nobody shall get these' --confirm",
+        "tidings drop --channel sms --reason 'wrong prices' --confirm",
     ),
     "tidings kills": ("List what is stopped: by whom, why, and how much waits.", "tidings kills"),
     "tidings verify": (

@@ -43,6 +43,8 @@ class Board:
     """The shop was open before: what only this start has seen says so."""
     group: Group | None = None
     """The workers, where there are several."""
+    url: str = ""
+    """Of the console."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Paint header, rows, what waits, and the sum."""
@@ -72,7 +74,8 @@ class Board:
             clocks.append(f" {'☾' if asleep else '☀'} {local(now, zone):%H:%M} {place(zone)} ", style)
         if width >= WIDE:
             clocks.append("  ☾ quiet there, from 21:00 to 08:00", FAINT)
-        return [title, clocks]
+        inside = Text.assemble((" look inside: ", FAINT), (self.url, f"bold {INK}"), (" in a browser", FAINT))
+        return [title, clocks, inside] if self.url else [title, clocks]
 
     def _table(self, lines: Sequence[Line], rows: int, room: int, *, wide: bool) -> Table:
         table = Table(box=None, expand=True, padding=(0, 1, 0, 0), pad_edge=False, header_style=f"{FAINT} on {BAR}")

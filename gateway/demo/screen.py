@@ -26,10 +26,12 @@ SHARE = 15
 
 
 @contextlib.asynccontextmanager
-async def showing(scene: Scene, stage: Stage, speed: int, ending: str, *, again: bool) -> AsyncIterator[None]:
+async def showing(
+    scene: Scene, stage: Stage, speed: int, ending: str, *, again: bool, url: str = ""
+) -> AsyncIterator[None]:
     """Paint the scene while something goes on."""
     console = Console()
-    board = Board(scene, speed, await stage.store.read(_opened), ending=ending, again=again)
+    board = Board(scene, speed, await stage.store.read(_opened), ending=ending, again=again, url=url)
     with Live(board, console=console, screen=True, auto_refresh=False, redirect_stderr=False) as live:
         tasks = [asyncio.create_task(_paint(live)), asyncio.create_task(_look(board, stage))]
         try:

@@ -1,24 +1,35 @@
-"""The FastAPI application: operations, and with a site the ways in and the console."""
+"""The FastAPI application: operations of every process, and where a site is given the ways in, the links and the console."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Mapping
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from gateway.console.app import console, in_frame
-from gateway.console.app import routes as console_routes
-from gateway.http.bounds import MAX_BODY, Bounded, Refuse, plainly
+from gateway.console.pages import Pages
+from gateway.http.bounds import MAX_BODY, Bounded, Refuse, path_of, plainly
+from gateway.http.document import document
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
 from gateway.http.look import Asked, Look, Progress, Repeating
-from gateway.http.problems import HEADERS, problem
+from gateway.http.problems import CONTENT_TYPE as PROBLEM
+from gateway.http.problems import HEADERS, Refused, page, problem
+from gateway.intake.bounds import EVENTS, MOST_BODY
+from gateway.intake.judging import public
 from gateway.metrics import CONTENT_TYPE, Metrics, State
 from gateway.site import Site
 from streams.stores.counts import Waiting
+from tidings.ports import StoreUnavailable
+
+logger = logging.getLogger("tidings.http")
 
 WITHIN = 0.95
 """Seconds for a whole answer."""
@@ -29,16 +40,17 @@ def create_app(
     metrics: Metrics,
     limits: Limits | None = None,
     *,
-    max_body: int = MAX_BODY,
     site: Site | None = None,
+    max_body: int = MAX_BODY,
 ) -> FastAPI:
-    """Return the application for a running engine; with a site, everything that people and systems come for.
+    """Return the application for a running engine; with a site the whole edge, else health and metrics.
 
     FastAPI's own pages load from a CDN and are off; so is the redirect of a path with one slash too many.
     """
     app = FastAPI(title="Tidings", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pages = None if site is None else console(site)
-    protect(app, max_body=max_body, refuse=plainly if pages is None else in_frame(pages))
+    larger = {EVENTS: MOST_BODY} if site is not None else {}
+    protect(app, max_body=max_body, larger=larger, refuse=plainly if pages is None else in_frame(pages))
     bounds = limits or Limits()
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
@@ -56,42 +68,102 @@ def create_app(
 
     exposed = Asked(written, patience=WITHIN, keep=KEEP)
 
-    @app.api_route("/healthz", methods=["GET", "HEAD"])
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> Response:
         status, body = body_of("alive", alive(engine, bounds))
         return JSONResponse(body, status, HEADERS)
 
-    @app.api_route("/readyz", methods=["GET", "HEAD"])
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def readyz() -> Response:
         status, body = body_of("ready", await readiness())
         return JSONResponse(body, status, HEADERS)
 
-    @app.get("/metrics")
+    @app.get("/metrics", include_in_schema=False)
     async def metrics_text(request: Request) -> Response:
         try:
             return Response(await exposed(), 200, {**HEADERS, "content-type": CONTENT_TYPE})
         except TimeoutError:
             return problem(503, request.state.request_id)
 
-    if site is not None:
-        app.include_router(console_routes(site, pages))
+    if site is not None and pages is not None:
+        join(app, site, pages)
     return app
 
 
-def protect(app: FastAPI, *, max_body: int = MAX_BODY, refuse: Refuse = plainly) -> None:
-    """Bound what an application takes, and make problems (or pages) of everything that it refuses."""
+def join(app: FastAPI, site: Site, pages: Pages) -> None:
+    """Let the ways in, the links in messages, and what people look at, join an application."""
+    from gateway.console.app import routes as console
+    from gateway.explaining.app import routes as explaining
+    from gateway.intake.app import routes as intake
+    from gateway.intake.published import components
+    from gateway.kills.app import routes as kills
+    from gateway.links.app import routes as links
+
+    app.state.beside = (site.proof.forever,)
+
+    app.include_router(intake(site))
+    app.include_router(kills(site))
+    app.include_router(links(site, pages))
+    app.include_router(explaining(site))
+    app.include_router(console(site, pages))
+    document(app, components(public(site.contracts)))
+
+
+def protect(
+    app: FastAPI, *, max_body: int = MAX_BODY, larger: Mapping[str, int] | None = None, refuse: Refuse = plainly
+) -> None:
+    """Bound what an application takes, and make problems (or pages) of everything that it refuses.
+
+    `larger` has the paths whose bodies may have more bytes.
+    """
     app.state.refuse = refuse
     app.state.ending = asyncio.Event()
-    app.add_middleware(Bounded, max_body=max_body, refuse=refuse)
+    app.add_middleware(Bounded, max_body=max_body, larger=larger or {}, refuse=refuse)
+    app.add_exception_handler(Refused, _told)
+    app.add_exception_handler(StoreUnavailable, _away)
+
+    @app.get("/problems/{code}", include_in_schema=False)
+    async def problem_page(code: str, request: Request) -> Response:
+        return page(code) or problem(404, request.state.request_id)
+
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _told(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, Refused)
+    return fault.response(request.state.request_id)
+
+
+async def _away(request: Request, fault: Exception) -> Response:
+    # It is known, and says itself in the log: one line, without the way through our code.
+    fields = {"request": request.state.request_id, "path": path_of(request.scope), "why": str(fault)}
+    logger.warning("store away", extra={"fields": fields})
+    refuse: Refuse = request.app.state.refuse
+    found = refuse(request.scope, 503, request.state.request_id, {"retry-after": "5"})
+    if found.headers["content-type"] != PROBLEM:
+        return found
+    return problem(503, request.state.request_id, {"retry-after": "5"}, code="store-unavailable")
 
 
 async def _refused(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)
     request.scope["state"]["detail"] = fault.detail
+    headers = dict(fault.headers or {})
+    if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (found := methods(request.app, request.scope["path"])):
+        headers["Allow"] = ", ".join(sorted(found))
     refuse: Refuse = request.app.state.refuse
-    return refuse(request.scope, fault.status_code, request.state.request_id, dict(fault.headers or {}))
+    return refuse(request.scope, fault.status_code, request.state.request_id, headers)
+
+
+def methods(app: FastAPI, path: str) -> set[str]:
+    """Return every method that a path has; the framework names those of the first route that it met."""
+    inside = [
+        one for outer in app.routes for one in getattr(getattr(outer, "original_router", None), "routes", [outer])
+    ]
+    return {
+        name for one in inside if isinstance(one, Route) and one.path_regex.match(path) for name in one.methods or ()
+    }
 
 
 async def _invalid(request: Request, _: Exception) -> Response:

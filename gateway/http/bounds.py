@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -32,9 +33,11 @@ Refuse = Callable[[Scope, int, str, dict[str, str]], Response]
 """What is answered instead: request, status, the request's id, headers."""
 
 
-def plainly(_: Scope, status: int, request_id: str, headers: dict[str, str]) -> Response:
+def plainly(scope: Scope, status: int, request_id: str, headers: dict[str, str]) -> Response:
     """Answer with a problem."""
-    return problem(status, request_id, headers)
+    said = scope["state"].get("detail")
+    detail = None if said == HTTPStatus(status).phrase else said
+    return problem(status, request_id, headers, detail=detail)
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Bounded:
     app: ASGIApp
     max_body: int = MAX_BODY
     refuse: Refuse = plainly
+    larger: Mapping[str, int] = field(default_factory=dict)
+    """Paths whose bodies may have more bytes."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -64,21 +69,22 @@ class Bounded:
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = name
-        status = refusal(scope, self.max_body)
+        most = self.larger.get(scope["path"], self.max_body)
+        status = refusal(scope, most)
         refuse = self.refuse if status is None else plainly
         if status is None:
             try:
-                await self.app(scope, _counted(receive, self.max_body), answer)
+                await self.app(scope, _counted(receive, most), answer)
             except ClientDisconnect:
                 return
             except StoreUnavailable as fault:
                 # It is known, and says itself in the log: one line, without the way through our code.
                 logger.warning(
-                    "store away", extra={"fields": {"request": name, "path": _known(scope), "why": str(fault)}}
+                    "store away", extra={"fields": {"request": name, "path": path_of(scope), "why": str(fault)}}
                 )
                 status = 503
             except Exception:
-                logger.exception("request failed", extra={"fields": {"request": name, "path": _known(scope)}})
+                logger.exception("request failed", extra={"fields": {"request": name, "path": path_of(scope)}})
                 status = 500
         if status is None:
             return
@@ -118,6 +124,6 @@ def _counted(receive: Receive, most: int) -> Receive:
     return counted
 
 
-def _known(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """Return the route that matched, never what was typed: it may hold anything."""
     return str(getattr(scope.get("route"), "path", "none"))

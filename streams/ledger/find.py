@@ -25,11 +25,12 @@ LOOKED = 500
 """Entries of the catalogue for one word that are looked at."""
 
 LOG = ", ".join(f'l."{column.name}"' for column in TABLES["log"].columns)
+# CROSS JOIN keeps SQLite to this order: without statistics it would read the whole catalogue instead of a block's part.
 RECORDS = f"""
 SELECT {LOG} FROM (
     SELECT topic, partition, "offset", appended_at FROM (
-        SELECT c.topic, c.partition, c."offset", c.appended_at FROM blocks b JOIN catalogue c
-        ON c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term = $2
+        SELECT c.topic, c.partition, c."offset", c.appended_at FROM blocks b CROSS JOIN catalogue c
+        WHERE c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term = $2
         ORDER BY b.appended_at DESC LIMIT {LOOKED}
     ) AS such ORDER BY appended_at DESC, "offset" DESC LIMIT $3
 ) AS w JOIN log l ON l.topic = w.topic AND l.partition = w.partition AND l."offset" = w."offset"
@@ -37,9 +38,15 @@ AND l.appended_at = w.appended_at ORDER BY l.appended_at DESC, l."offset" DESC
 """
 CUSTOMER = "SELECT recipient FROM recipients WHERE tenant = $1 AND recipient = $2"
 TOLD = "SELECT recipient FROM runs WHERE tenant = $1 AND recipient = $2 LIMIT 1"
-REFERENCE = "SELECT message_id FROM messages WHERE reference = $1 AND tenant = $2 LIMIT 20"
-BY_START = "SELECT {key} FROM {table} WHERE {key} >= $1 AND {key} < $2 AND tenant = $3 ORDER BY {key} LIMIT 20"
-FIRING = "SELECT DISTINCT firing_id FROM runs WHERE firing_id >= $1 AND firing_id < $2 AND tenant = $3 LIMIT 20"
+REFERENCE = """
+SELECT message_id FROM (SELECT message_id, tenant FROM messages WHERE reference = $1 LIMIT 100) AS such
+WHERE tenant = $2 LIMIT 20
+"""
+BY_START = """
+SELECT DISTINCT {key} FROM (
+    SELECT {key}, tenant FROM {table} WHERE {key} >= $1 AND {key} < $2 ORDER BY {key} LIMIT 100
+) AS such WHERE tenant = $3 ORDER BY {key} LIMIT 20
+"""
 
 LOG_ROW = row_of("log")
 
@@ -103,7 +110,7 @@ class Finder:
         ask: list[tuple[str, str, str]] = [
             ("decision", BY_START.format(table="runs", key="run_id"), text),
             ("message", BY_START.format(table="messages", key="message_id"), text),
-            ("firing", FIRING, text),
+            ("firing", BY_START.format(table="runs", key="firing_id"), text),
         ]
         found: list[Found] = []
         for kind, statement, start in ask:

@@ -22,8 +22,6 @@ COUNTED = 10_000
 COUNTED_FEW = 2_000
 """How far is counted where each has to be looked at."""
 
-NO_REASON = (MessageState.ACCEPTED, MessageState.PENDING, MessageState.CLAIMED, MessageState.SENDING)
-"""States of messages that carry no reason: not walked where one is asked for."""
 RUN = ", ".join(f'r."{column.name}"' for column in TABLES["runs"].columns)
 MESSAGE = ", ".join(f'm."{column.name}"' for column in TABLES["messages"].columns)
 
@@ -55,7 +53,7 @@ class Walk:
     """Exclusive; None: from the newest, or with `newer` from the oldest."""
     newer: bool
     by_state: bool
-    """Along the messages by state, and not along the runs."""
+    """Along the messages, by state or by reason, and not along the runs."""
     roles: tuple[str, ...] = (NOTICE,)
 
     @property
@@ -66,10 +64,7 @@ class Walk:
     @property
     def states(self) -> tuple[str, ...]:
         """States of the messages that are walked."""
-        wanted = None if self.filter.outcome is None else self.filter.outcome.states
-        if wanted is None and self.filter.reason is not None:
-            wanted = tuple(str(one) for one in MessageState if one not in NO_REASON)
-        return tuple(map(str, MessageState)) if wanted is None else wanted
+        return tuple(map(str, MessageState)) if self.filter.outcome is None else self.filter.outcome.states
 
     def inner(self, to: Statement, budget: int) -> str:
         """Return the walk itself: `at`, `run_id`, and along the messages `message_id`; at most `budget` rows."""
@@ -94,14 +89,18 @@ class Walk:
         parts = []
         tenant = to.put(self.tenant)
         bounds = self.bounds(to, "created_at", ("run_id", "message_id"))
-        for role in self.roles:
-            for state in self.states:
-                where = [f"tenant = {tenant}", f"role = {to.put(role)}", f"state = {to.put(state)}", *bounds]
-                parts.append(
-                    "SELECT * FROM (SELECT created_at AS at, run_id, message_id FROM messages "
-                    f"WHERE {' AND '.join(where)} ORDER BY created_at {self.order}, run_id {self.order}, "
-                    f"message_id {self.order} LIMIT {budget}) AS part"
-                )
+        reason = self.filter.reason
+        if reason is not None:
+            kinds = [[f"reason = {to.put(reason)}"]]
+        else:
+            kinds = [[f"role = {to.put(role)}", f"state = {to.put(one)}"] for role in self.roles for one in self.states]
+        for kind in kinds:
+            where = [f"tenant = {tenant}", *kind, *bounds]
+            parts.append(
+                "SELECT * FROM (SELECT created_at AS at, run_id, message_id FROM messages "
+                f"WHERE {' AND '.join(where)} ORDER BY created_at {self.order}, run_id {self.order}, "
+                f"message_id {self.order} LIMIT {budget}) AS part"
+            )
         if len(parts) == 1:
             return parts[0]
         merged = " UNION ALL ".join(parts)
@@ -137,9 +136,8 @@ def decisions(walk: Walk, budget: int, limit: int) -> Statement:
     if walk.by_state:
         # A decision with several such messages stands where the newest of them does, once.
         if about.reason is not None:
-            where.append(
-                f"EXISTS (SELECT 1 FROM messages o WHERE o.message_id = w.message_id AND o.reason = {to.put(about.reason)})"
-            )
+            such = f"o.role = {to.put(NOTICE)} AND o.state IN {to.puts(walk.states)}"
+            where.append(f"EXISTS (SELECT 1 FROM messages o WHERE o.message_id = w.message_id AND {such})")
         newer = f"o.state IN {to.puts(walk.states)} AND (o.created_at, o.message_id) > (w.at, w.message_id)"
         where.append(f"NOT {_notice_of_run(to, about.reason)} AND {newer})")
     elif about.outcome is Outcome.NOTHING:
@@ -169,6 +167,8 @@ def messages(walk: Walk, budget: int, limit: int) -> Statement:
             where.append(f"m.rule = {to.put(about.rule)}")
         if about.recipient is not None:
             where.append(f"m.recipient = {to.put(about.recipient)}")
+        if about.reason is not None and about.outcome is not None:
+            where.append(f"m.state IN {to.puts(walk.states)}")
     else:
         on = "m.run_id = w.run_id"
         if about.rule is not None and about.recipient is not None:
@@ -179,8 +179,8 @@ def messages(walk: Walk, budget: int, limit: int) -> Statement:
             sign = ">" if walk.newer else "<"
             values = ", ".join(map(to.put, (walk.start.at, *walk.start.ids)))
             where.append(f"(w.at, w.run_id, m.message_id) {sign} ({values})")
-    if about.reason is not None:
-        where.append(f"m.reason = {to.put(about.reason)}")
+        if about.reason is not None:
+            where.append(f"m.reason = {to.put(about.reason)}")
     if about.channel is not None:
         where.append(f"m.channel = {to.put(about.channel)}")
     to.text = (

@@ -16,12 +16,12 @@ ATTEMPTS = (
 RECEIPTS = "SELECT receipt, at, received_at, provider_id, detail FROM receipts WHERE message_id = $1 ORDER BY provider_id LIMIT 100"
 AUDIT = "SELECT seq, at, who, verb, body FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
 COUNT_LETTERS = (
-    "SELECT reason, sum(CASE WHEN redriven_at IS NULL THEN 1 ELSE 0 END), count(*) FROM "
-    f"(SELECT reason, redriven_at FROM dead_letters ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
+    "SELECT reason, sum(CASE WHEN redriven_at IS NULL AND aside_at IS NULL THEN 1 ELSE 0 END), count(*) FROM "
+    f"(SELECT reason, redriven_at, aside_at FROM dead_letters ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
 )
 LETTER = (
     'reader, topic, partition, "offset", reason, detail, schema_id, appended_at, '
-    "coalesce(length(value), 0), redriven_at"
+    "coalesce(length(value), 0), redriven_at, aside_at"
 )
 
 
@@ -58,7 +58,7 @@ def dead_letters(
     if reason is not None:
         where.append(f"reason = {to.put(reason)}")
     if waiting:
-        where.append("redriven_at IS NULL")
+        where.append("redriven_at IS NULL AND aside_at IS NULL")
     if before is not None:
         where.append(f"appended_at <= {to.put(before.at)}")
         if len(before.ids) == 1 and (place := _place(before.ids[0])) is not None:
@@ -71,10 +71,10 @@ def dead_letters(
 
 def dead_letter(row: Sequence[Any]) -> DeadLetter:
     """Return the dead letter of a row."""
-    reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at = row
+    reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, aside_at = row
     place = Key(appended_at, (f"{reader}/{topic}/{partition}/{offset}",))
     return DeadLetter(
-        reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, place
+        reader, topic, partition, offset, reason, detail, schema_id, appended_at, size, redriven_at, aside_at, place
     )
 
 

@@ -138,6 +138,8 @@ class MessageLine:
     template: str
     severity: str
     logical_at: Micros
+    to: str
+    """Where it goes, so that nobody can use it: a masked address, or the name of a target; empty while it has none."""
     place: Key = field(repr=False)
     """In the list in which it was found."""
 
@@ -271,6 +273,8 @@ class DeadLetter:
     appended_at: Micros
     size: int
     redriven_at: Micros | None
+    aside_at: Micros | None
+    """When a person decided that it is not taken in again."""
     place: Key = field(repr=False)
 
 

@@ -443,6 +443,7 @@ def _set_aside(batch: Batch, decided: Decided) -> Transaction[None]:
                 "reader": f"{READER}:{rule}", "topic": event.topic, "partition": event.partition,
                 "offset": event.offset, "reason": "buffer_full", "detail": f"rule {rule}", "schema_id": None,
                 "appended_at": event.appended_at, "key": None, "value": None, "headers": b"[]", "redriven_at": None,
+                "aside_at": None,
             }
         )  # fmt: skip
     if rows:
@@ -457,5 +458,5 @@ def dead_letter(refused: Refused, reader: str = READER) -> Row:
         "reader": reader, "topic": record.topic, "partition": record.partition, "offset": record.offset,
         "reason": refused.reason, "detail": refused.detail[:2000], "schema_id": refused.schema_id,
         "appended_at": record.appended_at, "key": record.key, "value": record.value, "headers": headers,
-        "redriven_at": None,
+        "redriven_at": None, "aside_at": None,
     }  # fmt: skip

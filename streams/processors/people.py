@@ -6,9 +6,12 @@ withdrawal is answered, and no intent follows it: T3 takes the same lock and rea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from streams.processors.detect import Batch, Skipped, dead_letter, positions_match
+from tidings.event import Event, Micros
 from tidings.person import changed_row, joined, link_of, recipient_named
-from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Transaction
+from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Transaction
 
 READER = "people"
 
@@ -33,22 +36,16 @@ def project(batch: Batch) -> Body[int | Skipped]:
             # A link appeared since we looked; read it again, so that all locks are taken in order.
             return Skipped({(span.topic, span.partition): span.start for span in batch.spans})
         now = yield Now()
-        changed = {}
+        changed: dict[tuple[str, ...], Row] = {}
         moving: dict[tuple[str, str], tuple[str, str]] = {}
         for event, who in sorted(named, key=lambda pair: (pair[0].occurred_at, pair[0].ref)):
             place = (event.tenant, who)
-            row = changed_row(who, rows[place], event)
-            if row is None:
+            if not (news := heard(rows, place, event, now)):
                 continue
-            # Whoever has something open is looked at again at once.
-            rows[place] = changed[place] = {**row, "next_at": now}
-            if row["linked_to"] is not None:
-                # What is said under a foreign id is said by the customer whose it is.
-                theirs = (event.tenant, row["linked_to"])
-                own = joined(rows.get(theirs), row["linked_to"], row) or rows.get(theirs)
-                if own is not None:
-                    rows[theirs] = changed[theirs] = {**own, "next_at": now}
-                moving[place] = theirs
+            rows.update(news)
+            changed.update(news)
+            if (linked_to := news[place]["linked_to"]) is not None:
+                moving[place] = (event.tenant, linked_to)
         if changed:
             yield Put("recipients", [changed[place] for place in sorted(changed)])
         for place, theirs in sorted(moving.items()):
@@ -66,6 +63,24 @@ def project(batch: Batch) -> Body[int | Skipped]:
         return len(changed)
 
     return body
+
+
+def heard(
+    rows: Mapping[tuple[str, ...], Row | None], place: tuple[str, str], event: Event, now: Micros
+) -> dict[tuple[str, ...], Row]:
+    """Return the rows that an event about one person changes; none where it is no news."""
+    row = changed_row(place[1], rows[place], event)
+    if row is None:
+        return {}
+    # Whoever has something open is looked at again at once.
+    changed: dict[tuple[str, ...], Row] = {place: {**row, "next_at": now}}
+    if row["linked_to"] is not None:
+        # What is said under a foreign id is said by the customer whose it is.
+        theirs = (event.tenant, row["linked_to"])
+        own = joined(rows.get(theirs), row["linked_to"], row) or rows.get(theirs)
+        if own is not None:
+            changed[theirs] = {**own, "next_at": now}
+    return changed
 
 
 def _move(place: tuple[str, str], theirs: tuple[str, str]) -> Transaction[None]:

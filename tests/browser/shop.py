@@ -13,6 +13,7 @@ import contextlib
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.access.door import Door
@@ -23,16 +24,18 @@ from gateway.demo.post import Post
 from gateway.demo.shop import FIRST_NUMBER, Fact, Shop
 from gateway.demo.stage import OneFile, number
 from gateway.demo.stories import SLOW, STORIES
+from gateway.edge import site_of
 from gateway.http.app import create_app
 from gateway.http.serve import serving
 from gateway.metrics import Metrics
-from gateway.site import Site
+from handlers.channels.content import Contents
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams.embedded import Engine
 from streams.ledger.ledger import Ledger
 from streams.ledger.proof import Proof
 from streams.processors import keys as rows
+from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from tests import services
@@ -126,6 +129,7 @@ class Played:
 
 async def copied(store: Store, place: Place, clock: Callable[[], Micros]) -> PostgresStore:
     """Everything of a store, in an empty database."""
+    await migrate(place)
     there = await PostgresStore.open(place, clock)
     for name in TABLES:
 
@@ -145,10 +149,10 @@ async def copied(store: Store, place: Place, clock: Callable[[], Micros]) -> Pos
 @contextlib.asynccontextmanager
 async def edge(engine: Engine, store: Store, ledger: Ledger, proof: Proof, clock: Clock) -> AsyncIterator[str]:
     """The whole edge over a store."""
-    door = Door(Keys(store, pepper_of(SECRET), clock), "127.0.0.1")
-    site = Site(
-        "the small shop", store, engine.contracts, lambda: engine.rules, clock, engine.log.append, ledger, proof, door
-    )
+    site = replace(
+        site_of(engine, "127.0.0.1", name="the small shop"), store=store, ledger=ledger, proof=proof,
+        door=Door(Keys(store, pepper_of(SECRET), clock), "127.0.0.1"),
+    )  # fmt: skip
     app = create_app(engine, Metrics(lambda: engine.rules, engine.contracts.by_type, clock), site=site)
     async with serving(app, "127.0.0.1", 0) as (host, port):
         yield f"http://{host}:{port}"
@@ -183,7 +187,16 @@ async def main(folder: Path, how: str, place: Place | None = None) -> None:
     clock = Clock(BEGINS + HOURS * HOUR if again else BEGINS)
     post = Post(FileCatcher(folder / "caught.jsonl", clock))
     engine = Engine(
-        folder / FILE, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=SPEED, kind="demo"
+        folder / FILE,
+        contracts(),
+        files,
+        texts,
+        found.rules,
+        lambda _channel: post,
+        clock,
+        speed=SPEED,
+        kind="demo",
+        render=Contents("http://127.0.0.1:1", SECRET),
     )
     async with contextlib.AsyncExitStack() as open_:
         await open_.enter_async_context(engine)
@@ -204,8 +217,6 @@ async def main(folder: Path, how: str, place: Place | None = None) -> None:
         proof = Proof(ledger, clock, immediately)
         await proof.step()
         proof.sleep = asyncio.sleep
-        counting = asyncio.create_task(proof.forever())
-        open_.callback(counting.cancel)
         url = await open_.enter_async_context(edge(engine, store, ledger, proof, clock))
         print(url, flush=True)
         await obey(played, store)

@@ -144,7 +144,7 @@ user = "postgres"
             code, out, _ = tidings("rules", "explain", name, "--rule", "payment-failed")
             assert (code, "payment-failed: FIRES for customer:c-1, high" in out) == (0, True), out
         code, _, said = tidings("rules", "explain", "nothing")
-        assert (code, "there is no firing or message 'nothing'" in said) == (1, True)
+        assert (code, "there is no event 'nothing'" in said) == (1, True)
 
         code, out, _ = tidings("dead-letters", "list", "--json")
         letters = {row["reason"]: row["place"] for row in json.loads(out)}
@@ -187,7 +187,14 @@ def archived(count: int, partitions: int = 2):
         await store.run(keep(records, {(TOPIC, p): 0 for p in range(partitions)}))
 
     asyncio.run(body())
-    return store, lambda body: asyncio.run(store.read(body))
+    return store
+
+
+def numbers_of(records):
+    async def all_of_them():
+        return [int(record.value or b"") async for record in records]
+
+    return asyncio.run(all_of_them())
 
 
 def test_a_firing_leads_to_the_records_of_its_batch_and_then_to_those_around_its_time(monkeypatch):
@@ -195,7 +202,7 @@ def test_a_firing_leads_to_the_records_of_its_batch_and_then_to_those_around_its
     from tidings.journal import Entry, Span
 
     monkeypatch.setattr(module, "PAGE", 7)
-    store, ask = archived(3000)
+    store = archived(3000)
     row = {
         "episode_at": 2000 * SECOND,
         "firing_id": "f",
@@ -218,13 +225,13 @@ def test_a_firing_leads_to_the_records_of_its_batch_and_then_to_those_around_its
         yield Insert("journal", [{"seq": 5, "kind": "batch", "body": entry.to_bytes()}])
 
     asyncio.run(store.run(body))
-    found = ask(trace("f"))
+    found = asyncio.run(store.read(trace("f")))
     assert (found.ref, found.rule) == ("the-ref", "r")
-    numbers = [int(record.value or b"") for record in near(ask, found, [TOPIC])]
+    numbers = numbers_of(near(store, found, [TOPIC]))
     assert numbers[:20] == [2 * offset + 1 for offset in range(40, 60)]
     # Five minutes before its time, for that far may a producer's clock be ahead; to the end, for it may be late.
     assert sorted(numbers[20:]) == list(range(1700, 3000))
-    assert ask(trace("nothing")) is None
+    assert asyncio.run(store.read(trace("nothing"))) is None
 
 
 def test_without_a_firing_the_newest_records_are_looked_through_and_no_others(monkeypatch):
@@ -232,7 +239,6 @@ def test_without_a_firing_the_newest_records_are_looked_through_and_no_others(mo
 
     monkeypatch.setattr(module, "PAGE", 10)
     monkeypatch.setattr(module, "NEWEST", 50)
-    _, ask = archived(1001)
-    numbers = [int(record.value or b"") for record in newest(ask)]
+    numbers = numbers_of(newest(archived(1001)))
     assert sorted(numbers) == list(range(901, 1001))
     assert set(numbers[:20]) == set(range(981, 1001)), "the newest pages first"

@@ -9,11 +9,13 @@ import urllib.request
 from email import message_from_bytes
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import services
 from tests.live.composed import DEPLOY, Composed, broker, database, named_in
 from tests.providers.stand_ins import Mailbox, smtp_served
+from tests.servers.process import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -27,7 +29,7 @@ def test_the_commands_of_the_compose_file_bring_an_event_to_its_reader_and_end_i
     for _ in range(2):  # again changes nothing
         subprocess.run(["sh", script], check=True, capture_output=True)
         passwords = {file.name: file.read_text() for file in secrets.iterdir()}
-    assert len(set(passwords.values())) == len(passwords) == 6
+    assert len(set(passwords.values())) == len(passwords) == 8
 
     async def story() -> None:
         mailbox = Mailbox()
@@ -45,11 +47,12 @@ def test_the_commands_of_the_compose_file_bring_an_event_to_its_reader_and_end_i
                 try:
                     await asyncio.to_thread(begun, composed)
                     await arrived(composed, mailbox)
+                    await asyncio.to_thread(published, composed)
                     await asyncio.to_thread(watched, composed)
                     ended = await asyncio.to_thread(composed.stop)
                 finally:
                     composed.kill()
-            assert ended == {"worker": [0, 0], "archive": [0], "deliver": [0, 0]}
+            assert ended == {"worker": [0, 0], "archive": [0], "deliver": [0, 0], "gateway": [0]}
         finally:
             kafka.discard()
             postgres.discard()
@@ -68,7 +71,7 @@ def begun(composed: Composed) -> None:
         if composed.services[name].get("restart") == "no":
             done = composed.once(name)
             assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-    begun = [one for name in ("worker", "archive", "deliver") for one in composed.start(name)]
+    begun = [one for name in ("worker", "archive", "deliver", "gateway") for one in composed.start(name)]
     for one in begun:
         composed.until_healthy(one, 60)
 
@@ -97,6 +100,31 @@ async def arrived(composed: Composed, mailbox: Mailbox) -> None:
     found = {one["what"]: one for one in json.loads(done.stdout)}
     wrong = {what: one["says"] for what, one in found.items() if one["state"] == "wrong"}
     assert not set(wrong) - {"durability"}, wrong
+
+
+def published(composed: Composed) -> None:
+    """Make a key as docs/http.md shows, publish with it, and see that the workers have decided."""
+    config = ["--config", "/etc/tidings/operator.toml"]
+    done = composed.once("operator", "keys", "create", "billing", "--role", "publisher", "--source", "*", *config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (gateway,) = [one for one in composed.running if one.name == "gateway"]
+    headers = {"authorization": f"Bearer {done.stdout.strip()}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}", headers=headers) as client:
+        assert client.get("/v1/contracts", headers={"authorization": ""}).status_code == 401
+        example = client.get("/v1/contracts/billing.invoice.paid").json()["example"]
+        dry = client.post("/v1/events?dry_run=true", json=example)
+        assert (dry.status_code, dry.json()["accepted"]) == (200, 1)
+        answer = client.post("/v1/events", json=example)
+        assert answer.status_code == 202, answer.text
+        assert client.post("/v1/events", json=example).json()["status"] == "known"
+
+        def decided() -> bool:
+            return bool(client.get(f"/v1/events/{answer.json()['event_ref']}").json()["state"] == "decided")
+
+        assert wait_until(decided, 30), gateway.said()
+        ready = client.get("/readyz")
+        assert ready.status_code == 200, ready.text
+    assert done.stdout.strip() not in gateway.said()
 
 
 def watched(composed: Composed) -> None:

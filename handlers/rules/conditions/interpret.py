@@ -32,6 +32,8 @@ class Trace:
     parts: tuple[Trace, ...] = ()
     constant: bool = False
     """It stands in the rule as it is, and explains nothing."""
+    op: str = ""
+    """What joins its parts: `&&`, `<`, `in`, …; `named` where it is the name of a condition."""
 
     @property
     def shown(self) -> str:
@@ -60,7 +62,7 @@ class _Interpreter:
             return Trace(text, self._path(node.value), tree.kind)
         if node.kind == "named":
             inner = replace(self, source=node.value.source).visit(tree.children[0])
-            return Trace(text, inner.value, tree.kind, inner.because, (inner,))
+            return Trace(text, inner.value, tree.kind, inner.because, (inner,), op="named")
         parts = tuple(self.visit(child) for child in tree.children)
         try:
             value = self._value(tree, [part.value for part in parts])
@@ -70,7 +72,7 @@ class _Interpreter:
         if value is UNKNOWN:
             asked = self._taken(node, parts)
             because = next((part.because for part in asked if part.because), "") or self._why(asked)
-        return Trace(text, value, tree.kind, because, parts)
+        return Trace(text, value, tree.kind, because, parts, op=node.op)
 
     @staticmethod
     def _taken(node: Node, parts: tuple[Trace, ...]) -> tuple[Trace, ...]:

@@ -68,9 +68,9 @@ COLUMNS: Mapping[tuple[str, str], tuple[str, ...]] = {
 whoever dispatches marks decisions as read; whoever serves takes down when a key was used."""
 
 EPOCHS: Mapping[str, tuple[str, ...]] = {
-    WORKER: ("ground:compared",),
-    DELIVERER: ("ground:compared", "relay"),
-    GATEWAY: ("intake",),
+    WORKER: ("ground:compared", "readyz"),
+    DELIVERER: ("ground:compared", "relay", "readyz"),
+    GATEWAY: ("intake", "readyz"),
 }
 """Rows of `epochs` that a process may write; the rule set and all else is an operator's."""
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from streams.processors.dispatch import resolve
+from tidings import canonical
+from tidings.event import Micros
 from tidings.message import Message
 from tidings.person import Person
 from tidings.ports import Body, Read, Row, Transaction
@@ -34,3 +36,14 @@ def content_of(
         return render(rules, message, person)
     except ValueError:
         return {}
+
+
+def since_of(rows: Mapping[tuple[str, ...], Row | None]) -> dict[str, Micros]:
+    """Return when a person said what they said about consent and topics, by `consent:CLASS` and `topic:NAME`."""
+    found: dict[str, Micros] = {}
+    for row in rows.values():
+        body = {} if row is None else canonical.loads(row["profile"])
+        for kind, section in (("consent", "consent"), ("topic", "preferences")):
+            for name, entry in body.get(section, {}).items():
+                found[f"{kind}:{name}"] = max(entry["v"][0], found.get(f"{kind}:{name}", 0))
+    return found

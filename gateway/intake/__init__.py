@@ -1,0 +1,1 @@
+"""The way in over HTTP: events are taken, or refused with every mistake; 202 only once they are durable."""

@@ -1,0 +1,129 @@
+"""`POST /v1/events`, from the request to the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import JSONResponse, Response
+
+from gateway.access.keys import Principal
+from gateway.http.asked import flags, principal
+from gateway.http.problems import HEADERS, Refused, details
+from gateway.intake.bounds import MOST_BODY, MOST_ERRORS
+from gateway.intake.inflate import inflate
+from gateway.intake.judging import shown
+from gateway.intake.quota import Quota
+from gateway.intake.reading import Body, Given, media_type, read
+from gateway.intake.taking import Item, Taking
+from gateway.intake.would import would
+from gateway.site import Site
+from streams.json_events import NotAnEvent, rfc3339
+
+FLAGS = ("atomic", "dry_run")
+DRY_RUNS = 2
+"""At once in a process."""
+
+
+@dataclass
+class Publishing:
+    """One for all requests of a process."""
+
+    site: Site
+    taking: Taking
+    quota: Quota
+    _trying: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRY_RUNS))
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request.
+
+        Raises:
+            Refused: nothing of it was taken; the problem says why.
+            StoreUnavailable: nothing of it is known to be durable.
+        """
+        who = await principal(self.site, request, "events")
+        asked = flags(request, FLAGS)
+        kind = media_type(request.headers.get("content-type"))
+        if (paused := await self.site.paused()) is not None:
+            raise Refused("intake-paused", paused.why, headers={"retry-after": str(paused.retry_after)})
+        raw = inflate(request.headers.get("content-encoding", "").strip().lower(), await request.body(), MOST_BODY)
+        bucket = who.key or who.name
+        if (wait := self.quota.take(bucket, len(raw))) is not None:
+            raise Refused("too-many-requests", headers={**self.quota.headers(bucket), "retry-after": str(wait)})
+        body = _read(kind, request, raw)
+        headers = {**HEADERS, **self.quota.headers(bucket)}
+        items = await self.taking.judged(who, body, self.site.now())
+        if asked["atomic"]:
+            _whole(items)
+        if asked["dry_run"]:
+            return JSONResponse(await self._would(who, items), 200, headers)
+        await self.taking.take(who, items, body.given, atomic=asked["atomic"])
+        if asked["atomic"]:
+            _whole(items)
+        return _answer(items, bulk=body.bulk, headers=headers)
+
+    async def _would(self, who: Principal, items: Sequence[Item]) -> dict[str, Any]:
+        async with self._trying:
+            appends = [one.fit.append for one in items if one.fit is not None]
+            found = await would(self.site, appends, texts=who.may("decisions"))
+        as_of = rfc3339(self.site.now())
+        return {"dry_run": True, "as_of": as_of, **_counts(items), "items": _items(items), **found}
+
+
+def _read(kind: str, request: Request, raw: bytes) -> Body:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    try:
+        return read(kind, headers, raw)
+    except NotAnEvent as fault:
+        codes = {one.code for one in fault.mistakes}
+        code = "malformed" if "not-json" in codes else "contract-violation"
+        code = "too-large" if "too-large" in codes else code
+        raise Refused(code, errors=[shown(Given(None), one) for one in fault.mistakes]) from fault
+
+
+def _whole(items: Sequence[Item]) -> None:
+    """Refuse all where one is refused."""
+    errors = [
+        {"index": index, **error}
+        for index, item in enumerate(items)
+        if item.refusal is not None
+        for error in item.refusal.errors
+    ]
+    if errors:
+        raise Refused("contract-violation", "nothing was taken: atomic=true", errors=errors[:MOST_ERRORS])
+
+
+def _counts(items: Sequence[Item]) -> dict[str, int]:
+    refused = sum(one.refusal is not None for one in items)
+    return {"accepted": len(items) - refused, "refused": refused}
+
+
+def _items(items: Sequence[Item]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for index, item in enumerate(items):
+        if item.fit is not None:
+            found.append({"index": index, **_taken(item)})
+        else:
+            assert item.refusal is not None, "an event is fit or refused"
+            refusal = item.refusal
+            said = details(refusal.status, code=refusal.code, errors=refusal.errors)
+            found.append({"index": index, "status": "refused", "problem": said})
+    return found
+
+
+def _taken(item: Item) -> dict[str, Any]:
+    assert item.fit is not None, "it was taken"
+    return {"event_ref": item.fit.ref, "id": item.fit.id, "status": "known" if item.known else "accepted"}
+
+
+def _answer(items: Sequence[Item], *, bulk: bool, headers: Mapping[str, str]) -> Response:
+    if bulk:
+        counts = _counts(items)
+        return JSONResponse({**counts, "items": _items(items)}, 207 if counts["refused"] else 202, dict(headers))
+    (item,) = items
+    if item.refusal is not None:
+        raise Refused(item.refusal.code, errors=item.refusal.errors, headers=headers)
+    return JSONResponse(_taken(item), 202, dict(headers))

@@ -1,0 +1,1 @@
+"""Kills over HTTP, for whoever is on call and for what they write."""

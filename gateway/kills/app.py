@@ -1,0 +1,187 @@
+"""`/v1/kills`: what is stopped; stop, release, drop. Needs a key with the scope `kill`.
+
+By nature without harm when repeated: to stop what is stopped answers with the kill that stands, and an id names one
+kill, so that a release that comes twice ends no later one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.access.keys import Principal
+from gateway.site import Site
+from gateway.stopping import NoScope, Stopping, id_of
+from streams.json_events import rfc3339
+from streams.processors.kills import Kill
+from streams.stores.counts import Waits
+from tidings.scopes import LONGEST_REASON, read_reason, read_scope
+
+SCOPE = "kill"
+Id = Annotated[str, Path(pattern=r"^kil_[0-9a-f]{20}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Reason(_Strict):
+    """Why."""
+
+    reason: str = Field(min_length=1, max_length=LONGEST_REASON, description="One line, for whoever is on call next.")
+
+
+class Stop(Reason):
+    """What to stop."""
+
+    scope: str = Field(
+        min_length=1,
+        max_length=210,
+        pattern=r"^(all|(tenant|channel|rule):\S+)$",
+        description="`all`, or one of `tenant:NAME`, `channel:NAME`, `rule:ID`.",
+        examples=["channel:sms"],
+    )
+
+
+class Waiting(_Strict):
+    """How much of a scope has not left."""
+
+    stopped: int = Field(description="Messages that wait to leave: a release lets them go on, a drop cancels them.")
+    otherwise: int = Field(description="Messages that wait for a reason of their own, as quiet hours.")
+    sending: int = Field(description="Messages that are with a provider at this moment, and may still arrive.")
+    complete: bool = Field(description="False: there are more; these are the least.")
+
+
+class Killed(_Strict):
+    """One kill."""
+
+    id: str
+    scope: str
+    since: str = Field(json_schema_extra={"format": "date-time"})
+    by: str
+    reason: str
+    waiting: Waiting | None = Field(description="Null: it could not be counted in time.")
+
+
+class Kills(_Strict):
+    """What is stopped."""
+
+    items: list[Killed]
+
+
+class Released(_Strict):
+    """What a release has done."""
+
+    id: str
+    recipients: int = Field(description="Recipients whose messages are looked at again now.")
+
+
+class Dropped(_Strict):
+    """What a drop has done."""
+
+    id: str
+    cancelled: int = Field(description="Messages that were cancelled for good.")
+
+
+def routes(site: Site) -> APIRouter:
+    """Return the router."""
+    stopping = Stopping(site)
+
+    async def allowed(request: Request) -> None:
+        who = await site.door.bearer(request.headers)
+        if who is None:
+            raise HTTPException(401)
+        if not who.may(SCOPE):
+            raise HTTPException(403, f"this needs the scope {SCOPE}")
+        request.state.principal = who
+
+    router = APIRouter(prefix="/v1/kills", tags=["kills"], dependencies=[Depends(allowed)])
+
+    @router.get("", operation_id="list_kills", summary="What is stopped, and how much waits")
+    async def listing(request: Request) -> Kills:
+        who = _who(request)
+        found = [one for one in await stopping.standing() if _may(site, who, one.scope)]
+        counts = await stopping.unsent() if found else None
+        return Kills(items=[_killed(one, None if counts is None else counts.of(one.scope)) for one in found])
+
+    @router.post(
+        "", status_code=201, operation_id="kill", summary="Stop everything, a tenant, a channel or a rule",
+        responses={200: {"model": Killed, "description": "It was stopped already; this is the kill that stands."}},
+    )  # fmt: skip
+    async def kill(request: Request, asked: Stop, response: Response) -> Killed:
+        who = _who(request)
+        scope, reason = _read(asked)
+        if not _may(site, who, scope):
+            raise HTTPException(403, "a key of another tenant stops its own tenant only")
+        try:
+            one, new = await stopping.kill(scope, who.name, reason)
+        except NoScope as fault:
+            raise HTTPException(422, str(fault)) from None
+        response.status_code = 201 if new else 200
+        counts = await stopping.unsent()
+        return _killed(one, None if counts is None else counts.of(scope))
+
+    async def named(who: Principal, name: str) -> Kill:
+        found = await stopping.find(name)
+        if found is None or not found.is_ours or not _may(site, who, found.scope):
+            raise HTTPException(404, "no such kill stands; GET /v1/kills lists those that do")
+        return found
+
+    @router.post("/{id}/release", operation_id="release_kill", summary="End a kill: what waits goes on")
+    async def release(request: Request, id: Id, asked: Reason) -> Released:  # noqa: A002 - the word in the URL
+        who = _who(request)
+        one = await named(who, id)
+        done = await stopping.release(one.scope, who.name, _reason(asked))
+        if done is None:
+            raise HTTPException(404, "somebody else has ended it meanwhile")
+        return Released(id=id, recipients=done)
+
+    @router.post("/{id}/drop", operation_id="drop_kill", summary="End a kill: what waits is cancelled for good")
+    async def drop(request: Request, id: Id, asked: Reason) -> Dropped:  # noqa: A002 - likewise
+        who = _who(request)
+        one = await named(who, id)
+        done = await stopping.drop(one.scope, who.name, _reason(asked))
+        if done is None:
+            raise HTTPException(404, "somebody else has ended it meanwhile")
+        return Dropped(id=id, cancelled=done)
+
+    return router
+
+
+def _who(request: Request) -> Principal:
+    found: Principal = request.state.principal
+    return found
+
+
+def _may(site: Site, who: Principal, scope: str) -> bool:
+    """Say whether a scope is this principal's to stop: whoever is of another tenant has that tenant, and no more."""
+    return who.tenant == site.tenant or scope == f"tenant:{who.tenant}"
+
+
+def _read(asked: Stop) -> tuple[str, str]:
+    try:
+        return read_scope(asked.scope), read_reason(asked.reason)
+    except ValueError as fault:
+        raise HTTPException(422, str(fault)) from None
+
+
+def _reason(asked: Reason) -> str:
+    try:
+        return read_reason(asked.reason)
+    except ValueError as fault:
+        raise HTTPException(422, str(fault)) from None
+
+
+def _killed(one: Kill, waits: Waits | None) -> Killed:
+    said: dict[str, Any] = {"scope": one.scope, "since": rfc3339(one.at), "by": one.by, "reason": one.reason}
+    return Killed(id=id_of(one), **said, waiting=None if waits is None else waiting(waits))
+
+
+def waiting(waits: Waits) -> Waiting:
+    """Return the numbers of a scope."""
+    return Waiting(stopped=waits.stopped, otherwise=waits.otherwise, sending=waits.sending, complete=waits.whole)

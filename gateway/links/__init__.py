@@ -1,0 +1,1 @@
+"""What the links in messages lead to: pages of the company's customers, without a login."""

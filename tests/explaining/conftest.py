@@ -1,0 +1,3 @@
+from tests.explaining.laboratory import where
+
+__all__ = ["where"]

@@ -1,0 +1,491 @@
+"""What a core system is promised when it publishes over HTTP."""
+
+import asyncio
+import gzip
+import json
+from typing import Any
+
+import cramjam
+import pytest
+
+from gateway.http.problems import KINDS
+from gateway.intake.quota import Quota
+from gateway.intake.recent import Known, Recent
+from gateway.site import Paused
+from schemas import contracts
+from schemas.examples import examples
+from streams.codec import Codec
+from streams.embedded_log import read_record
+from streams.processors import keys as rows
+from tests.http.asking import run, until
+from tests.intake.edge import Edge, edge, event
+from tidings import ids
+from tidings.ports import StoreUnavailable
+
+pytestmark = pytest.mark.live
+
+CODEC = Codec(contracts())
+STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+
+
+def cloud(given: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"specversion": "1.0", **given, **more}
+
+
+def is_problem(answer: Any, code: str) -> dict[str, Any]:
+    found: dict[str, Any] = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, found["code"]) == (KINDS[code].status, code), found
+    assert found["type"] == f"/problems/{code}"
+    assert found["request_id"] == answer.headers["request-id"]
+    return found
+
+
+async def decoded(edge: Edge) -> list[Any]:
+    return [CODEC.decode(read_record(row)) for row in await edge.log()]
+
+
+def test_202_means_that_the_event_is_in_the_log_as_it_was_given(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event(subject="invoice/7", correlation_id="c-1")
+            answer = await shop.post(given)
+            assert answer.status_code == 202
+            (stored,) = await decoded(shop)
+            assert answer.json() == {"event_ref": stored.ref, "id": given["id"], "status": "accepted"}
+            assert (stored.source, stored.subject, stored.correlation_id) == (given["source"], "invoice/7", "c-1")
+            assert stored.tenant == "default"
+            assert stored.ref == ids.event_ref("default", given["source"], given["id"], stored.occurred_at)
+
+    run(body())
+
+
+def test_every_form_of_one_event_is_the_same_event(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event(subject="ä/7")
+            plain = await shop.post(given)
+            (first,) = await decoded(shop)
+            headers = {f"ce-{name}": given[name] for name in ("id", "source", "type", "time")}
+            answers = [
+                await shop.post(cloud(given), kind=STRUCTURED),
+                await shop.post(cloud(given), kind=f"{STRUCTURED}; charset=UTF-8"),
+                await shop.post(given["data"], **headers, **{"ce-specversion": "1.0", "ce-subject": "%C3%A4/7"}),
+            ]
+            bulk = [
+                await shop.post([cloud(given)], kind=BATCH),
+                await shop.post([given]),
+                await shop.post(json.dumps(given).encode() + b"\n\n", kind="application/x-ndjson"),
+            ]
+            assert {answer.json()["event_ref"] for answer in [plain, *answers]} == {first.ref}
+            assert {answer.json()["items"][0]["event_ref"] for answer in bulk} == {first.ref}
+            assert {answer.status_code for answer in [*answers, *bulk]} == {202}
+            # What is there already is said to be there, and not written again.
+            assert len(await shop.log()) == 1
+            assert {answer.json()["status"] for answer in answers} == {"known"}
+
+    run(body())
+
+
+def test_attributes_of_a_binary_event_are_headers_and_their_mistakes_are_told_there(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event()
+            answer = await shop.post(
+                {**given["data"], "amuont": 1}, **{"ce-specversion": "0.3", "ce-id": given["id"], "ce-source": "%FF", "ce-type": given["type"],
+                "ce-time": "yesterday"}
+            )  # fmt: skip
+            errors = is_problem(answer, "contract-violation")["errors"]
+            assert {one["header"]: one["code"] for one in errors if "header" in one} == {
+                "ce-specversion": "unsupported", "ce-source": "missing", "ce-time": "bad-time",
+            } | {"ce-source": "missing"}  # fmt: skip
+            assert ("/amuont", "amount") in [(one.get("pointer"), one.get("did_you_mean")) for one in errors]
+
+    run(body())
+
+
+def test_all_mistakes_are_told_at_once_with_their_places_and_what_was_meant(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event(subjcet="x", time="2026-03-05T10:00:00")
+            given["data"]["amount"] = 12
+            given["data"].pop("customer_id")
+            answer = await shop.post(given)
+            found = {one["pointer"]: one for one in is_problem(answer, "contract-violation")["errors"]}
+            assert found["/subjcet"]["did_you_mean"] == "subject"
+            assert found["/time"]["code"] == "bad-time"
+            assert found["/data/amount"]["code"] == "wrong-kind"
+            assert found["/data/customer_id"]["code"] == "missing"
+            other = is_problem(await shop.post(event(type="billing.invoice.piad")), "contract-violation")
+            assert other["errors"][0] == {
+                "pointer": "/type", "code": "no-such-contract", "detail": "there is no such contract",
+                "did_you_mean": "billing.invoice.paid",
+            }  # fmt: skip
+            assert not await shop.log()
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "code"),
+    [
+        ({"time": "2199-01-01T00:00:00Z"}, "/time", "in-future"),
+        ({"time": "1969-12-31T23:59:59Z"}, "/time", "out-of-range"),
+        ({"time": None}, "/time", "bad-time"),
+        ({"type": "decision.firing.recorded"}, "/type", "no-such-contract"),
+        ({"tenant": "another"}, "/tenant", "other-tenant"),
+        ({"id": "x" * 600}, "/id", "too-long"),
+        ({"id": "a\x00b"}, "/id", "bad-text"),
+        ({"source": "\ud800"}, "/source", "bad-text"),
+        ({"data": [1]}, "/data", "wrong-kind"),
+        ({"specversion": "1.0"}, "/specversion", "unknown-field"),
+    ],
+)
+def test_what_the_platform_could_not_read_is_refused_at_its_place(tmp_path, change, pointer, code):
+    async def body():
+        async with edge(tmp_path) as shop:
+            answer = await shop.post({**event(), **change})
+            errors = is_problem(answer, "contract-violation")["errors"]
+            assert (pointer, code) in [(one["pointer"], one["code"]) for one in errors]
+            assert not await shop.log()
+
+    run(body())
+
+
+def test_an_attribute_that_is_nearly_one_of_ours_is_a_slip_and_any_other_an_extension(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event()
+            assert (await shop.post(cloud(given, traceparent="00-1"), kind=STRUCTURED)).status_code == 202
+            errors = is_problem(await shop.post(cloud(given, subjcet="x"), kind=STRUCTURED), "contract-violation")[
+                "errors"
+            ]
+            assert errors[0]["did_you_mean"] == "subject"
+            good, other = f"https://events.example.org/v1/contracts/{given['type']}#billing.invoice.paid.v1", "urn:v2"
+            assert (await shop.post(cloud(given, dataschema=good), kind=STRUCTURED)).status_code == 202
+            answer = await shop.post(cloud(given, dataschema=other), kind=STRUCTURED)
+            assert is_problem(answer, "contract-violation")["errors"][0]["pointer"] == "/dataschema"
+
+    run(body())
+
+
+def test_the_same_id_with_another_time_is_refused_as_what_it_is(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event()
+            assert (await shop.post(given)).status_code == 202
+            moved = {**given, "time": "2026-01-01T00:00:00Z"}
+            assert is_problem(await shop.post(moved), "state-conflict")["errors"][0]["pointer"] == "/time"
+            assert (await shop.post({**moved, "source": "another"})).status_code == 202
+            both = await shop.post([event(id="two"), event(id="two", time="2026-01-01T00:00:00Z")])
+            assert [one["status"] for one in both.json()["items"]] == ["accepted", "refused"]
+            assert both.json()["items"][1]["problem"]["code"] == "state-conflict"
+
+    run(body())
+
+
+def test_a_batch_takes_what_is_good_and_tells_each_of_the_others(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = [event(id="a"), {}, event(id="b"), 3, event(id="a", data={})]
+            given.append(given[0])
+            answer = await shop.post(given)
+            assert answer.status_code == 207
+            found = answer.json()
+            assert (found["accepted"], found["refused"]) == (3, 3)
+            assert [one["index"] for one in found["items"]] == list(range(6))
+            assert [one["status"] for one in found["items"]] == [
+                "accepted",
+                "refused",
+                "accepted",
+                "refused",
+                "refused",
+                "known",
+            ]
+            assert [stored.id for stored in await decoded(shop)] == ["a", "b"]
+
+    run(body())
+
+
+def test_atomic_takes_all_of_a_batch_or_nothing_of_it(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            refused = await shop.post([event(id="a"), event(id="b", data={})], query="?atomic=true")
+            assert {one["index"] for one in is_problem(refused, "contract-violation")["errors"]} == {1}
+            assert not await shop.log()
+            moved = await shop.post([event(id="c"), event(id="c", time="2026-01-01T00:00:00Z")], query="?atomic=true")
+            assert is_problem(moved, "contract-violation")["errors"][0]["code"] == "conflict"
+            assert not await shop.log()
+            assert (await shop.post([event(id="a"), event(id="c")], query="?atomic=true")).status_code == 202
+            assert len(await shop.log()) == 2
+
+    run(body())
+
+
+def test_a_parameter_that_nobody_knows_is_refused_and_not_ignored(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            for query in ("?dryrun=true", "?dry_run=yes", "?dry_run=true&x=1"):
+                errors = is_problem(await shop.post(event(), query=query), "unknown-parameter")["errors"]
+                assert errors
+            assert errors[0]["code"] == "unknown-parameter"
+            assert not await shop.log()
+
+    run(body())
+
+
+def test_a_dry_run_says_what_would_be_decided_and_writes_nothing(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=True) as shop:
+            await shop.post([found.event for found in introductions()])
+            await until(shop.engine.at_rest)
+            before = await shop.log()
+            given = event("billing.payment.failed", id="dry")
+            given["data"]["customer_id"] = "c-1"
+            answer = await shop.post(given, query="?dry_run=true")
+            assert answer.status_code == 200
+            found = answer.json()
+            assert found["dry_run"] is True
+            assert found["items"][0]["status"] == "accepted"
+            assert [one["rule"] for one in found["decisions"]] == ["payment-failed"]
+            assert {one["channel"] for one in found["messages"]} == {"email"}
+            await asyncio.sleep(0.1)
+            assert await shop.log() == before
+            assert not shop.provider.taken
+            # What was tried is no event: the same id with another time is free.
+            assert (await shop.post({**given, "time": "2026-01-01T00:00:00Z"})).status_code == 202
+
+    run(body())
+
+
+def test_texts_of_a_dry_run_are_for_those_who_may_read_decisions(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=True) as shop:
+            given = event("billing.payment.failed", id="dry")
+            publisher, reader = await shop.key("one"), await shop.key("two", "events", "decisions")
+            for key, may in ((publisher, False), (reader, True)):
+                found = (await shop.post(given, query="?dry_run=true", key=key)).json()
+                assert found["messages"], found
+                texts = [one["text"] for one in found["messages"] if one["state"] == "sent"]
+                assert all((one is not None) == may for one in texts)
+
+    run(body())
+
+
+def introductions() -> list[Any]:
+    return [
+        one for one in examples() if one.full_name.startswith("tidings.customer.v1.Profile") and not one.refused_at
+    ][:1]
+
+
+def test_a_key_publishes_as_its_own_sources_and_does_nothing_else(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            key = await shop.key("billing", sources=("team-billing", "shop/*"))
+            reader = await shop.key("reader", "decisions")
+            refused = is_problem(await shop.post(event(), key=None), "unauthorized")
+            assert "tid_live" in refused["hint"]
+            is_problem(await shop.post(event(), key=key[:-1] + "x"), "unauthorized")
+            is_problem(await shop.post(event(), key=reader), "scope-missing")
+            assert (await shop.post(event(source="shop/7"), key=key)).status_code == 202
+            foreign = is_problem(await shop.post(event(source="crm"), key=key), "scope-missing")
+            assert foreign["errors"][0]["pointer"] == "/source"
+            both = (await shop.post([event(id="y", source="shop/7"), event(source="crm")], key=key)).json()
+            assert [one["status"] for one in both["items"]] == ["accepted", "refused"]
+            assert both["items"][1]["problem"]["status"] == 403
+
+    run(body())
+
+
+def test_a_revoked_key_is_refused_and_a_missing_one_says_how_to_ask(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            key = await shop.key()
+            assert (await shop.post(event(), key=key)).status_code == 202
+            await shop.engine.store.run(rows.revoke("default", key.split("_")[2], "a test"))
+            shop.site.door.keys._fresh.clear()
+            answer = await shop.post(event(), key=key)
+            is_problem(answer, "unauthorized")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+    run(body())
+
+
+def test_what_became_of_an_event_can_be_asked_by_whoever_may_publish_it(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            key, other = await shop.key("one", sources=("team-billing",)), await shop.key("two", sources=("crm",))
+            given = event(source="team-billing")
+            ref = (await shop.post(given, key=key)).json()["event_ref"]
+
+            async def state(key: str) -> Any:
+                answer = await shop.client.get(f"/v1/events/{ref}", headers={"authorization": f"Bearer {key}"})
+                return answer.json()["state"] if answer.status_code == 200 else answer.json()["code"]
+
+            assert await state(key) == "waiting"
+            assert await state(other) == "not-found"
+            await shop.engine.start()
+            async with asyncio.timeout(20):
+                while await state(key) != "decided":  # noqa: ASYNC110 - over the wire nobody tells
+                    await asyncio.sleep(0.05)
+
+    run(body())
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_compressed_body_is_read_within_the_bounds_of_one_that_is_not(tmp_path, coding):
+    def packed(raw: bytes) -> bytes:
+        return gzip.compress(raw) if coding == "gzip" else bytes(cramjam.zstd.compress(raw))
+
+    async def body():
+        async with edge(tmp_path) as shop:
+            good = await shop.post(packed(json.dumps(event()).encode()), **{"content-encoding": coding})
+            assert good.status_code == 202
+            for bomb in (b" " * (5 << 20), b"[" * (64 << 20)):
+                answer = await shop.post(packed(bomb), **{"content-encoding": coding})
+                assert answer.status_code in (400, 413), answer.text
+            broken = await shop.post(packed(json.dumps(event()).encode())[:-4], **{"content-encoding": coding})
+            is_problem(broken, "malformed")
+            answer = await shop.post(b"x", **{"content-encoding": "br"})
+            is_problem(answer, "unsupported-media-type")
+
+    run(body())
+
+
+def test_a_store_that_cannot_keep_it_is_a_503_and_no_event(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            whole = shop.engine.store.run
+
+            async def full(body: Any, **words: Any) -> Any:
+                raise StoreUnavailable("the disk is full")
+
+            shop.engine.store.run = full  # type: ignore[method-assign]
+            answer = await shop.post(event(id="later"))
+            is_problem(answer, "store-unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+            shop.engine.store.run = whole  # type: ignore[method-assign]
+            # Nothing is remembered of what was not taken.
+            assert (await shop.post(event(id="later"))).json()["status"] == "accepted"
+
+    run(body())
+
+
+def test_intake_pauses_where_more_waits_than_is_worked_off(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            shop.site.paused.untaken = 0  # type: ignore[attr-defined]
+            assert (await shop.post(event(id="a"))).status_code == 202
+            shop.site.paused._seen = None  # type: ignore[attr-defined]
+            answer = await shop.post(event(id="b"))
+            is_problem(answer, "intake-paused")
+            assert 0 < int(answer.headers["retry-after"]) <= 300
+            assert isinstance(await shop.site.paused(), Paused)
+
+    run(body())
+
+
+def test_a_key_has_a_quota_of_bytes_which_every_answer_tells(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            answer = await shop.post(event())
+            assert answer.headers["ratelimit-policy"].startswith('"intake";q=')
+            assert answer.headers["ratelimit"].startswith('"intake";r=')
+
+    run(body())
+    now = [0.0]
+    quota = Quota(1000, lambda: now[0])
+    assert quota.take("a", 900) is None
+    wait = quota.take("a", 200)
+    assert wait is not None
+    assert 6 < wait <= 12
+    assert quota.take("b", 900) is None, "each key has its own"
+    now[0] += 7
+    assert quota.take("a", 200) is None
+    assert quota.headers("a") == {
+        "ratelimit-policy": '"intake";q=1000;qu="content-bytes";w=60', "ratelimit": '"intake";r=16;t=58',
+    }  # fmt: skip
+
+
+def test_every_example_of_a_contract_is_taken_or_refused_where_it_says(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            for one in examples():
+                contract = contracts().by_full_name[one.full_name]
+                if contract.type.startswith(("decision.", "notification.", "ops.")):
+                    continue
+                given = {"type": contract.type, **one.event} if isinstance(one.event, dict) else one.event
+                answer = await shop.post(
+                    {**given, "source": one.file} if isinstance(given, dict) and "source" in given else given
+                )
+                if one.refused_at:
+                    assert {e["pointer"] for e in answer.json()["errors"]} >= set(one.refused_at), one.file
+                else:
+                    assert answer.status_code == 202, (one.file, answer.text)
+
+    run(body())
+
+
+def test_the_example_of_a_contract_can_be_posted_as_it_is(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            listed = (await shop.client.get("/v1/contracts")).json()["items"]
+            assert len(listed) > 20
+            assert not [one for one in listed if one["type"].startswith("ops.")]
+            for one in listed:
+                shown = (await shop.client.get(one["href"])).json()
+                assert (await shop.post(shown["example"])).json()["status"] == "accepted"
+            missing = is_problem(await shop.client.get("/v1/contracts/billing.invoice.piad"), "not-found")
+            assert "billing.invoice.paid" in missing["detail"]
+
+    run(body())
+
+
+def test_a_sender_of_cloudevents_may_ask_first_whether_it_may_deliver(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            asked = await shop.client.options("/v1/events", headers={"webhook-request-origin": "events.example.org"})
+            assert asked.status_code == 204
+            assert asked.headers["webhook-allowed-origin"] == "events.example.org"
+            assert "POST" in asked.headers["allow"]
+            await shop.key()
+            shop.site.door.keys._looked = float("-inf")
+            is_problem(await shop.client.options("/v1/events"), "unauthorized")
+
+    run(body())
+
+
+def test_concurrent_requests_share_commits_and_each_has_its_own_answer(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = [event(id=f"e{n}") for n in range(60)]
+            answers = await asyncio.gather(*(shop.post(one) for one in given))
+            assert [answer.json()["id"] for answer in answers] == [one["id"] for one in given]
+            assert {stored.id for stored in await decoded(shop)} == {one["id"] for one in given}
+            again = await asyncio.gather(*(shop.post(given[0]) for _ in range(10)))
+            assert {answer.json()["status"] for answer in again} == {"known"}
+
+    run(body())
+
+
+def test_what_is_remembered_is_bounded_and_forgets_the_oldest():
+    recent = Recent(most=2)
+    for n in range(3):
+        recent.begin(("t", "s", str(n)), Known(n, f"ref-{n}", "x", durable=True))
+    assert recent.get(("t", "s", "0")) is None
+    assert recent.of_ref("t", "ref-0") is None
+    assert recent.of_ref("t", "ref-2") is not None
+    assert recent.of_ref("other", "ref-2") is None
+
+
+def test_every_problem_has_a_page_that_says_how_to_mend_it(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            for code, kind in KINDS.items():
+                page = await shop.client.get(f"/problems/{code}")
+                assert page.status_code == 200
+                assert kind.hint.replace("'", "&#x27;") in page.text or kind.hint in page.text
+                assert "default-src" in page.headers["content-security-policy"]
+            assert (await shop.client.get("/problems/none")).status_code == 404
+
+    run(body())
