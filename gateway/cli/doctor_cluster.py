@@ -50,6 +50,12 @@ AUTO = "auto.create.topics.enable"
 REPLICA_LAG = "replica.lag.time.max.ms"
 DEADLINE = 9.0
 """Seconds for everything about one of the grounds."""
+MEND = {
+    "kafka": "see that the brokers run, and take connections from here; [kafka] names them",
+    "database": "see that the server runs, and takes connections from here; [postgres] names it. Processes wait for it",
+    "schema registry": "see that it runs, and takes connections from here; [registry] names it",
+}
+"""What to do where something does not answer, by what it is."""
 SHOWN = 5
 """Lines of one kind that are shown one by one."""
 
@@ -99,7 +105,7 @@ async def _within(what: str, look: Callable[[], Findings]) -> list[Found]:
         text = f"not everything could be looked at in {DEADLINE:g} s"
         found.append(Found(what, "wrong", text, "see what is slow or cut off between here and there"))
     except (Away, Refused, RegistryUnavailable, StoreUnavailable) as fault:
-        found.append(Found(what, "wrong", str(fault)))
+        found.append(Found(what, "wrong", str(fault), MEND[what]))
     except Misconfigured as fault:
         found.append(Found(what, "wrong", str(fault), "mend the configuration; docs/cluster.md has every key"))
     return found
