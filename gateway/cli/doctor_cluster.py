@@ -170,7 +170,7 @@ async def _each(*looks: Callable[[], Findings]) -> Findings:
             async for one in look():
                 yield one
         except (Away, Refused, Misconfigured) as fault:
-            yield Found("kafka", "wrong", str(fault))
+            yield Found("kafka", "wrong", str(fault), MEND["kafka"])
 
 
 async def _brokers(found: Cluster, connection: Connection) -> Findings:
@@ -261,7 +261,9 @@ async def _clocks(found: Cluster, connection: Connection) -> Findings:
             for _ in range(2):  # the first answer comes over a connection that is just made
                 await skew.measure(producer)
     except (errors.KafkaError, OSError, TimeoutError) as fault:
-        yield Found("clocks of the brokers", "wrong", f"they could not be measured: {type(fault).__name__}")
+        yield Found(
+            "clocks of the brokers", "wrong", f"they could not be measured: {type(fault).__name__}", MEND["kafka"]
+        )
         return
     finally:
         with contextlib.suppress(errors.KafkaError, OSError, TimeoutError):
