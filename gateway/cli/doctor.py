@@ -194,5 +194,6 @@ def _http(http: Http | None, *, running: bool) -> Found:
     try:
         listen(http.host, http.port).close()
     except Misconfigured as fault:
-        return Found("http", "wrong", str(fault).removeprefix("[http] "))
+        mend = "name another port in [http], or end what listens there"
+        return Found("http", "wrong", str(fault).removeprefix("[http] "), mend)
     return Found("http", "ok", f"{place} is free")

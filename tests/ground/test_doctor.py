@@ -63,6 +63,8 @@ class Doctor:
         out, err = self.capsys.readouterr()
         assert "hidden-word" not in out + err
         assert "Traceback" not in out + err
+        unmended = [one for one in json.loads(out) if one["state"] == "wrong" and not one["mend"]]
+        assert not unmended, "whatever is wrong says what to do"
         return {one["what"]: (one["state"], one["says"], one["mend"]) for one in json.loads(out)}
 
 
@@ -166,7 +168,7 @@ def test_from_an_empty_database_to_one_that_works_and_what_then_moves_under_it(d
         assert doctor.run("rules", "apply") == 0
         doctor.capsys.readouterr()
         found = doctor.found()
-        assert {what for what, (state, _, _) in found.items() if state == "wrong"} == set()
+        assert {what: says for what, (state, says, _) in found.items() if state == "wrong"} == {}
         assert found["topics"][0] == found["clocks of the brokers"][0] == found["rules in use"][0] == "ok"
         assert found["workers"] == ("note", "none reads", "tidings worker")
         assert found["copies"][0] == "note"
