@@ -6,6 +6,10 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ours", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("ours")
 
 CLIENTS = ("tests/kafka/", "tests/ground/", "tests/live/test_security.py", "tests/live/test_cluster_verbs.py")
 """Tests that cut clients of Kafka off, or have them refused."""
