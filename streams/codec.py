@@ -13,6 +13,7 @@ from typing import Any
 import fastavro
 
 from schemas import Contracts
+from streams.quick_avro import NoFit, writer
 from streams.wire import MAX_BYTES, SchemaName, Schemas, Shipped, Wire, named_in, plain
 from tidings import ids
 from tidings.contract import value_at
@@ -33,9 +34,8 @@ class Codec:
         self.tenant = tenant
         self.schemas: Schemas = Shipped(known) if schemas is None else schemas
         self._wires = self.schemas.wires
-        self._current = {
-            one.full_name: fastavro.parse_schema(plain(known.schema(one.full_name)))
-            for one in known.by_full_name.values()
+        self._written = {
+            one.full_name: writer(plain(known.schema(one.full_name))) for one in known.by_full_name.values()
         }
 
     async def ready(self, records: Iterable[LogRecord]) -> None:
@@ -77,16 +77,14 @@ class Codec:
         if contract is None:
             raise BadContract(Refusal.UNKNOWN_SCHEMA, f"there is no event contract {event_type!r}")
         number = self.schemas.written(contract)
-        buffer = io.BytesIO()
-        buffer.write(b"\x00" + number.to_bytes(4, "big"))
         try:
-            fastavro.schemaless_writer(buffer, self._current[contract.full_name], dict(payload), strict=True)
-        except Exception as fault:
+            body = self._written[contract.full_name](payload)
+        except NoFit as fault:
             raise BadContract(Refusal.BAD_VALUE, f"{event_type}: {fault}", number) from fault
         key = value_at(payload, contract.key)
         if not key:
             raise BadContract(Refusal.NULL_KEY, f"{event_type} has no {'.'.join(contract.key)}", number)
-        value = buffer.getvalue()
+        value = b"\x00" + number.to_bytes(4, "big") + body
         if len(value) > MAX_BYTES:
             raise BadContract(Refusal.OVERSIZE, f"{len(value)} bytes; at most {MAX_BYTES}", number)
         return str(key).encode(), value

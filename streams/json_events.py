@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 
-from streams.wire import MAX_BYTES, MAX_DEPTH, depth_of
+from streams.wire import MAX_BYTES, MAX_DEPTH
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 from tidings.event import Event, Micros
 
@@ -52,7 +52,7 @@ class NotAnEvent(ValueError):
         self.mistakes = mistakes
 
 
-def parse_json(raw: bytes, *, most: int = MAX_BYTES) -> Any:
+def parse_json(raw: bytes, *, most: int = MAX_BYTES, deepest: int = MAX_DEPTH) -> Any:
     """Parse JSON within bounds: size, depth, no duplicate keys, no NaN.
 
     Raises:
@@ -60,11 +60,10 @@ def parse_json(raw: bytes, *, most: int = MAX_BYTES) -> Any:
     """
     if len(raw) > most:
         raise NotAnEvent([Mistake("", f"{len(raw)} bytes; at most {most}", code="too-large")])
-    # So many brackets cannot be nested deeper; to look at every byte takes longer than to parse them.
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and depth_of(raw, most) > MAX_DEPTH:
-        raise NotAnEvent([Mistake("", f"nested deeper than {MAX_DEPTH}", code="too-deep")])
     try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        found = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+    except RecursionError as fault:
+        raise NotAnEvent([Mistake("", f"nested deeper than {deepest}", code="too-deep")]) from fault
     except UnicodeDecodeError as fault:
         raise NotAnEvent([Mistake("", f"byte {fault.start} is not UTF-8", code="not-json")]) from fault
     except json.JSONDecodeError as fault:
@@ -73,6 +72,18 @@ def parse_json(raw: bytes, *, most: int = MAX_BYTES) -> Any:
         ) from fault
     except ValueError as fault:
         raise NotAnEvent([Mistake("", str(fault), code="not-json")]) from fault
+    # So many brackets cannot be nested deeper.
+    if raw.count(b"[") + raw.count(b"{") > deepest and is_deep(found, deepest):
+        raise NotAnEvent([Mistake("", f"nested deeper than {deepest}", code="too-deep")])
+    return found
+
+
+def is_deep(value: Any, most: int) -> bool:
+    """Say whether objects and lists are nested deeper than `most`; what is parsed is never nested without end."""
+    if most <= 0:
+        return True
+    parts = value.values() if type(value) is dict else value if type(value) is list else ()
+    return any((type(part) is dict or type(part) is list) and is_deep(part, most - 1) for part in parts)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -178,11 +178,11 @@ def _of_header(header: bytes) -> SchemaName:
     raise BadContract(Refusal.UNKNOWN_SCHEMA, text)
 
 
-def depth_of(raw: bytes, most: int = MAX_BYTES) -> int:
+def depth_of(raw: bytes) -> int:
     """Return how deep the brackets of a text are nested, at a glance and without parsing; stops beyond `MAX_DEPTH`."""
     depth = deepest = 0
     in_text = escaped = False
-    for byte in raw[:most]:
+    for byte in raw[:MAX_BYTES]:
         if in_text:
             if escaped:
                 escaped = False

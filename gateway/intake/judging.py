@@ -14,6 +14,7 @@ from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
 from streams.json_events import Mistake, NotAnEvent, from_json
+from streams.quick_events import Slowly, reader
 from tidings import ids
 from tidings.contract import Contract
 from tidings.errors import BadContract
@@ -28,7 +29,7 @@ SHORT = ("event_id", "source", "subject", "correlation_id", "causation_id")
 POINTERS = {"event_id": "/id"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Fit:
     """An event that keeps its contract."""
 
@@ -79,6 +80,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.public = public(self.codec.contracts)
+        self._quick = {name: reader(one) for name, one in self.public.items()}
 
     def __call__(self, who: Principal, given: Given, now: Micros) -> Fit:
         """Return an event as it is appended.
@@ -102,9 +104,9 @@ class Judge:
             text = f"is not the schema of {contract.type}, which is {dataschema_of(contract)!r}"
             mistakes.append(Mistake("/dataschema", text, code="other-type"))
         try:
-            payload = from_json(contract, event, tenant=who.tenant)
-        except NotAnEvent as fault:
-            raise Unfit("contract-violation", given, mistakes + fault.mistakes) from fault
+            payload = self._quick[contract.type](event, who.tenant)
+        except Slowly:
+            payload = self._slowly(contract, event, who, given, mistakes)
         meta = payload["meta"]
         mistakes += _bounds(meta, now)
         if given.suspect:
@@ -130,6 +132,14 @@ class Judge:
         at = meta["occurred_at"]
         ref = ids.event_ref(who.tenant, source, meta["event_id"], at)
         return Fit(meta["event_id"], source, contract.type, at, ref, Append(contract.topic, key, value))
+
+    def _slowly(
+        self, contract: Contract, event: Any, who: Principal, given: Given, mistakes: list[Mistake]
+    ) -> dict[str, Any]:
+        try:
+            return from_json(contract, event, tenant=who.tenant)
+        except NotAnEvent as fault:
+            raise Unfit("contract-violation", given, mistakes + fault.mistakes) from fault
 
     def _contract(self, event: Mapping[str, Any], mistakes: list[Mistake]) -> Contract | None:
         name = event.get("type")

@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.http.problems import Refused
 from gateway.intake.bounds import MOST_BODY, MOST_DEPTH, MOST_EVENT, MOST_EVENTS
-from streams.json_events import Mistake, NotAnEvent, parse_json
+from streams.json_events import Mistake, NotAnEvent, is_deep, parse_json
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -29,13 +29,15 @@ OURS = {"correlationid": "correlation_id", "causationid": "causation_id"}
 """Extension attributes that mean fields of ours."""
 KNOWN = ("id", "source", "type", "time", "subject", "dataschema", "datacontenttype", "specversion", "data")
 ATTRIBUTES = (*KNOWN, *OURS, "sequence")
+ANY_DEPTH = 500
+"""Of a whole body, before each event in it is looked at: so deep nothing is parsed slowly."""
 NEAR = 0.8
 """How like a known attribute an unknown one is before it is taken for a slip. Others are extensions, and say nothing."""
 NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 UTF8 = ("utf-8", "utf8", "us-ascii")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Given:
     """One event as it was given."""
 
@@ -86,7 +88,7 @@ def read(kind: str, headers: Sequence[tuple[str, str]], raw: bytes) -> Body:
         return Body(list(_lines(raw)), bulk=True)
     if kind == PLAIN and any(name == "ce-specversion" for name, _ in headers):
         return Body([_binary(headers, raw)], bulk=False)
-    found = parse_json(raw, most=MOST_BODY)
+    found = parse_json(raw, most=MOST_BODY, deepest=ANY_DEPTH)
     suspect = b"\\u" in raw
     if kind == BATCH or (kind == PLAIN and isinstance(found, list)):
         if not isinstance(found, list):
@@ -155,23 +157,9 @@ def _form(found: Any) -> list[Mistake]:
         return [Mistake("", f"an event has {MOST_EVENT} bytes at most", code="too-large")]
     if not isinstance(found, dict):
         return [Mistake("", "an event is an object", code="wrong-kind")]
-    if _is_deep(found):
+    if is_deep(found, MOST_DEPTH):
         return [Mistake("", f"nested deeper than {MOST_DEPTH}", code="too-deep")]
     return []
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MOST_DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _structured(found: Any, suspect: bool) -> Given:  # noqa: FBT001 - whether it is to be looked at again
@@ -231,7 +219,7 @@ def _binary(headers: Sequence[tuple[str, str]], raw: bytes) -> Given:
         data = parse_json(raw, most=MOST_EVENT)
     except NotAnEvent as fault:
         return Given(None, [*mistakes, *fault.mistakes])
-    if _is_deep([data]):
+    if is_deep(data, MOST_DEPTH - 1):
         mistakes.append(Mistake("", f"nested deeper than {MOST_DEPTH}", code="too-deep"))
         return Given(None, mistakes)
     found["data"] = data

@@ -19,7 +19,7 @@ ISSUED = KNOWN.by_type["billing.invoice.issued"]
 
 
 @pytest.mark.parametrize(("raw", "text"), [
-    (b"[" * 60, "nested deeper"), (b" " * (MAX_BYTES + 1), "at most"), (b'{"a":1,"a":2}', "stands twice"),
+    (b"[" * 60 + b"]" * 60, "nested deeper"), (b" " * (MAX_BYTES + 1), "at most"), (b'{"a":1,"a":2}', "stands twice"),
     (b"NaN", "is not a JSON number"), (b"[Infinity]", "is not a JSON number"), (b"\xff", "is not UTF-8"), (b"", "line 1"),
     (b"{", "line 1, column 2"), (b'{"a":1}x', "Extra data"), (b'"\x01"', "control character"), (b"1" * 5000, "digits"),
 ], ids=["deep", "large", "twice", "NaN", "Infinity", "not UTF-8", "empty", "cut", "more", "control", "digits"])  # fmt: skip

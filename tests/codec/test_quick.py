@@ -1,0 +1,108 @@
+"""The quick ways of reading and writing events are the slow ones, but for the time that they take."""
+
+import io
+import json
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import contracts
+from schemas.examples import described, examples
+from streams.json_events import NotAnEvent, from_json
+from streams.quick_avro import NoFit, writer
+from streams.quick_events import Slowly, reader
+from streams.wire import plain
+
+KNOWN = sorted(contracts().by_type.values(), key=lambda one: one.type)
+READERS = {one.type: reader(one) for one in KNOWN}
+WRITERS = {one.type: writer(plain(contracts().schema(one.full_name))) for one in KNOWN}
+EVENTS = [(contracts().by_full_name[one.full_name], one.event) for one in examples()]
+EVENTS += [(one, described(one, full=full)) for one in KNOWN for full in (True, False)]
+ODD: list[Any] = [
+    None, True, 0, -1, 2**63, 1.5, "", "x", "2026-03-05T10:00:00Z", "2026-13-05T10:00:00Z", "0000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
+    "9999-12-31T23:59:59.999999-12:00",
+]  # fmt: skip
+
+
+def slowly(contract: Any, event: Any) -> Any:
+    try:
+        return from_json(contract, event)
+    except NotAnEvent:
+        return None
+
+
+def same(contract: Any, event: Any) -> None:
+    wanted = slowly(contract, event)
+    if not isinstance(event, dict):
+        return
+    try:
+        found = READERS[contract.type](event, "default")
+    except Slowly:
+        return  # then the slow way is asked
+    assert found == wanted
+    schema = fastavro.parse_schema(plain(contracts().schema(contract.full_name)))
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, schema, found, strict=True)
+    assert WRITERS[contract.type](found) == buffer.getvalue()
+
+
+@pytest.mark.parametrize("contract", KNOWN, ids=lambda one: one.type)
+def test_an_event_with_every_field_is_read_and_written_the_quick_way(contract):
+    payload = READERS[contract.type](described(contract), "default")
+    assert payload == from_json(contract, described(contract))
+    same(contract, described(contract))
+    same(contract, described(contract, full=False))
+
+
+@given(st.sampled_from(EVENTS), st.data())
+def test_whatever_is_changed_in_an_event_both_ways_agree_or_the_slow_one_is_asked(chosen, data):
+    contract, event = chosen
+    event = json.loads(json.dumps(event))
+    spots = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict | list):
+            for key in value if isinstance(value, dict) else range(len(value)):
+                spots.append((value, key))
+                walk(value[key])
+
+    walk(event)
+    for _ in range(data.draw(st.integers(0, 3))):
+        if spots:
+            holder, key = data.draw(st.sampled_from(range(len(spots))).map(spots.__getitem__))
+            change = data.draw(st.sampled_from(["value", "gone", "more"]))
+            if change == "value":
+                holder[key] = data.draw(st.sampled_from(ODD))
+            elif isinstance(holder, dict):
+                if change == "more":
+                    holder["another"] = 1
+                else:
+                    holder.pop(key, None)
+    same(contract, event)
+
+
+@pytest.mark.parametrize(
+    "change", [{"attempt": "x"}, {"attempt": 2**63}, {"code": "\ud800"}, {"amount": {}}, {"more": 1}]
+)
+def test_what_does_not_fit_is_not_written(change):
+    contract = contracts().by_type["billing.payment.failed"]
+    payload = from_json(contract, described(contract))
+    with pytest.raises(NoFit):
+        WRITERS[contract.type]({**payload, **change})
+    payload.pop("code")
+    with pytest.raises(NoFit):
+        WRITERS[contract.type](payload)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.text(st.characters(exclude_categories=["Cs"]), max_size=300))
+def test_every_number_and_text_is_written_as_by_the_library(number, text):
+    contract = contracts().by_type["billing.payment.failed"]
+    event = described(contract)
+    payload = from_json(contract, event)
+    payload |= {"attempt": number, "code": text}
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, fastavro.parse_schema(plain(contracts().schema(contract.full_name))), payload)
+    assert WRITERS[contract.type](payload) == buffer.getvalue()
