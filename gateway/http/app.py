@@ -99,6 +99,8 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
     from gateway.kills.app import routes as kills
     from gateway.links.app import routes as links
 
+    app.state.beside = (site.proof.forever,)
+
     app.include_router(intake(site))
     app.include_router(kills(site))
     app.include_router(links(site, pages))
