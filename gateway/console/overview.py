@@ -5,6 +5,7 @@ Figures come from the proof, which counts in the background; a page reads what i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from gateway.http.look import Asked, Look, look
 from gateway.site import Site
 from streams.ledger.counted import Overview, Way, Window
 from streams.ledger.rows import Count, Outcome, read_key
-from tidings.event import MINUTE, Micros
+from tidings.event import MINUTE, SECOND, Micros
 from tidings.ports import Scan, Transaction
 
 ROWS = 9
@@ -50,7 +51,7 @@ POINTS: Mapping[Window, str] = {
     Window.MONTH: "per day, last 30 days",
 }
 CHANNELS: Mapping[str, str] = {"email": "e-mail", "sms": "SMS", "slack": "Slack", "teams": "Teams"}
-ICONS: Mapping[str, str] = {"smtp": "email", "twilio": "sms", "push": "push", "caught": "letter", "slack": "msg"}
+ICONS: Mapping[str, str] = {"smtp": "email", "twilio": "sms", "push": "push", "catcher": "letter", "slack": "msg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             paused=site.now() if request.query_params.get("paused") else None,
             needs=needs(seen, heart, request.state.standing),
             flow=list(flow(site, seen, window)),
-            sum=sum_of(seen, window, site.now()),
+            sum=sum_of(seen, window),
             rows=page.rows,
             zones=await zones_of(site, [one.recipient for one in page.rows]),
             health=list(health(site, heart)),
@@ -247,7 +248,7 @@ def flow(site: Site, seen: Overview | None, window: Window) -> Iterator[Figure]:
     )  # fmt: skip
 
 
-def sum_of(seen: Overview | None, window: Window, now: Micros) -> Sum:
+def sum_of(seen: Overview | None, window: Window) -> Sum:
     """Return the sum that must hold, with the age of its proof."""
     if seen is None:
         return Sum("–", (), drawing.bar((), "Nothing counted yet"), None, "counting for the first time", "")
@@ -261,18 +262,25 @@ def sum_of(seen: Overview | None, window: Window, now: Micros) -> Sum:
     bar = drawing.bar([(shape_of(str(one))[1], count) for one, count, _ in counted], words or "Nothing decided")
     corrections = sum(seen.corrections.values())
     return Sum(
-        number(seen.steps_due), parts, bar, seen.adds_up if seen.complete else None, proof_of(seen, now),
-        f"Beside it {number(corrections)} corrections of what was told; they belong to no step." if corrections else "",
+        number(seen.steps_due), parts, bar, seen.adds_up if seen.complete else None, proof_of(seen),
+        f"Beside it {_corrections(corrections)}" if corrections else "",
     )  # fmt: skip
 
 
-def proof_of(seen: Overview, now: Micros) -> str:
+def _corrections(count: int) -> str:
+    if count == 1:
+        return "1 correction of what was told; it belongs to no step."
+    return f"{number(count)} corrections of what was told; they belong to no step."
+
+
+def proof_of(seen: Overview) -> str:
     """Return what the proof says of itself."""
     if not seen.complete:
         return "still being counted"
     if not seen.adds_up:
         return f"does not add up: {_difference(seen)}"
-    return f"adds up, proved {span(max(0, now - seen.until))} ago"
+    # Of real seconds, also where the shop's days pass in some of them.
+    return f"adds up, proved {span(int((time.monotonic() - seen.ready) * SECOND))} ago"
 
 
 def _difference(seen: Overview) -> str:
@@ -336,6 +344,6 @@ def figures(site: Site, seen: Overview | None, heart: Heart, window: Window) -> 
     for one in flow(site, seen, window):
         found[one.name] = one.value
         found |= {f"{one.name}-{at}": note for at, note in enumerate(one.notes, 1)}
-    total = sum_of(seen, window, site.now())
+    total = sum_of(seen, window)
     found |= {"proof": total.proof, "sum-due": total.due}
     return found | {f"sum-{part.word}": part.value for part in total.parts}

@@ -148,6 +148,8 @@ class Overview:
     ways: Sequence[Way]
     in_flight: Mapping[tuple[str, str | None], Count]
     """All that is open now, by state and reason, of whatever age."""
+    ready: float = 0.0
+    """When the counting ended on the clock that never runs fast (`time.monotonic`)."""
 
     @property
     def events_in(self) -> int:

@@ -50,7 +50,8 @@ LEAST_REST = 1.0
 BREATH = 0.2
 """Seconds of rest that may be owed inside of a round."""
 SLOWLY: float = 60.0
-"""Seconds between two sums over the long windows."""
+"""Seconds between two sums over the long windows, where a round costs more than `CHEAP`."""
+CHEAP = 0.05
 WITHIN = 30.0
 """Seconds for one part."""
 
@@ -118,7 +119,7 @@ class Proof:
                     await self._sum(Window.DAY, now, complete=False)
         self._parts = {start: self._parts[start] for start, _ in wanted}
         for window in Window:
-            slow = window in (Window.WEEK, Window.MONTH)
+            slow = window in (Window.WEEK, Window.MONTH) and self._used > CHEAP
             if not slow or time.monotonic() - self._summed.get(window, -SLOWLY) >= SLOWLY:
                 self._summed[window] = time.monotonic()
                 await self._sum(window, self.now(), complete=True)
@@ -215,7 +216,7 @@ class Proof:
                 )
                 for rule in {*whole.runs, *rules}
             },
-            self._beside.latency, self._beside.ways, self._beside.in_flight,
+            self._beside.latency, self._beside.ways, self._beside.in_flight, time.monotonic(),
         )  # fmt: skip
 
     def _read(self, rule: str, events: Mapping[str, int]) -> int:

@@ -30,6 +30,8 @@ class Visitor:
     page: Page
     url: str
     faults: list[str] = field(default_factory=list)
+    comes_again: bool = False
+    """Whether the page loads itself again, because something of it is still being counted."""
 
     @classmethod
     @contextlib.contextmanager
@@ -63,6 +65,7 @@ class Visitor:
         assert found is not None
         assert found.status == status, f"{path}: {found.status}"
         self._is_ours(found)
+        self.comes_again = "refresh" in found.headers
         if status != 200:
             # The browser itself says of every page of an error that it is one.
             self.faults = [one for one in self.faults if f"status of {status}" not in one]
@@ -77,7 +80,11 @@ class Visitor:
 
     def look(self, path: str, status: int = 200) -> None:
         """Open a page in both themes, on a desk and on a phone: nobody is kept from reading it."""
-        self.go(path, status)
+        for _ in range(30):
+            self.go(path, status)
+            if not self.comes_again:
+                break
+            self.page.wait_for_timeout(1000)
         for width, height in (WIDE, PHONE):
             self.page.set_viewport_size({"width": width, "height": height})
             for theme in THEMES:
