@@ -105,6 +105,8 @@ class Ledger:
         self, about: Filter = ALL, *, before: Key | None = None, after: Key | None = None, limit: int = LIMIT
     ) -> Page[MessageLine]:  # fmt: skip
         """Return messages, corrections among them, newest first."""
+        if about.outcome is Outcome.NOTHING:
+            return Page([])  # it is said of decisions that have none
         walk = await self._walk(about, before, after, BOTH)
         if not (about.recipient or about.rule or about.firing):
             walk = replace(walk, by_state=True)
