@@ -64,9 +64,10 @@ async def near(reader: Reader, found: Trace, topics: Sequence[str]) -> AsyncIter
 
 
 async def newest(
-    reader: Reader, topics: Sequence[str] | None = None, *, page: int = PAGE, most: int = NEWEST
+    reader: Reader, topics: Sequence[str] | None = None, *, page: int | None = None, most: int | None = None
 ) -> AsyncIterator[LogRecord]:
     """Yield the newest records of every partition, the newest pages first; of a partition `most`."""
+    page, most = page or PAGE, most or NEWEST
     ends = await reader.read(_ends(topics))
     for back in range(0, most, page):
         for place, end in ends:

@@ -11,7 +11,9 @@ from aiokafka import AIOKafkaProducer
 
 from gateway.cli.folder import example
 from gateway.cli.main import main
+from schemas import contracts
 from streams.archived import near, newest, trace
+from streams.codec import Codec
 from streams.embedded import wall_clock
 from streams.embedded_log import read_record
 from streams.json_events import rfc3339
@@ -60,7 +62,7 @@ def test_the_verbs_of_one_file_work_beside_a_cluster(tmp_path, capsys, monkeypat
         return code, said.out, said.err
 
     async def copied(one: cluster.Cluster, count: int) -> list[LogRecord]:
-        archive = Archive(one.store, one.store.place, kafka)
+        archive = Archive(one.store, one.store.place, kafka, Codec(contracts()))
         try:
             async with asyncio.timeout(30):
                 while len(found := await one.rows("log")) < count:
