@@ -26,7 +26,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 ROWS: Mapping[str, int] = {
     "state": 60_000, "buffer": 30_000, "records": 60_000, "journal": 20_000, "log": 60_000, "dead_letters": 20_000,
     "recipients": 30_000, "runs": 40_000, "messages": 60_000, "attempts": 60_000, "receipts": 40_000,
-    "outbox": 40_000, "told": 20_000,
+    "outbox": 40_000, "told": 20_000, "catalogue": 60_000,
 }  # fmt: skip
 """Tables that grow with the events or the customers; the others have a row a topic or a rule."""
 
@@ -48,6 +48,9 @@ VALUES: Mapping[tuple[str, str], str] = {
     ("messages", "state"): "CASE WHEN n % 50 = 0 THEN 'pending' WHEN n % 200 = 1 THEN 'held' ELSE 'accepted' END",
     ("messages", "due_at"): "CASE WHEN n % 50 = 0 OR n % 200 = 1 THEN n END",
     ("messages", "open"): "CASE WHEN n % 50 = 0 OR n % 200 = 1 THEN 1 END",
+    ("catalogue", "topic"): "'topic' || n % 5",
+    ("catalogue", "partition"): "n % 12",
+    ("catalogue", "block"): "n / 4096",
     ("outbox", "topic"): "'topic' || n % 2",
     ("outbox", "unpublished"): "1",
 }

@@ -155,7 +155,7 @@ def logged(at: int, offset: int) -> Row:
 def run_of(firing: str, open_: int | None) -> Row:
     return {
         "run_id": firing, "tenant": "t", "recipient": "c", "firing_id": firing, "n": 0, "rule": "r", "state": "s",
-        "reason": None, "rule_set": "h", "logical_at": 0, "steps_due": 1, "open": open_, "body": b"{}",
+        "reason": None, "rule_set": "h", "logical_at": 0, "steps_due": 1, "open": open_, "body": b"{}", "decided_at": 0,
     }  # fmt: skip
 
 
