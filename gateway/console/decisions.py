@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from gateway.console.overview import MOST_NEWER, newer
 from gateway.console.pages import Pages
 from gateway.console.session import fields
 from gateway.console.zones import zones_of
+from gateway.http.look import Asked as Question
 from gateway.site import Site
 from streams.ledger.rows import Count, Decision, Filter, Outcome, Page, read_key
 from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
@@ -46,6 +48,11 @@ ROWS = 25
 MOST_RULES = 100
 """More are typed, not chosen from a list: the page stays small."""
 LONGEST = 200
+COUNTED_FOR = 3.0
+"""Seconds for which counts are shown again."""
+MOST_COUNTED = 200
+PATIENCE = 5.0
+Counted = Question[Mapping[Outcome | None, Count]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,8 @@ def asked(params: Mapping[str, str], now: Micros) -> Asked:
     until = instant(params.get("to", ""))
     paused = instant(params.get("paused", ""))
     if since is None and until is None and length is not None:
-        since = (now if paused is None else paused) - length
+        # To the minute, so that whoever looks within it asks the same.
+        since = ((now if paused is None else paused) - length) // MINUTE * MINUTE
     if paused is not None:
         until = min(paused + 1, until or paused + 1)
     outcome = params.get("outcome")
@@ -106,13 +114,33 @@ def instant(value: str) -> Micros | None:
     return int(found.timestamp()) * SECOND
 
 
+class Counts:
+    """The counts of tabs: the dearest that a page asks (eight walks of 10,000 entries), so they are asked once in a while."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._asked: dict[Filter, Counted] = {}
+
+    async def __call__(self, about: Filter) -> Mapping[Outcome | None, Count]:
+        """Return them, as of some seconds ago at most."""
+        about = replace(about, outcome=None)
+        if about not in self._asked:
+            if len(self._asked) >= MOST_COUNTED:
+                self._asked.clear()
+            self._asked[about] = Question(
+                lambda: self.site.ledger.decision_counts(about), patience=PATIENCE, keep=COUNTED_FOR
+            )
+        return await self._asked[about]()
+
+
 def routes(site: Site, pages: Pages) -> APIRouter:
     """Return the list, what it is filtered by, and what changes in it."""
     router = APIRouter()
+    counting = Counts(site)
 
     @router.get("/decisions")
     async def decisions(request: Request) -> Response:
-        return await _page(site, pages, request)
+        return await _page(site, pages, counting, request)
 
     @router.post("/decisions")
     async def narrowed(request: Request) -> Response:
@@ -132,7 +160,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         if typed:
             known = await _named(site, typed)
             if known is None:
-                return await _page(site, pages, request, unknown=typed, status=404)
+                return await _page(site, pages, counting, request, unknown=typed, status=404)
             kept |= known
         return RedirectResponse(f"/decisions?{urlencode(kept)}" if kept else "/decisions", 303, HEADERS)
 
@@ -141,7 +169,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         params = dict(request.query_params)
 
         async def ask() -> Told:
-            return await _changes(site, params)
+            return await _changes(site, counting, params)
 
         return pages.live.stream(request, ask)
 
@@ -166,13 +194,17 @@ async def _named(site: Site, typed: str) -> Mapping[str, str] | None:
     return None
 
 
-async def _page(site: Site, pages: Pages, request: Request, *, unknown: str = "", status: int = 200) -> Response:
+async def _page(
+    site: Site, pages: Pages, counting: Counts, request: Request, *, unknown: str = "", status: int = 200
+) -> Response:
     now = site.now()
     params = {} if unknown else dict(request.query_params)
     wanted = asked(params, now)
     before, after = read_key(params.get("before", "")), read_key(params.get("after", ""))
-    page = await site.ledger.decisions(wanted.filter, before=before, after=after, limit=ROWS)
-    counts = await site.ledger.decision_counts(wanted.filter)
+    page, counts = await asyncio.gather(
+        site.ledger.decisions(wanted.filter, before=before, after=after, limit=ROWS),
+        counting(wanted.filter),
+    )
     # Rows that are older than the newest do not hear of newer ones: they are another page of the list.
     first = before is None and page.newer is None
     query = urlencode({name: value for name, value in params.items() if name not in ("before", "after", "times")})
@@ -222,12 +254,12 @@ def _says(page: Page[Decision]) -> str:
     return "A decision may lead to several messages, so these counts differ from the overview."
 
 
-async def _changes(site: Site, params: Mapping[str, str]) -> Told:
+async def _changes(site: Site, counting: Counts, params: Mapping[str, str]) -> Told:
     """Return how many are newer than the top of a list, and the counts of its tabs."""
     wanted = asked(params, site.now())
     top = read_key(params.get("top", ""))
     found = await site.ledger.decisions(replace(wanted.filter, until=None), after=top, limit=MOST_NEWER)
-    counts = await site.ledger.decision_counts(wanted.filter)
+    counts = await counting(wanted.filter)
     figures = {f"count-{one}": str(counts.get(one, Count(0))) for _, one in TABS}
     figures["count-all"] = str(counts.get(None, Count(0)))
     return {"figures": figures, "newer": newer(len(found.rows))}

@@ -121,6 +121,7 @@ def protect(
     app.add_middleware(Bounded, max_body=max_body, larger=larger or {}, refuse=refuse)
     app.add_exception_handler(Refused, _told)
     app.add_exception_handler(StoreUnavailable, _away)
+    app.add_exception_handler(TimeoutError, _away)  # a store that does not answer in time is away
 
     @app.get("/problems/{code}", include_in_schema=False)
     async def problem_page(code: str, request: Request) -> Response:
