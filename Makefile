@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup services services-stop demo test check proofs bench bench-http lock clean
+.PHONY: help setup services services-stop demo test check proofs bench bench-http reference lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -55,6 +55,9 @@ bench: $(STAMP)  ## speed, memory and the way of a message (ON=kafka: beside oth
 
 bench-http: $(STAMP)  ## intake over HTTP beside a bare handler that validates and commits (ARGS=--rounds 5)
 	@$(BIN)/python -m benchmarks.http $(ARGS)
+
+reference: $(STAMP)  ## write docs/reference anew: commands, configuration, contracts, metrics, reasons
+	@$(BIN)/python -m tests.docs.reference
 
 lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv

@@ -19,6 +19,7 @@ from streams.codec import Codec
 from streams.edge_process import EdgeProcess
 from streams.embedded import Engine, wall_clock
 from streams.ledger.ledger import Ledger
+from streams.ledger.proof import Proof
 from streams.processors.deliverer import Render
 from streams.processors.detect import READER
 from streams.stores.sqlite import SqliteReader
@@ -124,10 +125,11 @@ def site_of(
         finally:
             file.close()
 
+    ledger = Ledger.of_file(engine.path, lambda: engine.rules, codec=engine.codec)
     return Site(
         name=name or engine.path.parent.absolute().name, store=engine.store, contracts=engine.contracts, codec=engine.codec,
         rules=lambda: engine.rules, now=engine.clock, publish=engine.log.append,
-        ledger=Ledger.of_file(engine.path, lambda: engine.rules), door=Door(keys, host), still=still,
+        ledger=ledger, proof=Proof(ledger, engine.clock), door=Door(keys, host), still=still,
         paused=Pressure(engine), render=engine.render, settings=settings, **_shown(settings, folder),
     )  # fmt: skip
 
@@ -142,10 +144,11 @@ def cluster_site(
         Misconfigured: as `guarded`.
     """
     keys = Keys(process.store, guarded(host, settings), wall_clock)
+    ledger = Ledger.of_database(process.store.place, lambda: process.rules, codec=codec)
     return Site(
         name=name or process.store.place.database, store=process.store, contracts=process.contracts, codec=codec,
         rules=lambda: process.rules, now=clock, publish=process.publisher.publish,
-        ledger=Ledger.of_database(process.store.place, lambda: process.rules), door=Door(keys, host),
+        ledger=ledger, proof=Proof(ledger, clock), door=Door(keys, host),
         still=process.store.snapshot, grace=grace, render=render, settings=settings, **_shown(settings, folder),
     )  # fmt: skip
 

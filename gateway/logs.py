@@ -21,7 +21,6 @@ from streams.json_events import rfc3339
 from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
-from tidings import canonical
 from tidings.errors import Refusal
 from tidings.message import Message
 from tidings.reasons import MessageState
@@ -42,6 +41,9 @@ ANSWER = re.compile(r"[2-5][0-9]{2}(?![0-9])( [245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0
 FAULT = re.compile(r"[A-Z][A-Za-z]{2,40}(Error|Disconnected|Timeout)(?=:|$)")
 
 
+_TEXT = json.JSONEncoder(ensure_ascii=False, default=lambda value: type(value).__name__).encode
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record; `extra={"fields": {…}}` adds fields."""
 
@@ -56,7 +58,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             # Type and place only: the text of an exception may hold what a record holds.
             body |= {"error": record.exc_info[0].__name__, "where": _place(record.exc_info[2])}
-        return json.dumps(body, ensure_ascii=False, default=lambda value: type(value).__name__)
+        return _TEXT(body)
 
 
 class _Lines(logging.StreamHandler[Any]):
@@ -106,6 +108,8 @@ def configure() -> None:
         found.handlers[:] = [handler]
         found.setLevel(level)
     logging.getLogger(OURS).propagate = False
+    # Not in our lines, and asked for each of them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
 
 
@@ -126,7 +130,7 @@ def observe(seen: object, rules: RuleSet | None = None) -> None:
         case Done():
             for one in seen.records:
                 # The event with which it began, by our reference: 'rules explain' takes it, and the firing's id.
-                event = canonical.loads(one.body).get("episode", {}).get("event")
+                event = one.begun_by or None
                 _log(logging.INFO, one.kind, rule=one.rule, firing=one.firing_id, event=event, tenant=one.tenant)
         case Passed():
             for message in seen.result.messages.values():
@@ -173,8 +177,10 @@ def _message(message: Message, rules: RuleSet | None, level: int = logging.INFO,
 
 
 def _log(level: int, what: str, **fields: Any) -> None:
-    kept = {name: value for name, value in fields.items() if value is not None}
-    logger.log(level, what, extra={"fields": kept})
+    if logger.isEnabledFor(level):
+        # Not by `log`, which walks the stack for a place that no line of ours names.
+        kept = {name: value for name, value in fields.items() if value is not None}
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, what, (), None, extra={"fields": kept}))
 
 
 def _place(trace: TracebackType | None) -> str:

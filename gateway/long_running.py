@@ -97,9 +97,9 @@ async def served(
     if http is None and port is None:
         yield None
         return
-    from gateway.config import Http
     from gateway.http.app import create_app
     from gateway.http.serve import serving
+    from gateway.sections import Http
 
     place = http or Http()
     async with serving(create_app(engine, metrics, site=site), place.host, port or place.port) as found:

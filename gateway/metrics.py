@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -23,7 +23,7 @@ from streams.processors.dispatch import Passed
 from streams.processors.outcomes import Published, TookOver
 from streams.processors.setbacks import InternalError
 from streams.stores.counts import Waiting
-from tidings.event import SECOND, Micros
+from tidings.event import SECOND, Event, Micros
 from tidings.message import Message
 from tidings.reasons import OPEN, MessageState
 from tidings.rule import NEVER, RuleSet
@@ -127,7 +127,11 @@ class Metrics:
 
     def _batch(self, batch: Batch) -> None:
         """Count each record once: customers' topics are read by two readers."""
-        fresh = [one for one in batch.events if one.offset >= self._taken.get((one.topic, one.partition), 0)]
+        taken = self._taken
+        seen = any(span.start < taken.get((span.topic, span.partition), 0) for span in batch.spans)
+        fresh: Sequence[Event] = batch.events
+        if seen:
+            fresh = [one for one in fresh if one.offset >= taken.get((one.topic, one.partition), 0)]
         for kind, count in Tally(one.type if one.type in self.types else OTHER for one in fresh).items():
             self._events.labels(kind).inc(count)
         if fresh:
@@ -135,7 +139,7 @@ class Metrics:
             self._decided.observe(max(0.0, took / SECOND))
         for span in batch.spans:
             place = (span.topic, span.partition)
-            self._taken[place] = max(self._taken.get(place, 0), span.end)
+            taken[place] = max(taken.get(place, 0), span.end)
         for refused in batch.refused:
             record = refused.record
             if self._is_new((record.topic, record.partition, record.offset), refused.reason):

@@ -15,6 +15,7 @@ from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
 from streams.ledger.ledger import Ledger
+from streams.ledger.proof import Proof
 from streams.processors.deliverer import Render
 from tidings.event import Micros
 from tidings.ports import Reader, Store
@@ -54,6 +55,8 @@ class Site:
     publish: Publish
     ledger: Ledger
     """What pages read."""
+    proof: Proof
+    """What is counted in the background; whoever composes the process lets it count (`Proof.forever`)."""
     door: Door
     """Who comes in."""
     still: Callable[[], AbstractAsyncContextManager[Reader]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from streams.codec import Codec
 from streams.kafka.archive import Archive
 from streams.kafka.connection import Connection
-from streams.loops import Loop, Loops, maintaining
+from streams.loops import AWAY_LIMIT, Loop, Loops, maintaining
 from streams.processors.ground import ARCHIVE
 from streams.stores.counts import Waiting
 from streams.stores.postgres import PostgresStore
@@ -30,6 +30,7 @@ class ArchiveProcess:
     connection: Connection
     codec: Codec | None = None
     """Reads by which words records are found; None: they are not."""
+    away_limit: float = AWAY_LIMIT
     rules: RuleSet = field(default_factory=lambda: RuleSet("", (), {}), init=False)
     """None decide here."""
     skews: Mapping[str, Micros | None] = field(default_factory=dict, init=False)
@@ -66,8 +67,9 @@ class ArchiveProcess:
         return found
 
     def check(self) -> None:
-        """Raise what ended a loop, or that no broker has answered for long."""
+        """Raise what ended a loop, or that the database or every broker has been away for long."""
         self.loops.check()
+        self.loops.check_store(self.away_limit)
         self.archive.check()
 
     async def waiting(self, *, within: float) -> Waiting:

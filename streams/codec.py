@@ -103,9 +103,17 @@ class Codec:
         if wire.contract.topic != record.topic:
             text = f"{wire.full_name} does not belong on {record.topic}"
             raise BadContract(Refusal.WRONG_SCHEMA, text, wire.number)
-        payload = _read(wire, record.value or b"", start)
-        if holds_nul(payload):
-            raise BadContract(Refusal.BAD_TEXT, "a text holds NUL", wire.number)
+        value = record.value or b""
+        payload = None
+        if (read := wire.compiled) is not None:
+            try:
+                payload = read(value, start)
+            except Exception:  # noqa: BLE001 - whatever it is: fastavro says what is wrong with the record, if anything is
+                payload = None
+        if payload is None:
+            payload = _read(wire, value, start)
+            if holds_nul(payload):
+                raise BadContract(Refusal.BAD_TEXT, "a text holds NUL", wire.number)
         return self._event(payload, wire, record)
 
     def _event(self, payload: dict[str, Any], wire: Wire, record: LogRecord) -> Event:

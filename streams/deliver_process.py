@@ -20,7 +20,7 @@ from streams.clock_guard import EVERY, ClockGuard
 from streams.delivering import Delivering
 from streams.kafka.ground import WATCH, Ground
 from streams.kafka.relay import Relay
-from streams.loops import Loop, Loops, maintaining
+from streams.loops import AWAY_LIMIT, Loop, Loops, maintaining
 from streams.processors.deliverer import ProviderOf, Render
 from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe
@@ -64,6 +64,7 @@ class DeliverProcess:
     """Asked before anything is begun, and now and then: is the database older than the topics?"""
     relay: Relay | None = None
     """Publishes the outcomes, or stands by."""
+    away_limit: float = AWAY_LIMIT
     lags: Mapping[tuple[str, str], int] = field(default_factory=dict, init=False)
     concerns: frozenset[str] = field(default=frozenset({"rules", "deliveries", "sending"}), init=False)
 
@@ -84,7 +85,7 @@ class DeliverProcess:
             {"clock": Loop(self.guard.measure, EVERY), "maintain": Loop(maintaining(self.store), MAINTAIN)}
         )
         if self.ground is not None:
-            await self.ground.begin(self.store.identity)
+            await self.ground.begin()
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         if self.relay is not None:
             self.relay.observe = self.loops.watched
@@ -133,8 +134,15 @@ class DeliverProcess:
         return self.guard.halted
 
     def check(self) -> None:
-        """Raise what ended a loop, if anything did."""
+        """Raise what ended a loop, if anything did.
+
+        Raises:
+            StoreUnavailable: the database has been away for long, and nothing is in flight. What a provider has answered
+                stands in memory only: ended now, those messages would be of unknown outcome.
+        """
         self.loops.check()
+        if self.delivering is None or not self.delivering.flying:
+            self.loops.check_store(self.away_limit)
 
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most."""

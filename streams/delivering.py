@@ -86,6 +86,11 @@ class Delivering:
             loops[f"reconcile {name}"] = Loop(before(one.reconcile), RECONCILE)
         return loops
 
+    @property
+    def flying(self) -> bool:
+        """Whether a provider is asked, or has answered and nobody has written down what."""
+        return any(flights.under_way for flights in self.flights.values())
+
     async def finish(self, seconds: float) -> int:
         """Wait for what is in flight, once no loop begins more; return how many are of unknown outcome now."""
         return sum([await flights.finish(seconds) for flights in self.flights.values()])

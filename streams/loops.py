@@ -21,6 +21,10 @@ IDLE = 0.02
 """Seconds that a loop rests when it found nothing to do; a loop that feeds it wakes it at once."""
 AWAY = 1.0
 """Seconds that it rests when the store did not take its round."""
+AGAIN = 60.0
+"""Seconds after which it is said again that the store is away."""
+AWAY_LIMIT = 120.0
+"""Seconds without the store after which a process ends, for something outside to start it again."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Loops:
 
     async def _forever(self, name: str, loop: Loop) -> None:
         """Run a loop; a store that is away ends none: nothing of the round was written, and it is tried again."""
-        away = False
+        away, said = False, 0.0
         rest = loop.rest
         while not self.ending:
             self._bells[name].clear()
@@ -133,16 +137,18 @@ class Loops:
             except StoreReplaced:
                 raise
             except StoreUnavailable as fault:
-                if not away:
-                    logger.error("%s: the store is away, tried again until it is back: %s", name, fault)  # noqa: TRY400
                 away = True
-                self.progress[name] = time.monotonic()
-                self._away.setdefault(name, self.progress[name])
+                now = self.progress[name] = time.monotonic()
+                gone = now - self._away.setdefault(name, now)
+                if now - said >= AGAIN:
+                    since = f" since {gone:.0f} s" if gone else ""
+                    logger.error("%s: the store is away%s, tried again until it is back: %s", name, since, fault)  # noqa: TRY400
+                    said = now
                 await self._rest(name, AWAY)
                 continue
             if away:
                 logger.info("%s: the store is back", name)
-            away = False
+            away, said = False, 0.0
             self._away.pop(name, None)
             self.progress[name] = loop.since()
             if busy:
@@ -174,6 +180,17 @@ class Loops:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks = []
         self.progress = {}
+
+    def check_store(self, limit: float) -> None:
+        """Raise where the store has taken no round of some loop for long.
+
+        Raises:
+            StoreUnavailable: for `limit` seconds.
+        """
+        since = self.away_since
+        if since is not None and (gone := time.monotonic() - since) > limit:
+            text = f"the database has been away for {gone:.0f} s"
+            raise StoreUnavailable(text)
 
     def check(self) -> None:
         """Raise what ended a loop, if anything did; or that nobody reads any more what the observer tells."""

@@ -2,8 +2,10 @@
 
 It asks the database for nothing but journal, records, log, rule sets and positions, and can write nothing: a login of
 the role `tidings_verifier` is enough. Journal and records are read in pages, so that it holds the state of the rules,
-never their history. A row that cannot be replayed is counted with its reason, and what differs after it is told apart:
-nobody can say whether the state that it began from was the right one.
+never their history. It begins with the snapshot before which retention may have let things go, else with nothing, and
+compares its state with every snapshot that it passes. A row that cannot be replayed is counted with its reason, and what
+differs after it, up to the next snapshot, is told apart: nobody can say whether the state that it began from was the
+right one.
 
 Records of the log come from the table `log` only: the embedded log, or on a cluster what `tidings archive` copied.
 """
@@ -12,8 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -22,17 +23,20 @@ from streams.embedded_log import read_record
 from streams.processors.detect import EPOCH, READER, record_row
 from streams.processors.ground import ARCHIVE
 from streams.rule_book import RuleBook
+from streams.snapshots import Chain, chain_of, load
 from streams.stores.postgres import PostgresStore
 from streams.stores.rows import key_of
 from streams.stores.sqlite import SqliteReader
+from streams.verdict import SHOWN, Difference, NotReplayed, Progress, Verdict
 from tidings import canonical
 from tidings.errors import BadContract
-from tidings.event import Event
+from tidings.event import Event, Micros
 from tidings.journal import CODE_VERSION, Entry, Span, read_entry
 from tidings.log import Partition
 from tidings.ports import Body, Find, Key, Read, Reader, Row, Scan, Transaction
 from tidings.record import Record
 from tidings.replay import Replay
+from tidings.snapshot import Head, digest_of
 
 T = TypeVar("T")
 
@@ -43,8 +47,6 @@ RECORDS = 2_000
 PATIENCE = 10.0
 """Seconds without any progress of the archive after which it is not waited for."""
 LOOK = 0.2
-SHOWN = 10
-"""Differences, and rows that were not replayed, that are kept to be shown; all are counted."""
 
 
 class Journal(Reader, Protocol):
@@ -104,79 +106,6 @@ def _positions(reader: str) -> Body[dict[Partition, int]]:
     return body
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where the replay and the store disagree. It holds names, never what an event says."""
-
-    seq: int
-    what: str
-    """`missing`: only the replay has it. `extra`: only the store. `differs`. `state`: a tick took a key without one."""
-    rule: str
-    firing: str
-    kind: str
-    n: int
-    fields: tuple[str, ...] = ()
-    """What differs, where both have it."""
-    sure: bool = True
-    """Whether everything before it was replayed."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotReplayed:
-    """A row of the journal that could not be replayed."""
-
-    seq: int
-    reason: str
-    """`not_archived`, `let_go`, `unreadable`, `other_code`, `rules`, or `failed`."""
-    detail: str
-
-
-WORDS: Mapping[str, str] = {
-    "not_archived": "their events were not copied into the archive yet",
-    "let_go": "their events are in the archive no more, or never were",
-    "unreadable": "their events cannot be read with these contracts",
-    "other_code": "another version of the code decided them",
-    "rules": "their rule set does not load with this version",
-    "failed": "the code fails on them",
-}
-
-
-@dataclass
-class Verdict:
-    """What was compared, and what came of it."""
-
-    rows: int = 0
-    """Of the journal, replayed or not."""
-    events: int = 0
-    """That were decided again."""
-    decided: int = 0
-    """Detection records that the replay made, repeats included."""
-    repeats: int = 0
-    """Of these, what was recorded by an earlier row already."""
-    compared: int = 0
-    """Stored records that the replay made as well."""
-    differences: int = 0
-    unsure: int = 0
-    """Of the differences, those after a row that was not replayed."""
-    unseen: int = 0
-    """Stored records of rows that were not replayed."""
-    not_replayed: Counter[str] = field(default_factory=Counter)
-    """Rows of the journal, by reason."""
-    first: list[Difference] = field(default_factory=list)
-    first_not: list[NotReplayed] = field(default_factory=list)
-
-    @property
-    def code(self) -> int:
-        """Return 0: no difference; 1: there is one; 2: it cannot be told."""
-        if self.differences > self.unsure:
-            return 1
-        return 2 if self.not_replayed else 0
-
-
-Progress = Callable[[int, int], None]
-"""Told after every page: the last `seq` that was compared, and the one at which it ends."""
-
-
 async def verify(
     journal: Journal, book: RuleBook, codec: Codec, progress: Progress = lambda _seq, _until: None
 ) -> Verdict:
@@ -186,22 +115,54 @@ async def verify(
         StoreUnavailable: the store cannot be read.
         RegistryUnavailable: a schema of the archived records cannot be asked for now.
     """
-    until = await journal.settled()
-    compared = _Comparison(journal, book, codec)
-    done = 0
-    while done < until:
-        page = await journal.read(_page(done, until))
-        if not page.entries:
-            break
-        await compared.page(page)
-        done = page.entries[-1].seq
-        progress(done, until)
+    compared = await _begun(journal, book, codec)
+    await compared.replayed(await journal.settled(), None, progress)
+    done = compared.seq
     while True:
         end, foreign = await journal.read(_foreign(done))
         compared.foreign(foreign)
         if end is None:
             return compared.verdict
         done = end
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a replay has come, and what it holds there."""
+
+    verdict: Verdict
+    sure: bool
+    """Whether every row since the last snapshot was replayed."""
+    seq: int
+    positions: Mapping[Partition, int]
+    replay: Replay
+    begin: Head | None
+
+
+async def reach(
+    journal: Journal, book: RuleBook, codec: Codec, before: Micros, progress: Progress = lambda _seq, _until: None
+) -> Reached:
+    """Replay and compare, up to the first row that took a record which was appended at `before` or later.
+
+    What the archive does not have yet ends it as well.
+
+    Raises:
+        StoreUnavailable, RegistryUnavailable: as `verify`.
+        Misconfigured: the snapshot that it begins with cannot be used.
+    """
+    compared = await _begun(journal, book, codec)
+    begin = compared.chain.begin
+    await compared.replayed(await journal.settled(), before, progress)
+    return Reached(compared.verdict, compared.sure, compared.seq, compared.positions, compared.replay, begin)
+
+
+async def _begun(journal: Journal, book: RuleBook, codec: Codec) -> _Comparison:
+    chain = await journal.read(chain_of)
+    compared = _Comparison(journal, book, codec, chain)
+    if chain.begin is not None:
+        await compared.begin(chain.begin)
+        compared.verdict.begins, compared.verdict.begins_how = chain.begin.seq, chain.begin.how
+    return compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,19 +230,61 @@ class _Comparison:
     journal: Journal
     book: RuleBook
     codec: Codec
+    chain: Chain
     verdict: Verdict = field(default_factory=Verdict)
+    sure: bool = True
+    """Whether the state is that of everything before."""
+    seq: int = 0
+    """The last row that is in the state."""
+    positions: dict[Partition, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.replay = Replay(self.book.get)
+        self._ahead = list(self.chain.passed.values())
 
-    async def page(self, page: _Page) -> None:
-        """Replay a page, then compare what it decided with what is stored."""
+    async def begin(self, head: Head) -> None:
+        """Take the state of a snapshot."""
+        self.replay = await load(self.journal, head, self.replay)
+        self.seq, self.sure = head.seq, True
+        self.positions = {**self.positions, **head.positions}
+
+    async def replayed(self, until: int, before: Micros | None, progress: Progress) -> None:
+        """Replay up to a row, or to an instant, and compare."""
+        going = True
+        while going and self.seq < until:
+            page = await self.journal.read(_page(self.seq, until))
+            if not page.entries:
+                return
+            going = await self.page(page, before)
+            progress(self.seq, until)
+        if going:
+            await self._pass(until + 1)
+
+    async def _pass(self, seq: int) -> None:
+        """Compare the state with the snapshots before a row; where it is not sure, go on with theirs."""
+        while self._ahead and self._ahead[0].seq < seq:
+            head = self._ahead.pop(0)
+            if not self.sure:
+                await self.begin(head)
+                continue
+            self.verdict.snapshots += 1
+            if digest_of(self.replay) != head.digest:
+                self._differs("snapshot", head.seq, {"rule": "", "firing_id": "", "kind": head.how, "n": 0}, sure=True)
+
+    async def page(self, page: _Page, before: Micros | None) -> bool:
+        """Replay a page, then compare what it decided with what is stored; False: it went as far as it may."""
         await self.codec.ready(read_record(row) for rows in page.log.values() for row in rows)
         stored: dict[int, dict[Key, Row]] = {}
         for one in page.records:
             stored.setdefault(one["seq"], {})[key_of("records")(one)] = one
         unmatched: list[tuple[Entry, Record, bool]] = []
         for entry in page.entries:
+            if before is not None and _is_beyond(entry, page, before):
+                await self._repeats(unmatched)
+                return False
+            await self._pass(entry.seq)
+            self.seq = entry.seq
+            self.positions |= {(span.topic, span.partition): span.end for span in entry.spans}
             self.verdict.rows += 1
             theirs = stored.pop(entry.seq, {})
             try:
@@ -290,7 +293,7 @@ class _Comparison:
                 self._skip(entry, fault)
                 self.verdict.unseen += len(theirs)
                 continue
-            sure = not self.verdict.not_replayed
+            sure = self.sure
             for record in records:
                 row = theirs.pop((record.episode_at, record.firing_id, record.kind, record.n), None)
                 if row is None:
@@ -301,6 +304,7 @@ class _Comparison:
                 self._differs("extra", left["seq"], left, sure=sure)
         self.foreign([left for rows in stored.values() for left in rows.values()])
         await self._repeats(unmatched)
+        return True
 
     def foreign(self, rows: Sequence[Row]) -> None:
         """Count records under numbers that the journal does not have: nobody whom we know wrote them."""
@@ -329,7 +333,7 @@ class _Comparison:
         self.verdict.decided += len(again.records)
         for k in again.lost:
             lost = {"rule": "", "firing_id": k.hex(), "kind": entry.kind, "n": 0}
-            self._differs("state", entry.seq, lost, sure=not self.verdict.not_replayed)
+            self._differs("state", entry.seq, lost, sure=self.sure)
         return again.records
 
     def _events(self, entry: Entry, span: Span, page: _Page) -> list[Event]:
@@ -363,6 +367,8 @@ class _Comparison:
             row = found.get((record.episode_at, record.firing_id, record.kind, record.n))
             if row is not None and row["seq"] < entry.seq:
                 self.verdict.repeats += 1
+            elif row is None and record.episode_at < self.chain.records_from:
+                self.verdict.let_go += 1
             elif row is None:
                 self._differs("missing", entry.seq, record_row(record, entry.seq), sure=sure)
             else:
@@ -376,9 +382,22 @@ class _Comparison:
             self.verdict.first.append(one)
 
     def _skip(self, entry: Entry, fault: _Unreplayable) -> None:
+        self.sure = False
         self.verdict.not_replayed[fault.reason] += 1
         if len(self.verdict.first_not) < SHOWN:
             self.verdict.first_not.append(NotReplayed(entry.seq, fault.reason, str(fault)))
+
+
+def _is_beyond(entry: Entry, page: _Page, before: Micros) -> bool:
+    """Return whether a row took a record of that instant or later, or one that is still to be archived."""
+    for span in entry.spans:
+        known = page.archived.get((span.topic, span.partition))
+        if known is not None and known < span.end:
+            return True
+        rows = page.log[entry.seq, span]
+        if rows and rows[-1]["appended_at"] >= before:
+            return True
+    return False
 
 
 def _fields(ours: bytes, theirs: bytes) -> list[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID
 
 import fastavro
 
 from schemas import Contracts
+from streams.compiled_avro import Read, compiled
 from tidings.contract import Contract
 from tidings.errors import BadContract, Refusal
 from tidings.log import LogRecord
@@ -29,7 +31,7 @@ SchemaName = int | UUID
 """How a record names its schema: an id, or the GUID that newer serializers put into the header."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wire:
     """One schema, as records that name it are read."""
 
@@ -45,6 +47,11 @@ class Wire:
     def number(self) -> int | None:
         """The id, where the record named one."""
         return self.name if isinstance(self.name, int) else None
+
+    @cached_property
+    def compiled(self) -> Read | None:
+        """The function that reads its records without looking at the schema again, where there can be one."""
+        return compiled(self.writer) if self.reader is None else None
 
 
 class Schemas(Protocol):

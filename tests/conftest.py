@@ -1,10 +1,15 @@
 """Options of the whole suite, and what some of its tests leave to the collector."""
 
+import faulthandler
 import gc
 import warnings
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ours", deadline=None)  # how long an example takes says what else the machine does
+settings.load_profile("ours")
 
 CLIENTS = ("tests/kafka/", "tests/ground/", "tests/live/test_security.py", "tests/live/test_cluster_verbs.py")
 """Tests that cut clients of Kafka off, or have them refused."""
@@ -17,6 +22,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def write(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--write"))
+
+
+@pytest.fixture(autouse=True)
+def _take_your_time(request: pytest.FixtureRequest) -> None:
+    """Let proofs last: each has deadlines of its own, and a run that is cut off leaves its servers behind."""
+    if request.node.get_closest_marker("proofs") is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(autouse=True)

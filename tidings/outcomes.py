@@ -20,6 +20,8 @@ FIRINGS = "decision.firing.recorded"
 MESSAGES = "notification.message.ended"
 TOPICS: Mapping[str, str] = {f"{kind}.v1": kind for kind in (FIRINGS, MESSAGES)}
 """Event types by topic."""
+OURS = ("decision.", "notification.", "ops.")
+"""What types begin with whose events we publish, for others; neither a worker nor a rule reads any."""
 
 SOURCE = "tidings"
 WAITING, NUMBERED, KEPT_BACK = 1, 2, 3

@@ -67,17 +67,18 @@ class Find:
 class FindEach:
     """`Find`, once for each of some values, in one question. Answer: `dict` from each of `equals` to its `list[Row]`.
 
-    `limit` is that of each.
+    `limit` is that of each; `upto` holds for all.
     """
 
     table: str
     index: str
     equals: Sequence[tuple[Any, ...]]
     limit: int | None = None
+    upto: int | None = None
 
     def parts(self) -> dict[tuple[Any, ...], Find]:
         """Return it as single questions, for a store to which they cost nothing."""
-        return {one: Find(self.table, self.index, one, limit=self.limit) for one in self.equals}
+        return {one: Find(self.table, self.index, one, self.upto, self.limit) for one in self.equals}
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class Record:
     logical_at: Micros
     body: bytes
     """Canonical JSON of everything."""
+    begun_by: str = ""
+    """The event that began the episode, as the body says it: for who tells of the record, without reading it again."""
 
 
 def record_of(
@@ -53,8 +55,9 @@ def record_of(
     if overflow:
         body["overflow"] = True
     return Record(
-        said.episode.at, firing, said.kind, said.n, tenant, rule.id, recipient, said.logical_at, canonical.dumps(body)
-    )
+        said.episode.at, firing, said.kind, said.n, tenant, rule.id, recipient, said.logical_at, canonical.dumps(body),
+        said.episode.ref,
+    )  # fmt: skip
 
 
 TAKES_BACK = ("stopped", "resolved")

@@ -79,6 +79,7 @@ RECORDS = _table(
     by_seq="seq",
 )
 JOURNAL = _table("journal", 1, "seq:int kind:text body:bytes")
+SNAPSHOTS = _table("snapshots", 2, "seq:int part:int body:bytes", by_part="part seq")
 EPOCHS = _table("epochs", 1, "name:text value:text")
 RULE_SETS = _table("rule_sets", 1, "hash:text body:bytes")
 LOG = _table(
@@ -157,8 +158,9 @@ INTAKE = _table("intake", 1, "seq:int at:int topic:text key:bytes? value:bytes h
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
-        SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS, INTAKE,
+        SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, SNAPSHOTS, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS,
+        INTAKE,
     )
 }  # fmt: skip
 

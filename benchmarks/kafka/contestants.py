@@ -17,8 +17,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.by_hand import BATCH, ISSUED, PAID, TOPICS, Deciding, Row, complete, matches
+from benchmarks.by_hand import ISSUED, PAID, TOPICS, Deciding, Row, complete, matches
 from benchmarks.kafka.transaction import Hand
+
+BATCH = 1_000
+"""Records of a transaction at most: as many as our transport brings."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from streams.codec import Codec
 from streams.embedded import calm_collector
 from streams.kafka.cluster import record_of
 from streams.kafka.connection import Connection
+from streams.processors.outcomes import Telling
 from streams.processors.worker import Worker
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
@@ -36,7 +37,7 @@ async def core(course: Course, track: Track) -> None:
     store = await PostgresStore.open(place)
     active, _ = rule_set(RULES)
     worker = Worker(
-        store, None, None, Codec(contracts()).decode, active, {active.hash: active}.__getitem__, GRACE  # type: ignore[arg-type]
+        Telling(store), None, None, Codec(contracts()).decode, active, {active.hash: active}.__getitem__, GRACE  # type: ignore[arg-type]
     )  # fmt: skip
     connection = Connection((course.bootstrap,), prefix=course.prefix)
     ticked = 0.0

@@ -29,6 +29,7 @@ from streams.codec import Codec
 from streams.kafka.connection import Connection
 from streams.processors import detect
 from streams.processors.detect import Idle
+from streams.processors.outcomes import Telling
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from tidings.errors import Misconfigured
@@ -39,16 +40,17 @@ KAFKA, POSTGRES = "TIDINGS_TEST_KAFKA", "TIDINGS_TEST_POSTGRES"
 RULES = 10
 CHUNK = 20_000
 IMAGE = "image:crm.customer"
-
+TOLD = "convert_from(body, 'UTF8')::jsonb #- '{meta,recorded_at}'"
 COMPARED = {
     "state": "k, class, tenant, key, value, due",
     "buffer": "k, time, rank, source, ref, value",
     "records": "episode_at, firing_id, kind, n, tenant, rule, recipient, logical_at, body, unread",
     "sources": "reader, topic, partition, next_offset, max_time, connected_at, history, base, fingerprint",
     "floors": "rule, w",
-    "dead_letters": "reader, topic, partition, offset",
+    "dead_letters": 'reader, topic, partition, "offset"',
+    "outbox": f"id, topic, key, about, unpublished, partition, number, {TOLD}",
 }
-"""Columns that do not depend on how the records were cut into batches, by table; of the journal it is asked apart."""
+"""Expressions that do not depend on how the records were cut into batches, by table; of the journal it is asked apart."""
 
 
 class Differs(Exception):
@@ -221,7 +223,7 @@ async def settle(ground: Ground, database: str, now: int) -> None:
         idle = [Idle((row["topic"], row["partition"]), row["next_offset"], now) for row in rows]
         await store.run(detect.mark_idle(idle))
         for rule in rules.stateful:
-            while await store.run(detect.tick(rules, rule, grace=0)) is not None:
+            while await Telling(store).run(detect.tick(rules, rule, grace=0)) is not None:
                 pass
     finally:
         await store.close()
@@ -242,8 +244,7 @@ async def compare(ground: Ground, first: str, other: str) -> None:
     ]
     try:
         for table, columns in COMPARED.items():
-            quoted = ", ".join(f'"{name}"' for name in columns.split(", "))
-            text = f'SELECT ({quoted})::text AS row FROM "{table}"'
+            text = f'SELECT ({columns})::text AS row FROM "{table}"'
             query = f"SELECT count(*), coalesce(sum(hashtextextended(row, 0)::numeric), 0) FROM ({text}) AS q"
             sums = [await db.fetchrow(query) for db in dbs]
             if tuple(sums[0]) != tuple(sums[1]):

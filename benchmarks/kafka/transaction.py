@@ -1,18 +1,35 @@
 """The loop by hand on a cluster: a batch, or a tick, is one transaction of PostgreSQL. It imports nothing of ours.
 
 It keeps what a hand that knows what it does would keep: offsets in the transaction, compared before they are moved; keys
-locked in one order, also those that are not there yet; W read after the locks; all writes in one statement.
+locked in one order, also those that are not there yet; W read after the locks; what others hear of a firing, in the outbox;
+all writes in one statement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Protocol
+from uuid import uuid5
 
 import asyncpg
 
-from benchmarks.by_hand import ABSENCE, NEVER, TICK, Deciding, Place, Row, fingerprint, of_rule, watermarks
+from benchmarks.by_hand import (
+    ABSENCE,
+    NEVER,
+    ROOT,
+    TICK,
+    Deciding,
+    Place,
+    Row,
+    derived,
+    fingerprint,
+    of_rule,
+    to_json,
+    watermarks,
+)  # fmt: skip
+
+OUTBOX, FIRINGS = uuid5(ROOT, "outbox").bytes, "decision.firing.recorded"
 
 TICK_EVERY = 0.25
 """Seconds between two looks at what is due, as in a worker."""
@@ -58,6 +75,12 @@ WITH gone AS (
     INSERT INTO records (episode_at, firing_id, kind, n, tenant, rule, recipient, seq, logical_at, body, unread)
     SELECT * FROM unnest($19::bigint[], $20::text[], $21::text[], $22::bigint[], $23::text[], $24::text[], $25::text[],
         $26::bigint[], $27::bigint[], $28::bytea[], $29::bigint[])
+    ON CONFLICT DO NOTHING RETURNING firing_id, kind, n
+), told AS (
+    INSERT INTO outbox (id, topic, key, about, seq, no, at, unpublished, body)
+    SELECT q.id, q.topic, q.key, q.id, $35, q.no, $38, 1, q.body
+    FROM unnest($20::text[], $21::text[], $22::bigint[], $39::text[], $40::text[], $41::text[], $42::bigint[], $43::bytea[])
+        AS q(firing_id, kind, n, id, topic, key, no, body) JOIN said USING (firing_id, kind, n)
     ON CONFLICT DO NOTHING
 ), moved AS (
     UPDATE sources t SET next_offset = q.next_offset, max_time = q.max_time, fingerprint = q.fingerprint
@@ -151,6 +174,18 @@ class Hand(Deciding):
             await self._write("tick", journal, [])
         return True
 
+    def begin(self) -> None:
+        """Forget what the last transaction wrote."""
+        super().begin()
+        self.causes: list[str] = []
+
+    def record(
+        self, rule: str, kind: str, key: list[str], episode: tuple[int, str, str], at: int, who: str, data: list[Any]
+    ) -> None:
+        """Note a detection record, and what began it."""
+        super().record(rule, kind, key, episode, at, who, data)
+        self.causes.append(episode[2])
+
     def waiting(self, k: bytes) -> list[Row]:
         """Return what waits for a key; it was read before."""
         return self.buffered.get(k, [])
@@ -196,9 +231,29 @@ class Hand(Deciding):
         kept = [row for row in self.states.values() if row[4] is not None]
         values = [
             gone, *_columns(kept, 6), *_columns(self.leave, 5), *_columns(self.enter, 6), *_columns(self.records, 11),
-            *_columns(moved, 5), self.seq, kind, journal,
+            *_columns(moved, 5), self.seq, kind, journal, *self._told(),
         ]  # fmt: skip
         await self.db.execute(WRITE, *values)
+
+    def _told(self) -> list[Any]:
+        """Return what others hear of the records: the time, and columns of the outbox."""
+        now = time_ns() // 1000
+        rows = []
+        for no, ((_, firing, kind, n, tenant, rule, who, _, at, _, _), cause) in enumerate(
+            zip(self.records, self.causes, strict=True)
+        ):
+            name = derived(OUTBOX, firing, kind, n)
+            meta = {
+                "event_id": name, "type": FIRINGS, "source": "tidings", "subject": firing, "occurred_at": at,
+                "recorded_at": now, "actor": None, "tenant": tenant, "sequence": None, "correlation_id": firing,
+                "causation_id": cause,
+            }  # fmt: skip
+            event = {
+                "meta": meta, "firing_id": firing, "rule": rule, "kind": kind, "recipient": who, "logical_at": at, "n": n,
+                "severity": "medium",
+            }  # fmt: skip
+            rows.append((name, f"{FIRINGS}.v1", who, no, to_json(event).encode()))
+        return [now, *_columns(rows, 5)]
 
 
 def _columns(rows: Sequence[Row], width: int) -> list[list[Any]]:

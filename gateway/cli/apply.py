@@ -40,7 +40,7 @@ def apply(arguments: Namespace) -> int:
     found, files, texts = loaded(folder)
     if found.rules is None:
         if arguments.json:
-            print(json.dumps({"refused": [one.to_json() for one in found.errors]}, indent=1))
+            print(json.dumps({"refused": [one.to_json() for one in found.errors]}))
         else:
             for one in found.diagnostics:
                 print(one)
@@ -48,7 +48,7 @@ def apply(arguments: Namespace) -> int:
         return 1
     applied = asyncio.run(_apply(settings, found.rules, files, texts, dry_run=arguments.dry_run))
     if arguments.json:
-        print(json.dumps(_plain(applied, dry_run=arguments.dry_run), indent=1))
+        print(json.dumps(_plain(applied, dry_run=arguments.dry_run)))
     else:
         for line in _lines(applied, dry_run=arguments.dry_run):
             print(line)

@@ -29,7 +29,7 @@ logger = logging.getLogger("tidings.run")
 def archive(arguments: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when it ended in order, 75 where database or brokers have been away for long."""
     settings = config.read(arguments.config)
-    place, connection = settings.postgres(), settings.kafka()
+    place, connection = settings.postgres("archive", arguments.name), settings.kafka()
     logs.configure()
     logs.silence("aiokafka")
     try:

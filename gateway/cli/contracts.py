@@ -22,7 +22,7 @@ def listing(arguments: Namespace) -> int:
     known = sorted(contracts().by_type.values(), key=lambda one: one.type)
     if arguments.json:
         rows = [{"type": c.type, "topic": c.topic, "version": c.version, "owner": c.owner, "doc": c.doc} for c in known]
-        print(json.dumps(rows, indent=1))
+        print(json.dumps(rows))
         return 0
     width = max(len(contract.type) for contract in known)
     for contract in known:
@@ -46,7 +46,7 @@ def show(arguments: Namespace) -> int:
         meant = f"did you mean {near[0]!r}?" if near else "'tidings contracts list' has all of them"
         text = f"there is no event contract and no type {name!r}; {meant}"
         raise Told(text)
-    print(json.dumps(body, indent=1, ensure_ascii=False) if arguments.json else "\n".join(lines))
+    print(json.dumps(body, ensure_ascii=False) if arguments.json else "\n".join(lines))
     return 0
 
 

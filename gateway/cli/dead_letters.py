@@ -54,7 +54,7 @@ def listing(arguments: Namespace) -> int:
         every = reader.read(every_letter)
     letters = [row for row in every if arguments.reason in (None, row["reason"])]
     if arguments.json:
-        print(json.dumps([_plain(row) for row in letters], indent=1))
+        print(json.dumps([_plain(row) for row in letters]))
         return 0
     for row in letters:
         again = (
@@ -83,7 +83,7 @@ def show(arguments: Namespace) -> int:
     with beside(arguments) as reader:
         (row,) = _named(reader.read(every_letter), [arguments.place])
     if arguments.json:
-        print(json.dumps(_plain(row), indent=1))
+        print(json.dumps(_plain(row)))
         return 0
     value = row["value"] or b""
     print(f"{place_of(row)}\n  reason    {row['reason']}: {row['detail']}\n  appended  {rfc3339(row['appended_at'])}")

@@ -34,7 +34,7 @@ logger = logging.getLogger("tidings.run")
 def deliver(arguments: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when it ended in order, 75 where the database did not come."""
     settings = config.read(arguments.config)
-    place = settings.postgres()
+    place = settings.postgres("deliver", arguments.name)
     ways = provider_of(settings)
     contents = Contents(settings.settings.public_url, settings.link_key())
     logs.configure()
@@ -56,7 +56,8 @@ async def _deliver(settings: Config, ways: Ways, contents: Contents, open_store:
     kafka, name = settings.kafka(), arguments.name or socket.gethostname()
     codec = codec_of(settings)
     process = DeliverProcess(
-        store, contracts(), ways.of, wall_clock, name, contents, ground=Ground(kafka, store, (), numbers=numbers(kafka, store)),
+        store, contracts(), ways.of, wall_clock, name, contents,
+        ground=Ground(kafka, store, (), numbers=numbers(kafka, store), run=store.run_of_server),
         relay=Relay(store, kafka, codec, f"{name}-{secrets.token_hex(3)}"),
     )  # fmt: skip
     metrics = Metrics(lambda: process.rules, contracts().by_type, wall_clock)

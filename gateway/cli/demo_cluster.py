@@ -15,7 +15,9 @@ from pathlib import Path
 from gateway.cli.demo import OPENS, SHOP, Telling, played
 from gateway.cli.folder import example, loaded
 from gateway.cli.told import Told
+from gateway.cli.wording import counted
 from gateway.demo.brokers import DATABASE, GRACE, PREFIX, Brokers, connected, forgotten, prepared
+from gateway.demo.members import Group
 from gateway.demo.play import Play
 from gateway.demo.post import Post
 from gateway.demo.scene import Scene
@@ -47,6 +49,7 @@ from tidings.rule import RuleSet
 
 LOOK = 0.2
 """Seconds between two looks at the topics from outside."""
+LOOK_AT_GROUP = 1.0
 PARTING = 2.0
 READY = 30.0
 """Seconds for the workers to share the partitions."""
@@ -111,7 +114,7 @@ async def _demo(
             async with (
                 stage.open(),
                 workers.working(),
-                _looking(outside),
+                _looking(outside, telling),
                 _served(store, connection, codec, clock, grace, listener, render),
             ):
                 await _shared(outside, stop)
@@ -196,13 +199,48 @@ async def _served(
 
 
 @contextlib.asynccontextmanager
-async def _looking(outside: Outside) -> AsyncIterator[None]:
+async def _looking(outside: Outside, telling: Telling) -> AsyncIterator[None]:
     loops = Loops(lambda _: None)
     loops.start({"outside": Loop(outside.look, LOOK)})
+    if not telling.live:  # the live table asks by itself, with every frame
+        loops.start({"group": Loop(_Shares(outside, as_json=telling.arguments.json).look, LOOK_AT_GROUP)})
     try:
         yield
     finally:
         await loops.stop(PARTING)
+
+
+class _Shares:
+    """Tells line by line who reads what: scripts with every look, people whenever it changes."""
+
+    def __init__(self, outside: Outside, *, as_json: bool) -> None:
+        self.outside = outside
+        self.as_json = as_json
+        self.said: object = None
+
+    async def look(self) -> bool:
+        """Look once."""
+        try:
+            group = await self.outside.group()
+        except (Away, Refused):
+            return False  # it is asked again
+        shares = {member.name: member.partitions for member in group.members}
+        now = (shares, group.orphans, group.rebalances)
+        if self.as_json or now != self.said:
+            self.said = now
+            print(self._line(group, shares), flush=True)
+        return False
+
+    def _line(self, group: Group, shares: dict[str, int]) -> str:
+        if self.as_json:
+            found = {"partitions": group.partitions, "orphans": group.orphans, "lag": group.lag}
+            return json.dumps({"what": "group", **found, "rebalances": group.rebalances, "workers": shares})
+        each = ", ".join(f"{name} {count}" for name, count in shares.items())
+        moves = f", {group.orphans} change hands" if group.orphans else ""
+        return (
+            f"group     {group.partitions} partitions: {each}{moves}; "
+            f"lag {group.lag}, {counted(group.rebalances, 'rebalance')}"
+        )
 
 
 async def _shared(outside: Outside, stop: asyncio.Event) -> None:

@@ -16,7 +16,8 @@ from gateway.cli.folder import read_rules
 from gateway.cli.found import Found
 from gateway.cli.run import report_of
 from gateway.cli.told import Told
-from gateway.config import Config, Http
+from gateway.config import Config
+from gateway.sections import Http
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
@@ -46,17 +47,11 @@ def doctor(arguments: Namespace) -> int:
         found.append(Found("configuration", "ok", str(arguments.config)))
         found += examine(settings)
     except Misconfigured as fault:
-        found.append(
-            Found(
-                "configuration",
-                "wrong",
-                str(fault),
-                "mend the file; docs/running.md has an example, docs/cluster.md one for a cluster",
-            )
-        )
+        mend = "mend the file; docs/running.md has an example, docs/cluster.md one for a cluster"
+        found += [Found("configuration", "wrong", line, mend) for line in str(fault).splitlines()]
     wrong = [one for one in found if one.state == "wrong"]
     if arguments.json:
-        print(json.dumps([vars(one) for one in found], indent=1, ensure_ascii=False))
+        print(json.dumps([vars(one) for one in found], ensure_ascii=False))
         return 1 if wrong else 0
     for one in found:
         print(f"{one.state:5}  {one.what}: {one.says}")
@@ -96,8 +91,8 @@ def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
         return None, [Found("rules", "wrong", str(fault), mend)]
     loaded = load(files, texts, contracts().by_type)
     if loaded.rules is None:
-        text = "\n".join(str(one) for one in loaded.errors)
-        return None, [Found("rules", "wrong", text, "mend them; the last good ones stay in use")]
+        mend = "mend it; the last good rules stay in use"
+        return None, [Found("rules", "wrong", str(one), mend) for one in loaded.errors]
     live = sum(rule.status == "live" for rule in loaded.rules.rules)
     found = [
         Found("rules", "ok", f"{len(loaded.rules.rules)} rules, {live} of them live, set {loaded.rules.hash[:12]}")
@@ -199,5 +194,6 @@ def _http(http: Http | None, *, running: bool) -> Found:
     try:
         listen(http.host, http.port).close()
     except Misconfigured as fault:
-        return Found("http", "wrong", str(fault).removeprefix("[http] "))
+        mend = "name another port in [http], or end what listens there"
+        return Found("http", "wrong", str(fault).removeprefix("[http] "), mend)
     return Found("http", "ok", f"{place} is free")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaProducer, errors
 
 from gateway.cli.doctor_database import database
+from gateway.cli.doctor_processes import processes
 from gateway.cli.found import Found
 from gateway.cli.topics import rules_of
 from gateway.cli.topics import wanted as wanted_of
@@ -50,6 +51,12 @@ AUTO = "auto.create.topics.enable"
 REPLICA_LAG = "replica.lag.time.max.ms"
 DEADLINE = 9.0
 """Seconds for everything about one of the grounds."""
+MEND = {
+    "kafka": "see that the brokers run, and take connections from here; [kafka] names them",
+    "database": "see that the server runs, and takes connections from here; [postgres] names it. Processes wait for it",
+    "schema registry": "see that it runs, and takes connections from here; [registry] names it",
+}
+"""What to do where something does not answer, by what it is."""
 SHOWN = 5
 """Lines of one kind that are shown one by one."""
 
@@ -99,7 +106,7 @@ async def _within(what: str, look: Callable[[], Findings]) -> list[Found]:
         text = f"not everything could be looked at in {DEADLINE:g} s"
         found.append(Found(what, "wrong", text, "see what is slow or cut off between here and there"))
     except (Away, Refused, RegistryUnavailable, StoreUnavailable) as fault:
-        found.append(Found(what, "wrong", str(fault)))
+        found.append(Found(what, "wrong", str(fault), MEND[what]))
     except Misconfigured as fault:
         found.append(Found(what, "wrong", str(fault), "mend the configuration; docs/cluster.md has every key"))
     return found
@@ -111,6 +118,8 @@ async def _database(settings: Config, together: Together) -> Findings:
     finally:
         together.asked.set()
     async for found in database(together.store, rules_of(settings)):
+        yield found
+    async for found in processes(settings.postgres()):
         yield found
 
 
@@ -164,7 +173,7 @@ async def _each(*looks: Callable[[], Findings]) -> Findings:
             async for one in look():
                 yield one
         except (Away, Refused, Misconfigured) as fault:
-            yield Found("kafka", "wrong", str(fault))
+            yield Found("kafka", "wrong", str(fault), MEND["kafka"])
 
 
 async def _brokers(found: Cluster, connection: Connection) -> Findings:
@@ -255,7 +264,9 @@ async def _clocks(found: Cluster, connection: Connection) -> Findings:
             for _ in range(2):  # the first answer comes over a connection that is just made
                 await skew.measure(producer)
     except (errors.KafkaError, OSError, TimeoutError) as fault:
-        yield Found("clocks of the brokers", "wrong", f"they could not be measured: {type(fault).__name__}")
+        yield Found(
+            "clocks of the brokers", "wrong", f"they could not be measured: {type(fault).__name__}", MEND["kafka"]
+        )
         return
     finally:
         with contextlib.suppress(errors.KafkaError, OSError, TimeoutError):

@@ -14,6 +14,7 @@ from gateway.cli import found_event
 from gateway.cli.beside import beside
 from gateway.cli.folder import example, loaded, to_mend
 from gateway.cli.found_event import FoundEvent
+from gateway.cli.ingest import mapped, see_that_it_exists
 from gateway.cli.told import Told
 from streams.explaining.became import Became
 from streams.explaining.books import Books
@@ -30,8 +31,17 @@ MAX_WORDS = 100
 
 
 def explain(arguments: Namespace) -> int:
-    """Run the verb; EVENT is an id in the file of `--data` or in the archive of a cluster, or a JSON file with one event."""
+    """Run the verb; EVENT is an id or a place in the file of `--data` or in the archive of a cluster, or a file.
+
+    A file holds one event, or with `--source` a payload of another system, which may become several.
+    """
     path = Path(arguments.event)
+    if arguments.source is not None:
+        see_that_it_exists(arguments.source)
+        events = found_event.of_payload(path, arguments.source, mapped(arguments.mapping, arguments.rules))
+        return asyncio.run(_explain(arguments, *(FoundEvent(event) for event in events)))
+    if arguments.mapping is not None:
+        raise Told("--mapping goes with --source: it says which event a payload of another system becomes")
     if path.is_file():
         return asyncio.run(_explain(arguments, found_event.of_file(path)))
     with beside(arguments) as reader:
@@ -45,7 +55,22 @@ async def _beside(arguments: Namespace, books: Books) -> int:
         await found_event.close(books)
 
 
-async def _explain(arguments: Namespace, found: FoundEvent) -> int:
+async def _explain(arguments: Namespace, *events: FoundEvent) -> int:
+    told = [await _judged(arguments, found) for found in events]
+    if arguments.json:
+        bodies = [body for _, body, _ in told]
+        # A payload is a list of events, also where it became one only.
+        print(json.dumps(bodies[0] if arguments.source is None else bodies, ensure_ascii=False))
+        return 0
+    for number, (found, body, others) in enumerate(told):
+        if number:
+            print()
+        _show(found, body["rules"], others)
+    return 0
+
+
+async def _judged(arguments: Namespace, found: FoundEvent) -> tuple[FoundEvent, dict[str, Any], int]:
+    """Return what rules make of an event, and how many do not look at it."""
     active = _rules(arguments.rules) if arguments.rules is not None or found.rules is None else found.rules
     rules = [rule for rule in active.rules if arguments.rule in (None, rule.id)]
     if not rules:
@@ -54,10 +79,12 @@ async def _explain(arguments: Namespace, found: FoundEvent) -> int:
     event = found.event
     told = [await verdict(rule, found) for rule in rules]
     looked = [one for one in told if one["outcome"] != "other_event"]
-    if arguments.json:
-        body = {"event": event.id, "type": event.type, "time": rfc3339(event.occurred_at), "rules": looked}
-        print(json.dumps(body, indent=1, ensure_ascii=False))
-        return 0
+    body = {"event": event.id, "type": event.type, "time": rfc3339(event.occurred_at), "rules": looked}
+    return found, body, len(told) - len(looked)
+
+
+def _show(found: FoundEvent, looked: list[dict[str, Any]], others: int) -> None:
+    event = found.event
     print(f"{event.type}  {event.id}  {rfc3339(event.occurred_at)}  {event.data.get('customer_id') or ''}".rstrip())
     for one in looked:
         print(f"\n{one['rule']}: {one['says']}")
@@ -67,10 +94,8 @@ async def _explain(arguments: Namespace, found: FoundEvent) -> int:
             print(f"  → {message['channel']} to {message['to']}: {message['state']}{message['because']}")
             for line in message["details"]:
                 print(f"      {line}")
-    others = len(told) - len(looked)
     if others:
         print(f"\n{counted(others, 'rule does', 'rules do')} not look at {event.type}.")
-    return 0
 
 
 def _rules(folder: Path | None) -> RuleSet:

@@ -1,4 +1,4 @@
-"""An event that somebody asks about: of the log of a file, of the archive of a cluster, or of a JSON file."""
+"""An event that somebody asks about: of the log of a file, of the archive of a cluster, of a JSON file, of a payload."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.cli import log_place
 from gateway.cli.beside import ClusterReader, FileReader
 from gateway.cli.folder import read
+from gateway.cli.log_place import Range
 from gateway.cli.told import Told
 from gateway.codec import codec_of
 from schemas import contracts
 from streams import archived
 from streams.codec import Codec
+from streams.embedded import wall_clock
+from streams.embedded_log import read_record
 from streams.explaining.became import Became, became
 from streams.explaining.books import Books
 from streams.json_events import NotAnEvent, from_json, parse_json
+from streams.sources import intake
+from streams.sources.mapping import SourceMap
 from tidings import ids
 from tidings.errors import BadContract
 from tidings.event import Event
 from tidings.log import LogRecord
+from tidings.ports import Read
 from tidings.rule import Rule, RuleSet
 
 
@@ -68,7 +75,10 @@ def of_file(path: Path) -> FoundEvent:
         kind = body.get("type") if isinstance(body, dict) else None
         contract = contracts().by_type.get(str(kind))
         if contract is None:
-            text = f"{path}: 'type' is {kind!r}, which is no event contract"
+            text = (
+                f"{path}: 'type' is {kind!r}, which is no event contract; a payload of another system is explained with "
+                "--source, as --source stripe"
+            )
             raise Told(text)
         codec = Codec(contracts())
         payload = from_json(contract, body)
@@ -79,9 +89,23 @@ def of_file(path: Path) -> FoundEvent:
         raise Told(text) from fault
 
 
+def of_payload(path: Path, source: str, mapping: SourceMap) -> list[Event]:
+    """Return the events that a payload of another system becomes, as if it had just come."""
+    codec = Codec(contracts())
+    now = wall_clock()
+    try:
+        appends, _ = intake.appends_of(codec, mapping, source, read(path), now)
+        return [codec.decode(LogRecord(one.topic, 0, 0, now, one.key, one.value, one.headers)) for one in appends]
+    except BadContract as fault:
+        raise Told(f"{path}: {fault.reason}: {fault.detail}") from fault
+
+
 async def of_log(books: Books, name: str) -> FoundEvent:
-    """Return an event that has come in: by its id, our reference, or the id of its firing, or of a message about that."""
+    """Return an event that has come in: by its id, our reference, the id of its firing or of a message, or its place."""
     rules = await books.active()
+    if (place := log_place.read(name)) is not None:
+        there = await _decoded(books, await _at(books, place))
+        return FoundEvent(await books.archive.completed(there), rules, books)
 
     def topics(rule_id: str) -> Sequence[str]:
         rule = rules.by_id.get(rule_id)
@@ -99,3 +123,26 @@ async def of_log(books: Books, name: str) -> FoundEvent:
         )
         raise Told(text)
     return FoundEvent(await books.archive.completed(event), rules, books)
+
+
+async def _at(books: Books, place: Range) -> LogRecord:
+    """Return the record of a place."""
+    if place.first != place.last:
+        raise Told(f"{place} is a range; one event is explained at a time")
+    key = (place.topic, place.partition, place.first)
+    rows = await books.reader.read(lambda: (yield Read("log", [key])))
+    if key not in rows:
+        partitions = await books.reader.read(log_place.held(frozenset({place.topic})))
+        log_place.Holdings(partitions, books.name).check(place)
+        raise Told(f"{place}: there is no record in {books.name}; an end of a transaction may have that offset")
+    return read_record(rows[key])
+
+
+async def _decoded(books: Books, record: LogRecord) -> Event:
+    try:
+        await books.codec.ready([record])
+        return books.codec.decode(record)
+    except BadContract as fault:
+        place = log_place.of(record)
+        text = f"{place} cannot be read: {fault.reason}; see: tidings dead-letters show {log_place.quoted(place)}"
+        raise Told(text) from fault

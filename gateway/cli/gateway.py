@@ -13,10 +13,11 @@ from typing import Any
 
 from gateway import config, logs
 from gateway.codec import codec_of
-from gateway.config import Config, Http
+from gateway.config import Config
 from gateway.edge import cluster_site, guarded
 from gateway.long_running import AWAY, asked_to_stop, before, served, until_stopped, until_there
 from gateway.metrics import Metrics
+from gateway.sections import Http
 from handlers.channels.content import Contents
 from schemas import contracts
 from streams.edge_process import EdgeProcess

@@ -33,7 +33,7 @@ def rebuild(arguments: Namespace) -> int:
     """Say what is known; with `--confirm` go on upon it."""
     picture, ended = asyncio.run(_rebuild(arguments))
     if arguments.json:
-        print(json.dumps({"confirmed": arguments.confirm, **_vars(picture)}, indent=1))
+        print(json.dumps({"confirmed": arguments.confirm, **_vars(picture)}))
         return 0
     if not picture.is_needed:
         print("The topics know nothing that the database does not, and nothing is held: there is nothing to do.")

@@ -52,10 +52,7 @@ PATIENCE = 15.0
 
 def ingest(arguments: Namespace) -> int:
     """Run the verb; 0 if every payload became an event, 1 if one went to the dead letters."""
-    if arguments.source not in intake.READERS:
-        near = get_close_matches(arguments.source, intake.READERS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(intake.READERS)}"
-        raise Told(f"there is no source {arguments.source!r}{hint}")
+    see_that_it_exists(arguments.source)
     if arguments.config is not None:
         return _hand_over(arguments)
     clock = Reference(at_of(arguments.now))
@@ -65,6 +62,18 @@ def ingest(arguments: Namespace) -> int:
         return asyncio.run(_ingest(arguments, payloads, mapping, clock, arguments.data))
     with tempfile.TemporaryDirectory(prefix="tidings-") as folder:
         return asyncio.run(_ingest(arguments, payloads, mapping, clock, Path(folder)))
+
+
+def see_that_it_exists(source: str) -> None:
+    """See that payloads of a system can be read.
+
+    Raises:
+        Told: they cannot; the text names those that can.
+    """
+    if source not in intake.READERS:
+        near = get_close_matches(source, intake.READERS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(intake.READERS)}"
+        raise Told(f"there is no source {source!r}{hint}")
 
 
 class Reference:

@@ -130,7 +130,12 @@ def _engines(verbs: Any) -> None:
         "--retain",
         type=int,
         metavar="DAYS",
-        help="then let go of detection records and archived events older than this (default: everything is kept)",
+        help="then let go of what is over and older than this, once a replay has proved it (default: everything is kept)",
+    )
+    migrate.add_argument(
+        "--anew",
+        action="store_true",
+        help="with --retain: take what is stored as it stands, although a replay finds differences; verify begins there",
     )
     for verb in (run, doctor, migrate):
         verb.add_argument(
@@ -234,9 +239,17 @@ def _rules(verbs: Any) -> None:
     explain.add_argument(
         "event",
         metavar="EVENT",
-        help="id of an event, a firing or a message in the file, as log and lines show it; or a JSON file with one event",
+        help="id of an event, a firing or a message, as log and lines show it; a place of the log, as "
+        "'billing.invoice.paid.v1[0]@7'; a JSON file with one event; with --source a payload",
     )
     explain.add_argument("--rule", metavar="ID", help="only this rule")
+    explain.add_argument("--source", help="EVENT is a payload as 'ingest' takes it, of this system: stripe, shopify …")
+    explain.add_argument(
+        "--mapping",
+        type=Path,
+        metavar="FILE",
+        help="with --source: which type becomes which event (default: sources.yaml of the rules)",
+    )
     explain.add_argument(
         "--rules",
         type=Path,
@@ -266,7 +279,7 @@ def _dead_letters(verbs: Any) -> None:
     listing.add_argument("--reason", help="only those with this reason")
     show = actions.add_parser("show", help="one of them, with its bytes")
     show.set_defaults(run="gateway.cli.dead_letters:show")
-    show.add_argument("place", metavar="PLACE", help="as billing.invoice.paid.v1[0]@7")
+    show.add_argument("place", metavar="PLACE", help="as 'billing.invoice.paid.v1[0]@7'")
     again = actions.add_parser("redrive", help="say what would happen if they came again; --confirm does it")
     again.set_defaults(run="gateway.cli.dead_letters:redrive")
     again.add_argument("places", nargs="*", metavar="PLACE", help="which (else all that were not redriven yet)")

@@ -7,13 +7,14 @@ are appended behind the others. An event keeps its id, so what it fired before i
 from __future__ import annotations
 
 import asyncio
-import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.cli import log_place
 from gateway.cli.installation import Installation, looked_at
+from gateway.cli.log_place import Holdings, Range, quoted
 from gateway.cli.told import Told
 from gateway.cli.wording import counted
 from schemas import contracts
@@ -25,21 +26,9 @@ from tidings.event import Event, Micros
 from tidings.log import LogRecord
 from tidings.ports import Body, Find, Key, Read, Row, Transaction
 
-PLACE = re.compile(r"([a-z0-9._-]{1,249})\[([0-9]{1,6})\]@([0-9]{1,18})(?:-([0-9]{1,18}))?")
 MOST = 10_000
 """Events that are taken in again at once."""
 PAGE = 2_000
-EVER = 2**62
-
-
-@dataclass(frozen=True)
-class Range:
-    """Offsets [first, last] of a partition."""
-
-    topic: str
-    partition: int
-    first: int = 0
-    last: int = EVER
 
 
 @dataclass(frozen=True)
@@ -61,12 +50,16 @@ async def _repair(arguments: Namespace) -> int:
     if not arguments.places and arguments.type is None and since is None:
         raise Told("say which events: PLACE, --type or --from; 'tidings repair --help' has an example")
     async with looked_at(arguments) as there:
-        ranges = [_range(text) for text in arguments.places] or await _partitions(there, arguments.type)
+        ranges = [_range(text) for text in arguments.places]
+        if ranges:
+            await _see_that_they_exist(there, ranges)
+        else:
+            ranges = await _partitions(there, arguments.type)
         chosen = await _choose(there, ranges, arguments.type, since, until)
         readable = [one for one in chosen if one.event is not None]
         for one in chosen:
             if one.event is None:
-                print(f"{_place(one.record)}  cannot be read, and is left out: {one.fault}")
+                print(f"{log_place.of(one.record)}  cannot be read, and is left out: {one.fault}")
         if not readable:
             print("no event was chosen")
             return 1
@@ -112,11 +105,19 @@ def _time(text: str | None, option: str) -> Micros | None:
 
 
 def _range(text: str) -> Range:
-    match = PLACE.fullmatch(text)
-    if match is None:
-        raise Told(f"{text!r} is no place; write billing.invoice.paid.v1[0]@7, or …@7-19")
-    first = int(match[3])
-    return Range(match[1], int(match[2]), first, first if match[4] is None else int(match[4]))
+    found = log_place.read(text)
+    if found is None:
+        raise Told(f"{text!r} is no place; write 'billing.invoice.paid.v1[0]@7', or '…@7-19'")
+    return found
+
+
+async def _see_that_they_exist(there: Installation, ranges: Sequence[Range]) -> None:
+    """A place that nobody has ever written to is a slip of the hand, and not an empty choice."""
+    topics = frozenset(one.topic for one in ranges)
+    partitions = await there.reader.read(log_place.held(topics))
+    name = "the archive" if there.folder is None else f"{there.folder}/tidings.db"
+    for one in ranges:
+        Holdings(partitions, name).check(one)
 
 
 async def _partitions(there: Installation, kind: str | None) -> list[Range]:
@@ -170,7 +171,7 @@ def _chosen(there: Installation, record: LogRecord) -> Chosen:
     try:
         return Chosen(record, there.codec.decode(record))
     except BadContract as fault:
-        return Chosen(record, None, f"{fault.reason}; see 'tidings dead-letters show {_place(record)}'")
+        return Chosen(record, None, f"{fault.reason}; see: tidings dead-letters show {quoted(log_place.of(record))}")
 
 
 def _is_wanted(one: Chosen, kind: str | None, since: Micros | None, until: Micros | None) -> bool:
@@ -190,7 +191,3 @@ def _set_aside(records: Sequence[LogRecord]) -> Body[set[tuple[str, int, int]]]:
         return {(row["topic"], row["partition"], row["offset"]) for row in rows.values()}
 
     return body
-
-
-def _place(record: LogRecord) -> str:
-    return f"{record.topic}[{record.partition}]@{record.offset}"

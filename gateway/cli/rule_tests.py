@@ -52,7 +52,7 @@ def test(arguments: Namespace) -> int:
     wrong = [one for one in diagnostics if one.severity == "error"]
     failed = [one for one in results if not one.passed]
     if arguments.json:
-        print(json.dumps(_json(results, diagnostics), indent=1))
+        print(json.dumps(_json(results, diagnostics)))
     else:
         print(summary(len(results), len(failed), len(wrong), len({one.test.file for one in results})))
     return 1 if failed or wrong else 0

@@ -14,7 +14,7 @@ def check(arguments: Namespace) -> int:
     folder = arguments.folder or example()
     found, files, texts = loaded(folder)
     if arguments.json:
-        print(json.dumps([one.to_json() for one in found.diagnostics], indent=1))
+        print(json.dumps([one.to_json() for one in found.diagnostics]))
     else:
         for one in found.diagnostics:
             print(one)

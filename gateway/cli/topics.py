@@ -100,9 +100,7 @@ def apply(arguments: Namespace) -> int:
 
     left = asyncio.run(_apply(settings, told))
     if arguments.json:
-        print(
-            json.dumps({"done": [vars_of(line) for line in done], "left": [vars_of(line) for line in left]}, indent=1)
-        )
+        print(json.dumps({"done": [vars_of(line) for line in done], "left": [vars_of(line) for line in left]}))
     else:
         _print(left)
         print(f"\n{counted(len(done), 'change')}." if done else ALL_WELL)
@@ -145,7 +143,7 @@ def vars_of(line: Line) -> dict[str, str]:
 
 def _json(lines: Sequence[Line]) -> str:
     counts = {"to_do": sum(line.is_to_do for line in lines), "cannot": sum(line.kind is Kind.CANNOT for line in lines)}
-    return json.dumps({"lines": [vars_of(line) for line in lines], **counts}, indent=1, ensure_ascii=False)
+    return json.dumps({"lines": [vars_of(line) for line in lines], **counts}, ensure_ascii=False)
 
 
 def _code(lines: Sequence[Line]) -> int:

@@ -8,6 +8,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from gateway.cli.place import folder_of, settings_of
@@ -19,7 +20,8 @@ from streams.codec import Codec
 from streams.rule_book import RuleBook
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader
-from streams.verify import WORDS, Difference, FileJournal, Journal, Progress, ServerJournal, Verdict
+from streams.verdict import WORDS, Difference, Progress, Verdict
+from streams.verify import FileJournal, Journal, ServerJournal
 from streams.verify import verify as compare
 from tidings.errors import Misconfigured
 from tidings.ports import StoreUnavailable
@@ -32,21 +34,26 @@ def verify(arguments: Namespace) -> int:
     try:
         settings = settings_of(arguments)
         if settings is not None and settings.on_cluster:
+            place = settings.postgres()
+            name = f"the database {place.host}:{place.port}/{place.database}"
             verdict = asyncio.run(_on_server(settings))
         else:
-            verdict = asyncio.run(_on_file(arguments))
+            path = folder_of(arguments) / "tidings.db"
+            name = str(path)
+            verdict = asyncio.run(_on_file(path))
     except (Misconfigured, StoreUnavailable) as fault:
         print(f"tidings: {fault}", file=sys.stderr)
         return CANNOT_TELL
     if arguments.json:
-        print(json.dumps(_plain(verdict), indent=1))
+        print(json.dumps({"read": name, **_plain(verdict)}))
     else:
+        print(f"read      {name}")
         print("\n".join(_lines(verdict)))
     return verdict.code
 
 
-async def _on_file(arguments: Namespace) -> Verdict:
-    file = SqliteReader(folder_of(arguments) / "tidings.db")
+async def _on_file(path: Path) -> Verdict:
+    file = SqliteReader(path)
     try:
         return await _compare(FileJournal(file), Codec(contracts()))
     finally:
@@ -66,12 +73,12 @@ async def _on_server(settings: Config) -> Verdict:
 
 
 async def _compare(journal: Journal, codec: Codec) -> Verdict:
-    with _progress() as tell:
+    with progress() as tell:
         return await compare(journal, RuleBook(contracts(), journal), codec, tell)
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Progress]:
+def progress() -> Iterator[Progress]:
     """Show how far it is, where a person watches."""
     if not sys.stderr.isatty():
         yield lambda _seq, _until: None
@@ -88,6 +95,9 @@ def _progress() -> Iterator[Progress]:
 
 def _lines(verdict: Verdict) -> Iterator[str]:
     replayed = verdict.rows - verdict.not_replayed.total()
+    if verdict.begins:
+        before = "was verified, and let go" if verdict.begins_how == "replayed" else "was taken as it stood"
+        yield f"begins    with the snapshot at row {verdict.begins}; what lies before {before}"
     yield f"journal   {counted(verdict.rows, 'row')}, {replayed} of them replayed; {counted(verdict.events, 'event')}"
     for reason, number in sorted(verdict.not_replayed.items()):
         yield f"          {number} not replayed: {WORDS[reason]}"
@@ -95,7 +105,10 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield f"          row {one.seq}: {one.detail}"
     said = f"{verdict.decided} decided again, {verdict.repeats} of them said before; {verdict.compared} compared"
     unseen = f"; {verdict.unseen} stored by rows that were not replayed" if verdict.unseen else ""
-    yield f"records   {said}{unseen}"
+    old = f"; {verdict.let_go} of episodes so old that they may have been let go" if verdict.let_go else ""
+    yield f"records   {said}{unseen}{old}"
+    if verdict.snapshots:
+        yield f"snapshots {counted(verdict.snapshots, 'snapshot')} on the way hold what the replay does, or are below"
     for difference in verdict.first:
         yield f"          {_difference(difference)}"
     if verdict.differences > len(verdict.first):
@@ -125,6 +138,8 @@ def _difference(one: Difference) -> str:
             return f"{where}: {firing} is stored, and nothing decides it{doubt}"
         case "state":
             return f"{where}: a tick took key {one.firing}, of which the replay knows nothing{doubt}"
+        case "snapshot":
+            return f"{where}: the snapshot there ({one.kind}) holds something else than the replay"
         case _:
             return f"{where}: {firing} differs in {', '.join(one.fields)}{doubt}"
 
@@ -134,6 +149,7 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
         "rows": verdict.rows, "replayed": verdict.rows - verdict.not_replayed.total(), "events": verdict.events,
         "decided": verdict.decided, "repeats": verdict.repeats, "compared": verdict.compared,
         "differences": verdict.differences, "unsure": verdict.unsure, "unseen": verdict.unseen,
+        "let_go": verdict.let_go, "begins": verdict.begins, "begins_how": verdict.begins_how, "snapshots": verdict.snapshots,
         "not_replayed": dict(verdict.not_replayed),
         "first": [
             {

@@ -149,12 +149,12 @@ SAID: Mapping[str, tuple[str, str]] = {
     "tidings release": (
         ("End a kill: what waits goes on, as far as its deadline and the gates allow. Says how much waits; with "
          "--confirm, does it."),
-        "tidings release --channel sms --reason 'prices are right again' --confirm",
+        "tidings release --channel sms --reason 'mended' --confirm",
     ),
     "tidings drop": (
         ("End a kill, and cancel what waits in its scope for good. Says how much that is; with --confirm, does it. What "
          "waits for quiet hours was not stopped by the kill, and stays."),
-        "tidings drop --channel sms --reason 'nobody shall get these' --confirm",
+        "tidings drop --channel sms --reason 'wrong prices' --confirm",
     ),
     "tidings kills": ("List what is stopped: by whom, why, and how much waits.", "tidings kills"),
     "tidings verify": (

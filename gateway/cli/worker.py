@@ -47,7 +47,7 @@ DEADLINE = 10.0
 def worker(arguments: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C."""
     settings = config.read(arguments.config)
-    connection, place = settings.kafka(), settings.postgres()
+    connection, place = settings.kafka(), settings.postgres("worker", arguments.name)
     logs.configure()
     try:
         return asyncio.run(_worker(settings, connection, partial(PostgresStore.open, place, wall_clock), arguments))
@@ -69,7 +69,7 @@ async def _worker(settings: Config, connection: Connection, open_store: Any, arg
     store: PostgresStore | None = await until_there(open_store, stop)
     if store is None:
         return 0
-    ground = Ground(connection, store, (detect.READER, people.READER), GROUP, identity=store.identity)
+    ground = Ground(connection, store, (detect.READER, people.READER), GROUP, run=store.run_of_server)
     codec = codec_of(settings)
     process = WorkerProcess(
         store, connection, contracts(), wall_clock, arguments.name or socket.gethostname(), ground, Skew(connection),

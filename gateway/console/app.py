@@ -11,14 +11,27 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from gateway.console import customer, decision, decisions, errors, finding, keyboard, kills, letters, rules
+from gateway.console import (
+    customer,
+    decision,
+    decisions,
+    errors,
+    finding,
+    keyboard,
+    kills,
+    letters,
+    message,
+    messages,
+    overview,
+    rules,
+)
 from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
 from gateway.console.session import Entrance, fields_of, sign_in, sign_out
 from gateway.http.bounds import Refuse, plainly
 from gateway.site import Site
 
-PAGES = (decisions, decision, customer, rules, finding, kills, letters, keyboard)
+PAGES = (overview, decisions, decision, messages, message, customer, rules, finding, kills, letters, keyboard)
 """Modules with `routes(site, pages) -> APIRouter`; of two that match, the first is taken."""
 
 

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.console.finding import known
 from gateway.console.headers import HEADERS
 from gateway.console.live import Told
+from gateway.console.overview import MOST_NEWER, newer
 from gateway.console.pages import Pages
 from gateway.console.session import fields
 from gateway.console.zones import zones_of
@@ -42,7 +43,6 @@ TABS: Sequence[tuple[str, Outcome]] = (
     ("Nothing to say", Outcome.NOTHING),
 )
 ROWS = 25
-MOST_NEWER = 99
 MOST_RULES = 100
 """More are typed, not chosen from a list: the page stays small."""
 LONGEST = 200
@@ -226,13 +226,8 @@ async def _changes(site: Site, params: Mapping[str, str]) -> Told:
     """Return how many are newer than the top of a list, and the counts of its tabs."""
     wanted = asked(params, site.now())
     top = read_key(params.get("top", ""))
-    newer = await site.ledger.decisions(replace(wanted.filter, until=None), after=top, limit=MOST_NEWER)
+    found = await site.ledger.decisions(replace(wanted.filter, until=None), after=top, limit=MOST_NEWER)
     counts = await site.ledger.decision_counts(wanted.filter)
     figures = {f"count-{one}": str(counts.get(one, Count(0))) for _, one in TABS}
     figures["count-all"] = str(counts.get(None, Count(0)))
-    number, more = len(newer.rows), "+" if newer.newer is not None else ""
-    word = "decision" if number == 1 else "decisions"
-    return {
-        "figures": figures,
-        "newer": f"{number}{more} newer {word}. Show {'it' if number == 1 else 'them'}" if number else "",
-    }
+    return {"figures": figures, "newer": newer(len(found.rows))}

@@ -91,27 +91,32 @@ async def known(site: Site, typed: str) -> Sequence[Found]:
         found.append(Found("rule", typed, "rule"))
     if typed in rules.teams:
         found.append(Found("team", typed, "team"))
-    customer = await site.store.read(lambda: _customer(site.tenant, typed))
-    if customer is not None:
-        found.append(customer)
-    if await site.ledger.decision(typed) is not None:
-        found.append(Found("decision", typed, "id"))
-    if await site.ledger.message(typed) is not None:
-        found.append(Found("message", typed, "id"))
-    of_firing = (await site.ledger.decisions(Filter(firing=typed), limit=2)).rows
-    if len(of_firing) == 1:
-        found.append(Found("decision", of_firing[0].id, "firing"))
-    elif of_firing:
-        found.append(Found("firing", typed, "id"))
-    return found
+    linked = await site.store.read(lambda: _linked(site.tenant, typed))
+    if linked is not None:
+        found.append(linked)
+    for one in await site.ledger.find(typed):
+        bare = one.id.partition(":")[2] if one.kind in ("customer", "team") else one.id
+        if linked is None or one.kind != "customer" or bare != typed:
+            found.append(Found(one.kind, bare, one.why, one.record, one.event_type, one.at, one.customer))
+    seen = {(one.kind, one.id): one for one in reversed(found)}
+    return await _shortest(site, list(seen.values())[::-1])
 
 
-def _customer(tenant: str, name: str) -> Transaction[Found | None]:
-    """Find the customer of an id, ours or a system's that was linked to one."""
+async def _shortest(site: Site, found: list[Found]) -> list[Found]:
+    """Return what was found without what only leads to something else of it: the firing of one decision."""
+    firings = [one for one in found if one.kind == "firing"]
+    for one in firings:
+        of_firing = (await site.ledger.decisions(Filter(firing=one.id), limit=2)).rows
+        if len(of_firing) == 1:
+            at = found.index(one)
+            found[at] = Found("decision", of_firing[0].id, "firing")
+    return list({(one.kind, one.id): one for one in found}.values())
+
+
+def _linked(tenant: str, name: str) -> Transaction[Found | None]:
+    """Find the customer to whom the id of another system was linked."""
     recipient = f"customer:{name}"
     row = (yield Read("recipients", [(tenant, recipient)])).get((tenant, recipient))
-    if row is None:
+    if row is None or row["linked_to"] is None:
         return None
-    if row["linked_to"] is not None:
-        return Found("customer", str(row["linked_to"]).partition(":")[2], f"linked to {name}")
-    return Found("customer", name, "id")
+    return Found("customer", str(row["linked_to"]).partition(":")[2], f"linked to {name}")

@@ -46,6 +46,8 @@ class Line:
     before: str
     inside: str
     behind: str
+    pad: str
+    """So that the letters of all lines stand below each other."""
     text: str
 
 
@@ -182,7 +184,14 @@ def dump(value: bytes, fault: range) -> Sequence[Line]:
         begin, end = (min(max(at - start, 0), len(part)) for at in (fault.start, fault.stop))
         letters = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)  # noqa: PLR2004 - printable ASCII
         lines.append(
-            Line(f"{start:04x}", part[:begin].hex(" "), part[begin:end].hex(" "), part[end:].hex(" "), letters)
+            Line(
+                f"{start:04x}",
+                part[:begin].hex(" "),
+                part[begin:end].hex(" "),
+                part[end:].hex(" "),
+                " " * 3 * (16 - len(part)),
+                letters,
+            )
         )
     return lines
 

@@ -18,6 +18,7 @@ from streams.processors import detect
 from streams.processors.detect import Done
 from streams.processors.intake import prepare
 from streams.stores.postgres import PostgresStore
+from tidings import canonical
 from tidings.log import Partition
 from tidings.ports import Find, Row, Scan, Transaction
 from tidings.record import Record
@@ -108,5 +109,5 @@ def _decided(seq: int) -> Transaction[list[Row]]:
 def _record(row: Row) -> Record:
     return Record(
         row["episode_at"], row["firing_id"], row["kind"], row["n"], row["tenant"], row["rule"], row["recipient"],
-        row["logical_at"], row["body"],
+        row["logical_at"], row["body"], canonical.loads(row["body"])["episode"]["event"],
     )  # fmt: skip

@@ -102,6 +102,8 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
     from gateway.kills.app import routes as kills
     from gateway.links.app import routes as links
 
+    app.state.beside = (site.proof.forever,)
+
     app.router.routes += intake(site).routes
     app.router.routes += kills(site).routes
     app.router.routes += links(site, pages).routes

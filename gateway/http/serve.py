@@ -137,6 +137,8 @@ async def serving(
 ) -> AsyncGenerator[tuple[str, int]]:
     """Serve while the context lasts; gives the address, whose port is the chosen one where 0 was asked for.
 
+    What the application names as `state.beside` runs as long; `state.ending` is set when the end begins.
+
     With a `listener` it is served there.
 
     Raises:
@@ -152,13 +154,18 @@ async def serving(
     place = listener.getsockname()[:2]
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     ready = asyncio.create_task(server.ready.wait())
+    state = getattr(app, "state", None)
+    beside = [asyncio.create_task(one(), name="beside http") for one in getattr(state, "beside", ())]
     try:
         await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
         yield place
     finally:
         ready.cancel()
         server.should_exit = True
-        ending = getattr(getattr(app, "state", None), "ending", None)
+        for one in beside:
+            one.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        ending = getattr(state, "ending", None)
         if ending is not None:
             ending.set()  # streams end by themselves, instead of being cut off
         try:

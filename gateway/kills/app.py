@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.access.keys import Principal
+from gateway.http.asked import flags, principal
+from gateway.http.problems import Refused
 from gateway.site import Site
 from gateway.stopping import NoScope, Stopping, id_of
 from streams.json_events import rfc3339
@@ -93,19 +94,14 @@ def routes(site: Site) -> APIRouter:
     stopping = Stopping(site)
 
     async def allowed(request: Request) -> None:
-        who = await site.door.bearer(request.headers)
-        if who is None:
-            raise HTTPException(401)
-        if not who.may(SCOPE):
-            raise HTTPException(403, f"this needs the scope {SCOPE}")
-        request.state.principal = who
+        request.state.principal = await principal(site, request, SCOPE)
+        flags(request)
 
     router = APIRouter(prefix="/v1/kills", tags=["kills"], dependencies=[Depends(allowed)])
 
     @router.get("", operation_id="list_kills", summary="What is stopped, and how much waits")
-    async def listing(request: Request) -> Kills:
-        who = _who(request)
-        found = [one for one in await stopping.standing() if _may(site, who, one.scope)]
+    async def listing() -> Kills:
+        found = await stopping.standing()
         counts = await stopping.unsent() if found else None
         return Kills(items=[_killed(one, None if counts is None else counts.of(one.scope)) for one in found])
 
@@ -116,38 +112,36 @@ def routes(site: Site) -> APIRouter:
     async def kill(request: Request, asked: Stop, response: Response) -> Killed:
         who = _who(request)
         scope, reason = _read(asked)
-        if not _may(site, who, scope):
-            raise HTTPException(403, "a key of another tenant stops its own tenant only")
         try:
             one, new = await stopping.kill(scope, who.name, reason)
         except NoScope as fault:
-            raise HTTPException(422, str(fault)) from None
+            raise Refused("invalid", str(fault)) from None
         response.status_code = 201 if new else 200
         counts = await stopping.unsent()
         return _killed(one, None if counts is None else counts.of(scope))
 
-    async def named(who: Principal, name: str) -> Kill:
+    async def named(name: str) -> Kill:
         found = await stopping.find(name)
-        if found is None or not found.is_ours or not _may(site, who, found.scope):
-            raise HTTPException(404, "no such kill stands; GET /v1/kills lists those that do")
+        if found is None or not found.is_ours:
+            raise Refused("not-found", "no such kill stands; GET /v1/kills lists those that do")
         return found
 
     @router.post("/{id}/release", operation_id="release_kill", summary="End a kill: what waits goes on")
     async def release(request: Request, id: Id, asked: Reason) -> Released:  # noqa: A002 - the word in the URL
         who = _who(request)
-        one = await named(who, id)
+        one = await named(id)
         done = await stopping.release(one.scope, who.name, _reason(asked))
         if done is None:
-            raise HTTPException(404, "somebody else has ended it meanwhile")
+            raise Refused("not-found", "somebody else has ended it meanwhile")
         return Released(id=id, recipients=done)
 
     @router.post("/{id}/drop", operation_id="drop_kill", summary="End a kill: what waits is cancelled for good")
     async def drop(request: Request, id: Id, asked: Reason) -> Dropped:  # noqa: A002 - likewise
         who = _who(request)
-        one = await named(who, id)
+        one = await named(id)
         done = await stopping.drop(one.scope, who.name, _reason(asked))
         if done is None:
-            raise HTTPException(404, "somebody else has ended it meanwhile")
+            raise Refused("not-found", "somebody else has ended it meanwhile")
         return Dropped(id=id, cancelled=done)
 
     return router
@@ -158,23 +152,18 @@ def _who(request: Request) -> Principal:
     return found
 
 
-def _may(site: Site, who: Principal, scope: str) -> bool:
-    """Say whether a scope is this principal's to stop: whoever is of another tenant has that tenant, and no more."""
-    return who.tenant == site.tenant or scope == f"tenant:{who.tenant}"
-
-
 def _read(asked: Stop) -> tuple[str, str]:
     try:
         return read_scope(asked.scope), read_reason(asked.reason)
     except ValueError as fault:
-        raise HTTPException(422, str(fault)) from None
+        raise Refused("invalid", str(fault)) from None
 
 
 def _reason(asked: Reason) -> str:
     try:
         return read_reason(asked.reason)
     except ValueError as fault:
-        raise HTTPException(422, str(fault)) from None
+        raise Refused("invalid", str(fault)) from None
 
 
 def _killed(one: Kill, waits: Waits | None) -> Killed:

@@ -13,6 +13,7 @@ from handlers.rules.shape import Shape
 from handlers.rules.yaml import Node
 from handlers.templates import Template
 from tidings.contract import Contract, Field, Type
+from tidings.outcomes import OURS
 from tidings.rule import Reading, To
 
 KEY_KINDS = ("string", "long", "enum", "boolean")
@@ -77,9 +78,9 @@ class Draft:
         if not name or node is None:
             return None
         contract = self.known.contracts.get(name)
-        if contract is None:
-            near = self.shape.near(name, self.known.contracts)
-            self.shape.wrong(node, "R005", f"no event contract '{name}'", near)
+        if contract is None or name.startswith(OURS):
+            self.shape.no_event(node, self.known.contracts)
+            return None
         return contract
 
     def expression(

@@ -16,6 +16,7 @@ from handlers.rules.policies import Policy, policy_of
 from handlers.rules.shape import Shape
 from handlers.rules.yaml import Node, Reader
 from tidings.contract import Contract
+from tidings.outcomes import OURS
 
 MAX_IMPORTS = 50
 MAX_CHAIN = 20
@@ -136,8 +137,8 @@ class _Names:
             return
         for one in node.items if node.kind == "list" else (node,):
             contract = self.contracts.get(one.text)
-            if contract is None:
-                shape.wrong(one, "R005", f"no event contract '{one.text}'", shape.near(one.text, self.contracts))
+            if contract is None or one.text.startswith(OURS):
+                shape.no_event(one, self.contracts)
             else:
                 yield contract
 

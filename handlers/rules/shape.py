@@ -10,6 +10,7 @@ from typing import Any
 from handlers.rules.conditions import Problem, parse_duration
 from handlers.rules.keys import BUILT, LATER
 from handlers.rules.yaml import Node, Reader
+from tidings.outcomes import OURS
 
 MAX_SUGGESTED = 200
 """Mistakes of a file for which the nearest word is sought; a search costs more than everything else of a mistake."""
@@ -45,6 +46,15 @@ class Shape:
         if len(word) > MAX_WORD or len(self.reader.diagnostics) > MAX_SUGGESTED:
             return None
         return next(iter(get_close_matches(word, list(options)[:MAX_OPTIONS], 1, cutoff)), None)
+
+    def no_event(self, node: Node, contracts: Iterable[str]) -> None:
+        """Refuse the name of an event: there is none, or no rule reads it."""
+        if node.text.startswith(OURS) and node.text in contracts:
+            text = f"'{node.text}' is an outcome that is published for others, and no rule reads it; name the event that led to it"
+            self.wrong(node, "R005", text)
+            return
+        known = [name for name in contracts if not name.startswith(OURS)]
+        self.wrong(node, "R005", f"no event contract '{node.text}'", self.near(node.text, known))
 
     def keys(self, node: Node, kind: str) -> bool:
         """Check the keys of a mapping: unknown ones get a suggestion, later ones are refused by name."""

@@ -54,3 +54,20 @@ def segments(text: str) -> Segments:
             count, filled = count + 1, 0
         filled += width
     return Segments(encoding, total, count)
+
+
+def split(text: str) -> list[str]:
+    """Return the parts of a text: as many as `segments` counts, and nothing is lost."""
+    found = segments(text)
+    if found.count <= 1:
+        return [text] if found.count else []
+    room = JOINED[found.encoding]
+    parts, filled, start = [], 0, 0
+    for at, letter in enumerate(text):
+        wide = letter in EXTENSION if found.encoding == "GSM-7" else letter > "\uffff"
+        width = 1 + wide
+        if filled + width > room:
+            parts.append(text[start:at])
+            start, filled = at, 0
+        filled += width
+    return [*parts, text[start:]]

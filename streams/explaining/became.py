@@ -29,15 +29,26 @@ class Became:
 
 async def became(books: Books, firing: str) -> list[Became]:
     """Return the messages of a firing, of all its runs."""
-    found = []
-    for message, rows, attempt in await books.reader.read(_messages(firing)):
-        rules = await books.pinned(str(message.body["rule_set"]))
-        if rules is None:  # an old set that this version does not read: what it said is not shown
-            found.append(Became(message, Person(message.tenant, message.recipient, known=False), {}, attempt))
-            continue
-        person = resolve(rules, (message.tenant, message.recipient), rows)
-        found.append(Became(message, person, content_of(books.render, rules, message, person), attempt))
-    return found
+    return [await _became(books, *found) for found in await books.reader.read(_messages(firing))]
+
+
+async def became_of(books: Books, message: Message) -> Became:
+    """Return what became of one message."""
+
+    def body() -> Transaction[tuple[Rows, Row | None]]:
+        rows = yield from people_of((message.tenant, message.recipient))
+        place = (message.message_id, message.attempt)
+        return rows, (yield Read("attempts", [place])).get(place)
+
+    return await _became(books, message, *(await books.reader.read(body)))
+
+
+async def _became(books: Books, message: Message, rows: Rows, attempt: Row | None) -> Became:
+    rules = await books.pinned(str(message.body["rule_set"]))
+    if rules is None:  # an old set that this version does not read: what it said is not shown
+        return Became(message, Person(message.tenant, message.recipient, known=False), {}, attempt)
+    person = resolve(rules, (message.tenant, message.recipient), rows)
+    return Became(message, person, content_of(books.render, rules, message, person), attempt)
 
 
 def _messages(firing: str) -> Body[list[tuple[Message, Rows, Row | None]]]:

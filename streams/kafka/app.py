@@ -90,7 +90,8 @@ def make_app(
         async for event in stream.noack().events():
             batch: Records = event.value
             try:
-                done = not app.intake.is_stale(batch) and await take(batch)
+                with app.intake.working():
+                    done = not app.intake.is_stale(batch) and await take(batch)
             except Exception as fault:  # noqa: BLE001 - Faust would go on behind the batch
                 app.intake.let_go(event.message)
                 await app.crash(fault)

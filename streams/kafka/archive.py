@@ -44,6 +44,8 @@ BATCH = 2_000
 BATCH_BYTES = 8 * 1024 * 1024
 """Of its keys and values, but for a single record that is larger."""
 FETCH_BYTES = 16 * 1024 * 1024
+AGAIN = 60.0
+"""Seconds after which it is said again that no broker answers."""
 LONG = 300.0
 """Seconds without any broker after which the process ends, for something outside to start it again."""
 
@@ -116,6 +118,7 @@ class Archive:
     _consumer: Any = None
     _looked: float = 0.0
     _said: str = ""
+    _said_at: float = 0.0
 
     async def step(self) -> bool:
         """Copy what has come; stand by where another does."""
@@ -127,7 +130,10 @@ class Archive:
             busy = await self._copy()
         except (Away, Refused, errors.KafkaError) as fault:
             await self._let_go()
-            self.away_since = self.away_since or time.monotonic()
+            now = time.monotonic()
+            self.away_since = self.away_since or now
+            if now - self._said_at >= AGAIN:
+                self._said = ""
             self._say(f"no broker answers: {str(fault) or type(fault).__name__}")
             return False
         except BaseException:
@@ -262,4 +268,5 @@ class Archive:
         """Log once, until it is something else."""
         if text != self._said:
             logger.warning(text)
+            self._said_at = time.monotonic()
         self._said = text

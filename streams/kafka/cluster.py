@@ -96,6 +96,15 @@ def record_of(connection: Connection, record: Any, base: int = 0) -> LogRecord:
     )  # fmt: skip
 
 
+def records_of(records: Iterable[Any], place: Partition, base: int) -> list[LogRecord]:
+    """Return fetched records of one partition, which is named as the log port has it."""
+    topic, partition = place
+    return [
+        LogRecord(topic, partition, one.offset + base, one.timestamp * MILLI, one.key, one.value, tuple(one.headers))
+        for one in records
+    ]
+
+
 @asynccontextmanager
 async def opened(connection: Connection, *, within: float = PATIENCE) -> AsyncIterator[Cluster]:
     """Reach the cluster.

@@ -134,7 +134,8 @@ class Ground:
     group: str = WORKERS
     numbers: Numbers | None = None
     within: float = PATIENCE
-    identity: str | None = None
+    run: Callable[[], str] | None = None
+    """Says which database it is, and since when its server runs."""
 
     async def check(self, places: Sequence[Partition]) -> dict[Partition, Finding]:
         """Return what is not to be read now, with the reason; what is new of it is logged and written to `holds`.
@@ -198,27 +199,30 @@ class Ground:
         logger.error("%s of %s:%d stood at %d, and stands at %d again", reader, *place, known, position)
         await self.store.run(ground.hold_dispatch(Older({place: (position, known)})))
 
-    async def begin(self, identity: str | None = None) -> None:
-        """Return when this process may send: the database was compared, or it is the one that was compared before.
+    async def begin(self) -> None:
+        """Return when this process may send: the database was compared, or it was since its server started.
 
-        A database of another identity (`PostgresStore.identity`) was restored or failed over to; while no broker
-        answers, nobody knows which, and it waits. `again` asks as soon as one does.
+        A database of another identity was restored or failed over to, and a volume may have been put back while the
+        server was down: it then says of itself that it was compared, and has forgotten what was sent since. While no
+        broker answers nobody knows, and this waits.
 
         Raises:
             Misconfigured: the brokers do not take us.
         """
-        self.identity = identity
         said = False
         while True:
             try:
                 await self.again()
             except (Away, Refused) as fault:
                 known = await self.store.read(ground.read_compared)
-                if known in (None, identity):
+                if known is None or (self.run is not None and known == self.run()):
                     logger.warning("the database is taken as it is until the topics can be asked: %s", fault)
                     return
                 if not said:
-                    logger.error("nothing is begun: another database, and no topic can be asked: %s", fault)  # noqa: TRY400
+                    logger.error(  # noqa: TRY400 - a state
+                        "nothing is begun: another database, or its server was started since it was compared with the "
+                        "topics, and no topic can be asked: %s", fault,
+                    )  # fmt: skip
                 said = True
                 await asyncio.sleep(RECHECK)
             else:
@@ -226,9 +230,10 @@ class Ground:
 
     async def again(self) -> bool:
         """Compare now, and remember that this database was compared; for a loop."""
+        run = None if self.run is None else self.run()  # before it is looked at: a later start is another one
         await self.database()
-        if self.identity is not None and await self.store.read(ground.read_compared) != self.identity:
-            await self.store.run(ground.write_compared(self.identity))
+        if run is not None and await self.store.read(ground.read_compared) != run:
+            await self.store.run(ground.write_compared(run))
         return False
 
     async def watch(self) -> bool:

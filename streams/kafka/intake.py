@@ -18,12 +18,13 @@ from typing import Protocol
 
 from faust.types import TP
 
-from streams.kafka.cluster import Refused, record_of
+from streams.kafka.cluster import Refused, records_of
 from streams.kafka.connection import Connection
 from streams.kafka.reach import Away
 from streams.kafka.transport import Records
 from streams.processors import detect, ground, people
 from streams.processors.detect import Idle, Skipped
+from streams.processors.ground import Source
 from streams.processors.worker import Observe, PeopleReader, Worker
 from tidings.errors import Misconfigured
 from tidings.event import Micros
@@ -34,6 +35,8 @@ logger = logging.getLogger("tidings.worker")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two attempts to apply a batch while the store is away."""
+FLOW = 0.05
+"""Seconds between two looks whether records flow again."""
 TURNS = 50
 """How often a batch follows others that move its position, before it is fetched again."""
 
@@ -113,19 +116,39 @@ class Intake:
     newest: dict[str, Micros] = field(default_factory=dict)
     """By topic: append time of the newest record that was applied."""
     _assignment: int = 0
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Of whoever takes over what is not read yet."""
+    _fresh: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         for one in (self.worker, self.people):
             one.observe = self._counting(one.observe)
 
     async def assigned(self, places: frozenset[TP]) -> Mapping[TP, int]:
-        """Take partitions over, after a rebalance; see `transport.Positions`."""
+        """Take partitions over, after a rebalance; see `transport.Positions`.
+
+        What was ours before, and nobody has read meanwhile, goes on at once: its log was looked at when it was taken
+        over. What is new is looked at while that is read.
+        """
         self._assignment += 1
+        self.close()
+        before = {place: (part, self._positions(place)) for place, part in self.parts.items()}
         self.parts.clear()
         self.worker.positions.clear()
         self.people.positions.clear()
         self.unread = dict.fromkeys((self._ours(place) for place in places), "")
-        return await self._take_over(list(self.unread))
+        kept = await self._go_on_with({place: one for place, one in before.items() if place in self.unread})
+        if not kept:
+            return await self._take_over(list(self.unread))
+        if self.unread:
+            self._fresh = asyncio.create_task(self._take_over_soon(list(self.unread)))
+        return kept
+
+    def close(self) -> None:
+        """Take nothing more over."""
+        if self._fresh is not None:
+            self._fresh.cancel()
+            self._fresh = None
 
     def unreadable(self, place: TP, fault: Exception) -> None:
         """Leave a partition alone until it is looked at again."""
@@ -136,8 +159,9 @@ class Intake:
 
     async def look_again(self) -> bool:
         """One round: take over what was not read, where it may be read by now."""
-        if self.unread and self.flows():
-            await self.go_on(await self._take_over(list(self.unread)))
+        if self.unread and self.flows() and not self._turn.locked():
+            async with self._turn:
+                await self.go_on(await self._take_over(list(self.unread)))
         return False
 
     async def take(self, batch: Records) -> bool:
@@ -247,8 +271,8 @@ class Intake:
             if at >= end:
                 part.committed[reader] = at
                 return True
-            every = (record_of(self.connection, record, part.base) for record in batch.records)
-            await one.apply([record for record in every if record.offset >= at], {place: at})
+            every = batch.records if at == start else [r for r in batch.records if r.offset + part.base >= at]
+            await one.apply(records_of(every, place, part.base), {place: at})
             if one.positions.get(place) == end:
                 part.committed[reader] = end
                 return True
@@ -270,11 +294,44 @@ class Intake:
             return {}
         if assignment != self._assignment:
             return {}
-        positions: dict[TP, int] = {}
         for place in places:
             if place in held:
                 self._leave([place], f"held: {held[place]}")
-                continue
+        return self._begin([place for place in places if place not in held], rows)
+
+    async def _take_over_soon(self, places: Sequence[Partition]) -> None:
+        """Take partitions over that came with a rebalance, and read them once records flow again."""
+        try:
+            async with self._turn:
+                positions = await self._take_over(places)
+                while not self.flows():  # noqa: ASYNC110 - Faust has no event for it
+                    await asyncio.sleep(FLOW)
+                await self.go_on(positions)
+        except Exception as fault:  # noqa: BLE001 - as in a loop: whoever runs us is told
+            self.fault = self.fault or fault
+
+    async def _go_on_with(self, before: Mapping[Partition, tuple[Part, Mapping[str, int]]]) -> dict[TP, int]:
+        """Go on with what nobody has moved since we had it; anything else is taken over as if it were new."""
+        if not before:
+            return {}
+        try:
+            rows = await self.store.read(ground.read_sources(sorted(before), (detect.READER, people.READER)))
+        except StoreUnavailable:
+            return {}
+
+        def is_same(place: Partition) -> bool:
+            part, positions = before[place]
+            known = {reader: row for (reader, *_), row in _of(rows, place).items()}
+            logs = {(row["base"], row["log_id"]) for row in known.values()}
+            at = {reader: row["next_offset"] for reader, row in known.items()}
+            return logs == {(part.base, part.log_id)} and at == positions
+
+        return self._begin([place for place in before if is_same(place)], rows)
+
+    def _begin(self, places: Sequence[Partition], rows: Mapping[Source, Row]) -> dict[TP, int]:
+        """Return where to read partitions that may be read; one without a row stays in `unread`."""
+        positions: dict[TP, int] = {}
+        for place in places:
             kafka = TP(self.connection.prefix + place[0], place[1])
             known = {reader: row for (reader, *_), row in _of(rows, place).items()}
             if detect.READER not in known:
@@ -291,6 +348,11 @@ class Intake:
             self.unread.pop(place, None)
             positions[kafka] = at
         return positions
+
+    def _positions(self, place: Partition) -> dict[str, int]:
+        """Return where our readers stand."""
+        held = {detect.READER: self.worker.positions, people.READER: self.people.positions}
+        return {reader: positions[place] for reader, positions in held.items() if place in positions}
 
     def _counting(self, observe: Observe) -> Observe:
         def observed(seen: object) -> None:
@@ -314,6 +376,6 @@ class Intake:
         return (place.topic.removeprefix(self.connection.prefix), place.partition)
 
 
-def _of(rows: Mapping[ground.Source, Row], place: Partition) -> dict[ground.Source, Row]:
+def _of(rows: Mapping[Source, Row], place: Partition) -> dict[Source, Row]:
     sources = [(reader, *place) for reader in (people.READER, detect.READER)]
     return {source: rows[source] for source in sources if source in rows}

@@ -5,7 +5,9 @@ aiokafka asks for metadata in version 5; ids are in it since version 10. Brokers
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -20,6 +22,8 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
+
+logger = logging.getLogger("tidings.kafka")
 
 KEY, VERSION = 3, 10
 TEXT = CompactString("utf-8")
@@ -96,6 +100,36 @@ class TopicIds(Request[_Structs]):  # type: ignore[misc]
     def build(self, request_struct_class: type[_Structs]) -> _Structs:
         """Return the request."""
         return request_struct_class(self._topics, False, False, False, NO_TAGS)
+
+
+@dataclass
+class Absence:
+    """Topics that are read and are not there any more, or are others by now. Each is said once, and when it is back.
+
+    The group lets go of them at once, so they are not missed by what is left; and where brokers make a topic that
+    somebody asks for, one that was deleted is back, empty, within a second.
+    """
+
+    said: frozenset[str] = frozenset()
+    _absent: frozenset[str] = frozenset()
+    _named: bool = False
+    """Whether the brokers give ids at all."""
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def look(self, wanted: Iterable[str], ids: Mapping[str, str]) -> None:
+        """Compare with an answer. A topic has to lack twice: a broker that has just started may not know it yet."""
+        self._named = self._named or bool(ids)
+        absent = frozenset(wanted) - ids.keys() if self._named else frozenset()
+        gone = absent & self._absent
+        for topic in sorted(gone - self.said):
+            logger.error("the topic %s is not there any more; nothing of it is read: tidings topics plan", topic)
+        for topic in sorted(self.said - absent):
+            logger.warning("the topic %s is there again: tidings sources list", topic)
+        for topic, now in ids.items():
+            if self._known.setdefault(topic, now) != now:
+                logger.error("the topic %s was deleted and made again; tidings sources list says what is held", topic)
+                self._known[topic] = now
+        self.said, self._absent = gone | (self.said & absent), absent
 
 
 async def topic_ids(client: Any, names: Iterable[str]) -> dict[str, str]:

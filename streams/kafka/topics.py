@@ -18,13 +18,13 @@ from streams.processors.ground import ARCHIVE, READERS, Source
 from tidings.contract import Contract
 from tidings.event import Micros
 from tidings.log import Partition
+from tidings.outcomes import OURS
+from tidings.outcomes import TOPICS as OUTCOMES
 from tidings.ports import Scan, Store, Transaction
 from tidings.rule import RuleSet
 
 CLOCK = "tidings.clock"
 """Tiny records from which the skew between a worker's clock and each broker's is measured."""
-OWN = ("decision.", "notification.", "ops.")
-"""What outcome events' types begin with: we publish them, for others, and read none ourselves."""
 PEOPLE = "customer."
 
 Tell = Callable[["Line"], None]
@@ -80,7 +80,7 @@ class Line:
 
 def readers_of(contract: Contract) -> tuple[str, ...]:
     """Return who reads the topic of a contract."""
-    if contract.type.startswith(OWN):
+    if contract.type.startswith(OURS):
         return ()
     if contract.type.startswith(PEOPLE):
         return (detect.READER, people.READER, ARCHIVE)
@@ -89,7 +89,16 @@ def readers_of(contract: Contract) -> tuple[str, ...]:
 
 def is_read(topic: str) -> bool:
     """Return whether workers read a contract's topic: all but those that we publish ourselves."""
-    return not topic.startswith(OWN)
+    return not topic.startswith(OURS)
+
+
+def is_made(contract: Contract) -> bool:
+    """Return whether a contract has a topic: not where it is one of our own outcomes, and nobody publishes it.
+
+    A dead letter is known by its offset, which is no claim of ours and another one in a topic that was made again; and a
+    producer that sends rubbish by the million would hold up, in one outbox, what was decided and told.
+    """
+    return is_read(contract.topic) or contract.topic in OUTCOMES
 
 
 def wanted(contracts: Contracts, *, partitions: int, replicas: int, brokers: int) -> list[Wanted]:
@@ -105,6 +114,7 @@ def wanted(contracts: Contracts, *, partitions: int, replicas: int, brokers: int
     found = [
         Wanted(c.topic, partitions, replicas, {**common, KEPT: str(c.retention_days * DAY_MS)}, readers_of(c))
         for c in contracts.by_type.values()
+        if is_made(c)
     ]
     found.append(Wanted(CLOCK, brokers, replicas, {**common, KEPT: str(CLOCK_MS)}))
     return sorted(found, key=lambda one: one.name)

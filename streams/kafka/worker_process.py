@@ -26,9 +26,10 @@ from streams.kafka.intake import Ground, Intake
 from streams.kafka.log import KafkaLog
 from streams.kafka.reach import Away
 from streams.kafka.skew import Skew
+from streams.kafka.topic_ids import Absence
 from streams.kafka.topics import CLOCK, is_read
 from streams.kafka.transport import Pace
-from streams.loops import Loop, Loops, RealRuntime, maintaining
+from streams.loops import AWAY_LIMIT, Loop, Loops, RealRuntime, maintaining
 from streams.processors import detect
 from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe, PeopleReader, Ready, Worker, nothing_to_ask
@@ -52,8 +53,6 @@ BARRIER = 1.0
 LOOK_AGAIN = 2.0
 LOOK_AT_TOPICS = 5.0
 MAINTAIN = 3600.0
-AWAY_LIMIT = 120.0
-"""Seconds without the store, or without any broker, after which the process ends for something outside to start it again."""
 STUCK = 60.0
 """Seconds with unread records and without a batch after which it is not alive."""
 ROUND = 3.0
@@ -93,6 +92,9 @@ class WorkerProcess:
         self.behind: Mapping[Partition, int] = {}
         """Of what this worker reads: records that are not applied, as the last barrier found them."""
         self.kafka_away: float | None = None
+        self.topics: frozenset[str] = frozenset()
+        """What is read, as Kafka names it."""
+        self.absence = Absence()
         self.watermarks: Mapping[str, Micros] = {}
         """By topic, from all workers' rows."""
         self.intake: Intake | None = None
@@ -113,6 +115,7 @@ class WorkerProcess:
         if self.skew is not None:
             self._measuring = asyncio.create_task(self.skew.measuring())
         topics = await self._topics()
+        self.topics = frozenset(f"{self.connection.prefix}{topic}" for topic in topics)
         rules = await self.book.active()
         if rules is None:
             logger.warning("no rule set is active: run 'tidings rules apply'")
@@ -149,6 +152,8 @@ class WorkerProcess:
         if self._measuring is not None:
             self._measuring.cancel()
             await asyncio.gather(self._measuring, return_exceptions=True)
+        if self.intake is not None:
+            self.intake.close()
         if self.app is not None:
             await self.app.stop()
         await self.loops.stop(ROUND)
@@ -260,7 +265,7 @@ class WorkerProcess:
         since = self.clock()
         try:
             ends = await self.ends.ask(part.kafka for part in list(intake.parts.values()))
-            ids = await self.ends.ids({part.kafka.topic for part in intake.parts.values()})
+            ids = await self.ends.ids(self.topics)
         except Away as fault:
             if self.kafka_away is None:
                 logger.error("%s; tried again until one does", fault)  # noqa: TRY400 - a state
@@ -269,6 +274,7 @@ class WorkerProcess:
         if self.kafka_away is not None:
             logger.info("brokers answer again")
         self.kafka_away = None
+        self.absence.look(self.topics, ids)
         if not self._flows():
             return False
         if left := intake.left_behind(ids):

@@ -25,11 +25,12 @@ LOOKED = 500
 """Entries of the catalogue for one word that are looked at."""
 
 LOG = ", ".join(f'l."{column.name}"' for column in TABLES["log"].columns)
+# CROSS JOIN keeps SQLite to this order: without statistics it would read the whole catalogue instead of a block's part.
 RECORDS = f"""
 SELECT {LOG} FROM (
     SELECT topic, partition, "offset", appended_at FROM (
-        SELECT c.topic, c.partition, c."offset", c.appended_at FROM blocks b JOIN catalogue c
-        ON c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term = $2
+        SELECT c.topic, c.partition, c."offset", c.appended_at FROM blocks b CROSS JOIN catalogue c
+        WHERE c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term = $2
         ORDER BY b.appended_at DESC LIMIT {LOOKED}
     ) AS such ORDER BY appended_at DESC, "offset" DESC LIMIT $3
 ) AS w JOIN log l ON l.topic = w.topic AND l.partition = w.partition AND l."offset" = w."offset"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from streams.codec import Codec
+from streams.explaining.veil import masked
 from streams.ledger import lists, newest
 from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
 from streams.ledger.find import Finder
@@ -39,6 +40,9 @@ from tidings.rule import RuleSet
 
 LIMIT = 50
 """Rows of a page unless it says so."""
+
+ADDRESSED = ("email", "sms")
+"""Channels whose address is a person's."""
 
 Rules = Callable[[], RuleSet | None]
 
@@ -262,5 +266,6 @@ def line(row: Row, at: int | None = None) -> MessageLine:
         row["message_id"], row["run_id"], row["firing_id"], row["rule"], row["recipient"], row["role"], row["step"],
         row["channel"], MessageState(row["state"]), row["reason"], row["receipt"], row["attempt"], row["created_at"],
         row["due_at"], row["deadline"], body["template"], body["severity"], body["logical_at"],
+        masked(str(body.get("address", ""))) if row["channel"] in ADDRESSED else str(body.get("target", "")),
         Key(row["created_at"] if at is None else at, (row["run_id"], row["message_id"])),
     )  # fmt: skip

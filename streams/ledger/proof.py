@@ -108,7 +108,8 @@ class Proof:
         self._used = 0.0
         now = self.now()
         wanted = self._wanted(now)
-        self._beside = Beside(*(await self._counted(self._ways())), await self._counted(self._in_flight()))
+        latency, ways = await self._counted(self._ways())
+        self._beside = Beside(latency, ways, await self._counted(self._in_flight()))
         for start, size in wanted:
             part = self._parts.get(start)
             if part is None or part.size != size or not part.settled:

@@ -138,6 +138,8 @@ class MessageLine:
     template: str
     severity: str
     logical_at: Micros
+    to: str
+    """Where it goes, so that nobody can use it: a masked address, or the name of a target; empty while it has none."""
     place: Key = field(repr=False)
     """In the list in which it was found."""
 

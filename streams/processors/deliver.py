@@ -21,6 +21,7 @@ from tidings.ports import (
     Body,
     Delete,
     Find,
+    FindEach,
     Insert,
     Lock,
     Now,
@@ -92,6 +93,8 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
         now = yield Now()
         outside = Outside(kills=(yield from active_kills()))
         known = (yield from told.of([c.message for c in group])) if restored else {}
+        firings = sorted({(row["firing_id"],) for row in rows.values() if row is not None})
+        said = yield FindEach("records", "by_firing", firings)
         outgoing: list[Outgoing] = []
         changed: list[Message] = []
         attempts: list[Row] = []
@@ -101,7 +104,7 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
             if message is None or not delivery.is_mine(message, owner, claimed.message.rev, now):
                 continue
             person = resolve(rules, (message.tenant, message.recipient), held)
-            signals = yield from signals_of(message.firing_id)
+            signals = _heard(said[message.firing_id,])
             world = world_of(rules, message, outside)
             if message.role != NOTICE:
                 about = yield from about_correction(message)
@@ -123,7 +126,7 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
             yield Put("messages", [message_row(message) for message in changed])
             yield from wake(changed, held)
         if attempts:
-            yield Insert("attempts", attempts)
+            yield Insert("attempts", attempts, blind=True)
         return Intended(outgoing, [message for message in changed if message.state is not MessageState.SENDING])
 
     return body
@@ -204,12 +207,19 @@ def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) ->
 
 def waiting(state: str, now: Micros, limit: int, channels: Collection[str] | None) -> Transaction[list[Row]]:
     """Find up to `limit` messages of a state that are due, of some channels: what waits for others costs nothing."""
-    if channels is None:
-        return (yield Find("messages", "by_work", (state,), upto=now, limit=limit))  # type: ignore[no-any-return]
-    found: list[Row] = []
-    for channel in sorted(channels):
-        found += yield Find("messages", "by_channel", (state, channel), upto=now, limit=limit)
+    found = [row for rows in (yield from _due((state,), channels, now, limit)).values() for row in rows]
     return sorted(found, key=lambda row: (row["due_at"], row["message_id"]))[:limit]
+
+
+def _due(
+    states: Sequence[str], channels: Collection[str] | None, now: Micros, limit: int
+) -> Transaction[dict[tuple[str, ...], list[Row]]]:
+    if channels is None:
+        found = yield FindEach("messages", "by_work", [(state,) for state in states], limit, now)
+    else:
+        pairs = [(state, channel) for state in states for channel in sorted(channels)]
+        found = yield FindEach("messages", "by_channel", pairs, limit, now)
+    return found  # type: ignore[no-any-return]
 
 
 def find_due(states: Sequence[str], channels: Collection[str] | None) -> Body[bool]:
@@ -217,10 +227,7 @@ def find_due(states: Sequence[str], channels: Collection[str] | None) -> Body[bo
 
     def body() -> Transaction[bool]:
         now = yield Now()
-        for state in states:
-            if (yield from waiting(state, now, 1, channels)):
-                return True
-        return False
+        return any((yield from _due(states, channels, now, 1)).values())
 
     return body
 
@@ -230,9 +237,8 @@ def recover(pace: Pace, *, limit: int = 100) -> Body[list[Message]]:
 
     def body() -> Transaction[list[Message]]:
         now = yield Now()
-        over = []
-        for state in (MessageState.CLAIMED, MessageState.SENDING):
-            over += yield Find("messages", "by_work", (str(state),), upto=now, limit=limit)
+        states = (str(MessageState.CLAIMED), str(MessageState.SENDING))
+        over = [row for rows in (yield from _due(states, None, now, limit)).values() for row in rows]
         held = yield Lock("messages", sorted((row["message_id"],) for row in over), skip_locked=True)
         pairs = ((row, delivery.lease_over(read_message(row), now, pace)) for row in held.values() if row is not None)
         changed = [after for row, after in pairs if after.state != row["state"]]
@@ -312,7 +318,10 @@ def lock_people(whom: Sequence[Who]) -> Transaction[dict[tuple[str, ...], Row | 
 
 def signals_of(firing_id: str) -> Transaction[list[Heard]]:
     """Read what detection has said of a firing since."""
-    rows = yield Find("records", "by_firing", (firing_id,))
+    return _heard((yield Find("records", "by_firing", (firing_id,))))
+
+
+def _heard(rows: Sequence[Row]) -> list[Heard]:
     return [read_heard(row) for row in rows if row["kind"] != "fired"]
 
 

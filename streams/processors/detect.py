@@ -41,6 +41,8 @@ READER = "detect"
 
 EPOCH = "rule_set"
 """The epoch row and named lock of the active rule set."""
+TICK = 1_000
+"""Keys of one tick at most."""
 MEANT = "meant:"
 """Epoch rows that begin with this say what the state of a rule means that has left the set."""
 
@@ -142,7 +144,7 @@ def detect(rules: RuleSet, batch: Batch, *, grace: Micros) -> Body[Done | Skippe
     return body
 
 
-def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = 200) -> Body[Done | Outdated | None]:
+def tick(rules: RuleSet, rule: Rule, *, grace: Micros, limit: int = TICK) -> Body[Done | Outdated | None]:
     """Return the body that runs the loop over keys of one rule whose timers or buffers are due; None: nothing was."""
 
     def body() -> Transaction[Done | Outdated | None]:
@@ -379,7 +381,9 @@ def _newest(events: Sequence[Event]) -> dict[tuple[str, int], Micros]:
     newest: dict[tuple[str, int], Micros] = {}
     for event in events:
         place = (event.topic, event.partition)
-        newest[place] = max(newest.get(place, NEVER), min(event.occurred_at, event.appended_at))
+        time = min(event.appended_at, event.occurred_at)
+        if place not in newest or newest[place] < time:
+            newest[place] = time
     return newest
 
 

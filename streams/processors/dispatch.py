@@ -14,7 +14,7 @@ from tidings.correction import ALL_CLEAR, newer_runs
 from tidings.dispatch import Dispatched, Heard, Outside, Pinned, dispatch, read_heard
 from tidings.message import Message, Run, message_row, read_message, read_run, run_row
 from tidings.person import Person, as_team, read_person
-from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Share, Transaction
+from tidings.ports import Body, Find, FindEach, Insert, Lock, Now, Put, Read, Row, Scan, Share, Transaction
 from tidings.record import TAKES_BACK
 from tidings.rule import NEVER, Rule, RuleSet
 
@@ -207,7 +207,7 @@ def _write(result: Dispatched, unread: Sequence[Row]) -> Transaction[None]:
     messages = [(message_row(message), message.message_id in result.new) for message in result.messages.values()]
     for table, rows in (("runs", runs), ("messages", messages)):
         if begun := [row for row, is_new in rows if is_new]:
-            yield Insert(table, begun)
+            yield Insert(table, begun, blind=True)
         if changed := [row for row, is_new in rows if not is_new]:
             yield Put(table, changed)
     yield from mark_read(unread)
@@ -255,8 +255,9 @@ def active_kills() -> Transaction[frozenset[str]]:
 def connected(rules: Iterable[Rule]) -> Transaction[dict[str, int]]:
     """Read since when each topic of some rules is connected; those whose history is live are left out."""
     found: dict[str, int] = {}
-    for topic in sorted({topic for rule in rules for topic in rule.topics}):
-        for row in (yield Find("sources", "by_topic", (READER, topic))):
+    topics = sorted({topic for rule in rules for topic in rule.topics})
+    for (_, topic), rows in (yield FindEach("sources", "by_topic", [(READER, topic) for topic in topics])).items():
+        for row in rows:
             if row["history"] != "live":
                 found[topic] = max(found.get(topic, 0), row["connected_at"])
     return found

@@ -23,7 +23,10 @@ ARCHIVE = "archive"
 READERS = (detect.READER, people.READER, ARCHIVE)
 
 COMPARED = "ground:compared"
-"""Epoch row: the identity of the database that was compared with the topics. In a restored dump it is another one's."""
+"""Epoch row: which database was compared with the topics, and since when its server ran then (`PostgresStore.run_of_server`).
+
+In a restored dump it is another database's; in a volume that was put back, an earlier start's.
+"""
 
 Source = tuple[str, str, int]
 """(reader, topic, partition): the key of `sources` and of `holds`."""
@@ -225,16 +228,16 @@ def read_settled() -> Transaction[dict[Partition, int]]:
 
 
 def read_compared() -> Transaction[str | None]:
-    """Read which database was compared last."""
+    """Read which database, and which start of its server, was compared last."""
     row = (yield Read("epochs", [(COMPARED,)])).get((COMPARED,))
     return None if row is None else row["value"]
 
 
-def write_compared(identity: str) -> Body[None]:
+def write_compared(run: str) -> Body[None]:
     """Return the body that remembers it."""
 
     def body() -> Transaction[None]:
-        yield Put("epochs", [{"name": COMPARED, "value": identity}])
+        yield Put("epochs", [{"name": COMPARED, "value": run}])
 
     return body
 

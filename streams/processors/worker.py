@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streams.processors import detect, people
 from streams.processors.detect import Batch, Idle, Outdated, Skipped
 from streams.processors.intake import prepare, set_aside
 from streams.rule_book import Learn, nobody_switches, now_active
-from tidings.errors import Misconfigured
+from tidings.errors import Misconfigured, Refusal
 from tidings.event import Micros
 from tidings.log import Decoder, Fetched, Log, LogRecord, Partition
 from tidings.ports import Runtime, Store, StoreUnavailable
@@ -122,6 +122,8 @@ class Worker:
                 if done is None:
                     break
                 self.observe(done)
+                if done.touched < detect.TICK:
+                    break  # that was all that was due
         self.quiet = found.seen
         return bool(found.rules)
 
@@ -209,4 +211,6 @@ class PeopleReader:
             self.observe(done)
         else:
             self.positions.update({(s.topic, s.partition): s.end for s in batch.spans})
-            self.observe(batch)
+            # Detection reads the same records: what nobody can read is told by it. What our code failed on here is ours.
+            own = tuple(one for one in batch.refused if one.reason == Refusal.INTERNAL_ERROR)
+            self.observe(replace(batch, refused=own))

@@ -23,6 +23,8 @@ class Place:
     """Who signed the server's certificate; None: whom the system trusts. Name and chain are always checked."""
     schema: str = "tidings"
     """PostgreSQL schema of our tables."""
+    who: str = "tidings"
+    """How the server names our connections (`application_name`): verb and name of a process that runs for long."""
 
     def __str__(self) -> str:
         """Return where, in words, and nothing secret."""

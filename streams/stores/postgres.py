@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Self, TypeVar
 
 import asyncpg
@@ -32,6 +33,7 @@ from streams.stores.postgres_transaction import (
     SERVER_FAULTS,
     Before,
     Failed,
+    NotAlone,
     PostgresTransaction,
     lock_number,
 )
@@ -62,6 +64,8 @@ class PostgresStore:
         """How often bodies were repeated, by cause: `deadlock`, `serialization`, `lock_timeout`, `plan`."""
         self.before: Before | None = None
         """Awaited before every operation of `run`, and with None before its commit: where a simulation takes a hand."""
+        self._asking_more: set[CodeType | None] = set()
+        """Bodies of readers that have asked more than one question."""
         self._identity = identity = Identity(place)
         self._writers = Lane(place, writers, identity)
         self._urgent = Lane(place, urgent, identity)
@@ -120,9 +124,19 @@ class PostgresStore:
         raise StoreUnavailable(text)
 
     async def read(self, body: Body[T]) -> T:
-        """Run a body that only reads, on a snapshot."""
+        """Run a body that only reads, on a snapshot.
+
+        Most ask one question, again and again, and a statement is a snapshot by itself. One that turns out to ask more
+        is run anew in a transaction, and from then on at once.
+        """
+        code = getattr(body, "__code__", None)
         async with self._readers.lend() as connection:
-            done = await self._once(connection, body, readonly=True)
+            try:
+                alone = code is not None and code not in self._asking_more
+                done = await self._once(connection, body, readonly=True, alone=alone)
+            except NotAlone:
+                self._asking_more.add(code)
+                done = await self._once(connection, body, readonly=True)
         if isinstance(done, _Repeat):
             text = f"{self.place}: a reader met a {done.cause}"
             raise StoreUnavailable(text)
@@ -155,10 +169,9 @@ class PostgresStore:
         """Count what has not left, by whose it is; as `waiting`."""
         return await self._ask(lambda connection: postgres_counts.unsent(connection, within))
 
-    @property
-    def identity(self) -> str:
-        """Which database this is: restored, or failed over to, it would be another one."""
-        return str(self._identity)
+    def run_of_server(self) -> str:
+        """Return which database this is, and since when its server runs: after a restart it may be an older state."""
+        return self._identity.run
 
     async def skew(self) -> int:
         """Return by how many microseconds the server's clock is ahead of ours, to half a round trip.
@@ -208,15 +221,17 @@ class PostgresStore:
         await asyncio.gather(*(lane.close() for lane in (self._writers, self._urgent, self._readers)))
 
     async def _once(
-        self, connection: asyncpg.Connection, body: Body[Any], *, readonly: bool = False
+        self, connection: asyncpg.Connection, body: Body[Any], *, readonly: bool = False, alone: bool = False
     ) -> _Done | _Repeat:
         """Run a body once. What the server did not do is raised here, and costs the connection; the rest is returned."""
         before = None if readonly else self.before
-        transaction = PostgresTransaction(connection, self.place.schema, self.clock, readonly=readonly, before=before)
+        transaction = PostgresTransaction(
+            connection, self.place.schema, self.clock, readonly=readonly, alone=alone, before=before
+        )
         try:
             try:
                 value = await transaction.drive(body)
-            except Failed:
+            except (Failed, NotAlone):
                 raise
             except Exception as fault:  # noqa: BLE001 - it belongs to whoever asked
                 await self._roll_back(transaction)

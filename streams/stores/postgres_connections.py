@@ -27,7 +27,6 @@ ANSWER = 45.0
 """Seconds for one answer, from here: a server that is cut off says nothing at all."""
 
 SETTINGS: Mapping[str, str] = {
-    "application_name": "tidings",
     "statement_timeout": f"{STATEMENT}s",
     "lock_timeout": f"{LOCK}s",
     "idle_in_transaction_session_timeout": f"{HELD}s",
@@ -72,7 +71,7 @@ async def connect(place: Place, settings: Mapping[str, str] = SETTINGS) -> async
             command_timeout=ANSWER,
             statement_cache_size=512,
             max_cached_statement_lifetime=0,
-            server_settings={**settings, "search_path": place.schema},
+            server_settings={"application_name": place.who, **settings, "search_path": place.schema},
         )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as fault:
         text = f"[postgres] {place}: {fault}"

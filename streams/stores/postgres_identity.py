@@ -8,6 +8,10 @@ A volume put back from a snapshot is the same in all of that, but it has less of
 is compared is the log as it was flushed: a server that crashed keeps that, though not all that it had inserted. It is
 asked on each new connection, and with each measurement of the clock; a snapshot whose log has grown beyond what was
 seen here is not noticed.
+
+A process that starts has seen nothing yet, and a snapshot says of itself what was said of it before. What no snapshot
+holds is when the server was started: nobody puts a volume back under a server that runs. So what is remembered in the
+database as compared with the topics is this start of the server (`run`).
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from tidings.ports import StoreReplaced
 FLUSHED = "CASE WHEN pg_is_in_recovery() THEN NULL ELSE (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint END"
 """How much of its write-ahead log the server has on disk; a standby has none of its own."""
 QUERY = f"""
-SELECT system_identifier, timeline_id, oid, {FLUSHED} FROM pg_control_system(), pg_control_checkpoint(), pg_database
+SELECT system_identifier, timeline_id, oid, extract(epoch FROM pg_postmaster_start_time())::text, {FLUSHED}
+FROM pg_control_system(), pg_control_checkpoint(), pg_database
 WHERE datname = current_database()
 """
 
@@ -31,11 +36,17 @@ class Identity:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._seen: tuple[object, ...] | None = None
+        self._started = ""
         self._flushed = 0
 
     def __str__(self) -> str:
         """Return it as a text."""
         return "/".join(map(str, self._seen or ()))
+
+    @property
+    def run(self) -> str:
+        """Which database it is, and since when its server runs, as the newest connection was told."""
+        return f"{self}/{self._started}"
 
     async def check(self, connection: asyncpg.Connection) -> None:
         """See that a new connection leads to the same database.
@@ -44,7 +55,7 @@ class Identity:
             StoreReplaced: it leads to another one; the connection is closed.
         """
         before = self._flushed
-        *row, flushed = await connection.fetchrow(QUERY) or (None,)
+        *row, started, flushed = await connection.fetchrow(QUERY) or ("", None)
         found = tuple(row)
         if self._seen is None:
             self._seen = found
@@ -57,6 +68,7 @@ class Identity:
         except StoreReplaced:
             connection.terminate()
             raise
+        self._started = str(started)
 
     @property
     def asked(self) -> int:

@@ -130,8 +130,8 @@ def find(op: Find, more: int = 0) -> tuple[str, list[object]]:
 
 
 def find_each(op: FindEach, more: int = 0) -> str:
-    """Rows of an index for each of some values, in its order for each of them."""
-    return _find_each(op.table, op.index, len(op.equals[0]), _limit(op.limit, more))
+    """Rows of an index for each of some values, in its order for each of them; a bound comes after their arrays."""
+    return _find_each(op.table, op.index, len(op.equals[0]), _limit(op.limit, more), upto=op.upto is not None)
 
 
 @cache
@@ -141,12 +141,14 @@ def index_columns(name: str, index: str) -> tuple[str, ...]:
 
 
 @cache
-def _find_each(name: str, index: str, equals: int, limit: str) -> str:
+def _find_each(name: str, index: str, equals: int, limit: str, *, upto: bool) -> str:
     table, columns = TABLES[name], index_columns(name, index)
     kinds = {column.name: TYPES[column.kind] for column in table.columns}
     arrays = ", ".join(f"${at}::{kinds[column]}[]" for at, column in enumerate(columns[:equals], 1))
     where = [f't."{column}" = q."{column}"' for column in columns[:equals]]
     where += [f't."{column}" IS NOT NULL' for column in columns[equals : equals + 1]]
+    if upto:
+        where.append(f't."{columns[equals]}" <= ${equals + 1}')
     order = names(dict.fromkeys((*columns, *table.key_names)), "t.")
     one = f'SELECT {names(all_names(table), "t.")} FROM "{name}" t WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
     given = f"unnest({arrays}) AS q({names(columns[:equals])})"

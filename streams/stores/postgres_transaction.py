@@ -30,6 +30,10 @@ class WrongOrder(AssertionError):
     """A transaction took its locks in an order that can deadlock."""
 
 
+class NotAlone(Exception):
+    """A reader that was taken for one of a single question asks another: it needs a snapshot for both."""
+
+
 class Failed(Exception):
     """The server, or the way to it, did not do what was asked. The cause says what."""
 
@@ -62,14 +66,18 @@ class PostgresTransaction:
         clock: Callable[[], int],
         *,
         readonly: bool = False,
+        alone: bool = False,
         before: Before | None = None,
     ) -> None:
         self.connection = connection
         self.schema = schema
         self.clock = clock
         self.readonly = readonly
+        self.alone = alone
+        """For a reader that asks one question: a statement is a snapshot by itself, and needs no transaction around it."""
         self.before = before
         self.begun = False
+        self.asked = False
         self.wrote = False
         """Whether anything that lasts was sent; a row that only a lock has made is no such thing."""
         self._rank = -1
@@ -118,7 +126,11 @@ class PostgresTransaction:
             raise Failed(fault) from fault
 
     async def _fetch(self, statement: str, values: Sequence[object]) -> list[Any]:
-        await self._begin()
+        if not self.alone:
+            await self._begin()
+        elif self.asked:
+            raise NotAlone
+        self.asked = True
         try:
             return await self.connection.fetch(statement, *values)
         except SERVER_FAULTS as fault:
@@ -190,7 +202,8 @@ class PostgresTransaction:
             return found
         made = self._made.get(op.table, ())
         names = sql.index_columns(op.table, op.index)[: len(op.equals[0])]
-        rows = await self._fetch(sql.find_each(op, len(made)), _columns(list(found), len(names)))
+        bound = () if op.upto is None else (op.upto,)
+        rows = await self._fetch(sql.find_each(op, len(made)), [*_columns(list(found), len(names)), *bound])
         for row in self._list(op.table, rows, None):
             one = found[tuple(row[name] for name in names)]
             if op.limit is None or len(one) < op.limit:

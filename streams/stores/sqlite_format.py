@@ -13,14 +13,14 @@ from pathlib import Path
 from tidings.errors import Misconfigured
 from tidings.tables import TABLES, Column
 
-FORMAT = 5
+FORMAT = 6
 """Version of the file's layout, in `user_version`."""
 OLDEST = 4
 """The oldest that is brought up."""
 APPLICATION = 0x54_49_44_47
 """`application_id` of our files: "TIDG"."""
 
-WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal"})
+WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal", "snapshots"})
 """Tables with long rows, which SQLite keeps better beside their key than in it."""
 
 KINDS = {"int": "INTEGER", "text": "TEXT", "bytes": "BLOB"}

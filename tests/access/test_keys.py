@@ -41,6 +41,7 @@ def play(request, tmp_path):
 
         async def body(story):
             times = Times()
+            store: SqliteStore | PostgresStore
             if place is None:
                 store = await SqliteStore.open(tmp_path / "tidings.db", lambda: times.wall)
             else:
@@ -148,7 +149,9 @@ def test_a_laptop_is_open_until_it_has_its_first_key(play):
         await store.run(rows.add(new.row, "ada"))
         times.steady += access.NONE_YET
         assert await door.bearer(here) is None
-        assert (await door.bearer({**here, "authorization": f"Bearer {new.key}"})).name == "billing"
+        bearer = await door.bearer({**here, "authorization": f"Bearer {new.key}"})
+        assert bearer is not None
+        assert bearer.name == "billing"
         assert await door.bearer({**here, "authorization": f"Basic {new.key}"}) is None
 
     play(story)

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests import services
+from tests.browser.shop import COPY, FILE
 from tests.browser.visiting import Visitor
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
@@ -42,8 +43,8 @@ def browser() -> Iterator[Browser]:
 class Served:
     """The shop in its process."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process, self.folder = process, folder
         self.url = self._answer()
 
     def do(self, line: str) -> str:
@@ -65,10 +66,10 @@ class Served:
         return found
 
 
-def serve(folder: Path, *database: str) -> Iterator[Served]:
-    command = [sys.executable, "-m", "tests.browser.shop", str(folder), *database]
+def serve(folder: Path, *how: str) -> Iterator[Served]:
+    command = [sys.executable, "-m", "tests.browser.shop", str(folder), *how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        served = Served(process)
+        served = Served(process, folder)
         try:
             yield served
         finally:
@@ -82,9 +83,24 @@ def shop(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def own_shop(browser: Browser, tmp_path: Path) -> Iterator[Served]:
-    """A shop that a test may change."""
+def own_shop(shop: Served, tmp_path: Path) -> Iterator[Served]:
+    """A shop that a test may change; it begins as the other one stood."""
+    shutil.copy(shop.folder / COPY, tmp_path / FILE)
     yield from serve(tmp_path)
+
+
+@pytest.fixture
+def new_shop(browser: Browser, tmp_path: Path) -> Iterator[Served]:
+    """A shop in which nothing has happened yet."""
+    yield from serve(tmp_path, "new")
+
+
+@pytest.fixture
+def postgres_shop(shop: Served, tmp_path: Path) -> Iterator[Served]:
+    """The same shop, on PostgreSQL."""
+    services.postgres()
+    shutil.copy(shop.folder / COPY, tmp_path / FILE)
+    yield from serve(tmp_path, "postgres")
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """The small shop of the demonstration behind the whole edge, in a process of its own; its clock goes where it is told.
 
-`python -m tests.browser.shop FOLDER [postgres HOST PORT DATABASE]` plays some days of stories on a file in FOLDER, prints
-the URL, and then does what the lines of its input say: `story` lets one more happen, `key NAME SCOPE…` makes a key and
-prints it, `revoke ID` ends one. With a database, everything is copied there before it is served.
+`python -m tests.browser.shop FOLDER [new | postgres]` plays some days of stories on a file in FOLDER (where there is one
+already, it goes on from there), prints the URL, and then does what the lines of its input say: `story` lets one more
+happen, `open` makes the customers of a new shop known, `key NAME SCOPE…` makes a key and prints it, `revoke ID` ends one.
+With `postgres` everything is copied to a database of its own before it is served.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,8 +21,8 @@ from gateway.access.keys import Keys, make, pepper_of
 from gateway.cli.folder import example, loaded
 from gateway.demo.customers import customers, everybody, snapshot
 from gateway.demo.post import Post
-from gateway.demo.shop import Fact, Shop
-from gateway.demo.stage import OneFile
+from gateway.demo.shop import FIRST_NUMBER, Fact, Shop
+from gateway.demo.stage import OneFile, number
 from gateway.demo.stories import SLOW, STORIES
 from gateway.edge import site_of
 from gateway.http.app import create_app
@@ -31,15 +33,20 @@ from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams.embedded import Engine
 from streams.ledger.ledger import Ledger
+from streams.ledger.proof import Proof
 from streams.processors import keys as rows
+from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
+from tests import services
 from tidings.event import HOUR, SECOND, Micros
 from tidings.ports import Find, Insert, Now, Scan, Store, Transaction
 from tidings.tables import TABLES
 
 BEGINS: Micros = 1_780_048_800 * SECOND
 """A Friday in 2026, 10:00 UTC."""
+FILE, COPY = "tidings.db", "as-it-was.db"
+"""The copy is of when the URL is printed: others begin with it, instead of playing it again."""
 STORIES_PLAYED = 60
 HOURS = 61
 SPEED = 600
@@ -77,11 +84,11 @@ def nothing_due() -> Transaction[bool]:
 class Played:
     """The shop, hour by hour."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, next_number: int | None) -> None:
         self.engine, self.clock = engine, clock
         self.stage = OneFile(engine)
         self.people = everybody(example())
-        self.shop = Shop(self.people, STORIES, SLOW, 7)
+        self.shop = Shop(self.people, STORIES, SLOW, 7, next_number or FIRST_NUMBER)
         self.planned: list[tuple[Micros, Fact]] = []
 
     async def open(self) -> None:
@@ -122,6 +129,7 @@ class Played:
 
 async def copied(store: Store, place: Place, clock: Callable[[], Micros]) -> PostgresStore:
     """Everything of a store, in an empty database."""
+    await migrate(place)
     there = await PostgresStore.open(place, clock)
     for name in TABLES:
 
@@ -139,10 +147,10 @@ async def copied(store: Store, place: Place, clock: Callable[[], Micros]) -> Pos
 
 
 @contextlib.asynccontextmanager
-async def edge(engine: Engine, store: Store, ledger: Ledger, clock: Clock) -> AsyncIterator[str]:
+async def edge(engine: Engine, store: Store, ledger: Ledger, proof: Proof, clock: Clock) -> AsyncIterator[str]:
     """The whole edge over a store."""
     site = replace(
-        site_of(engine, "127.0.0.1", name="the small shop"), store=store, ledger=ledger,
+        site_of(engine, "127.0.0.1", name="the small shop"), store=store, ledger=ledger, proof=proof,
         door=Door(Keys(store, pepper_of(SECRET), clock), "127.0.0.1"),
     )  # fmt: skip
     app = create_app(engine, Metrics(lambda: engine.rules, engine.contracts.by_type, clock), site=site)
@@ -160,6 +168,9 @@ async def obey(played: Played, store: Store) -> None:
                 played.begin()
                 await played.pass_by(HOUR)
                 print("ok", flush=True)
+            case ["open"]:
+                await played.open()
+                print("ok", flush=True)
             case ["key", name, *scopes]:
                 made = make(pepper_of(SECRET), name, tenant="default", scopes=frozenset(scopes), sources=("shop/*",))
                 assert not await store.run(rows.add(made.row, "the tests"))
@@ -169,13 +180,14 @@ async def obey(played: Played, store: Store) -> None:
                 print("ok", flush=True)
 
 
-async def main(folder: Path, database: list[str]) -> None:
+async def main(folder: Path, how: str, place: Place | None = None) -> None:
     found, files, texts = loaded(example())
     assert found.rules is not None
-    clock = Clock(BEGINS)
+    again = (folder / FILE).exists()
+    clock = Clock(BEGINS + HOURS * HOUR if again else BEGINS)
     post = Post(FileCatcher(folder / "caught.jsonl", clock))
     engine = Engine(
-        folder / "tidings.db",
+        folder / FILE,
         contracts(),
         files,
         texts,
@@ -186,25 +198,41 @@ async def main(folder: Path, database: list[str]) -> None:
         kind="demo",
         render=Contents("http://127.0.0.1:1", SECRET),
     )
-    async with engine:
+    async with contextlib.AsyncExitStack() as open_:
+        await open_.enter_async_context(engine)
         await engine.start()
-        played = Played(engine, clock)
-        await played.open()
-        await played.days()
-        async with contextlib.AsyncExitStack() as open_:
-            store: Store = engine.store
-            ledger = Ledger.of_file(engine.path, lambda: engine.rules)
-            if database:
-                _, host, port, name = database
-                place = Place(host, int(port), name, "postgres")
-                store = there = await copied(engine.store, place, clock)
-                open_.push_async_callback(there.close)
-                ledger = Ledger.of_database(place, lambda: engine.rules)
-            open_.push_async_callback(ledger.close)
-            url = await open_.enter_async_context(edge(engine, store, ledger, clock))
-            print(url, flush=True)
-            await obey(played, store)
+        played = Played(engine, clock, await engine.store.read(number))
+        if not again and how != "new":
+            await played.open()
+            await played.days()
+        with contextlib.closing(sqlite3.connect(folder / FILE)) as file:
+            file.execute("VACUUM INTO ?", (str(folder / COPY),))
+        store: Store = engine.store
+        ledger = Ledger.of_file(engine.path, lambda: engine.rules, codec=engine.codec)
+        if place is not None:
+            store = there = await copied(engine.store, place, clock)
+            open_.push_async_callback(there.close)
+            ledger = Ledger.of_database(place, lambda: engine.rules, codec=engine.codec)
+        open_.push_async_callback(ledger.close)
+        proof = Proof(ledger, clock, immediately)
+        await proof.step()
+        proof.sleep = asyncio.sleep
+        url = await open_.enter_async_context(edge(engine, store, ledger, proof, clock))
+        print(url, flush=True)
+        await obey(played, store)
+
+
+async def immediately(_: float) -> None:
+    """Rest not at all: the first round is waited for."""
+
+
+def run(folder: Path, how: str = "") -> None:
+    if how != "postgres":
+        asyncio.run(main(folder, how))
+        return
+    with services.database() as place:
+        asyncio.run(main(folder, how, place))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))
+    run(Path(sys.argv[1]), *sys.argv[2:])

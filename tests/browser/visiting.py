@@ -19,6 +19,10 @@ SERIOUS = ("serious", "critical")
 CSP = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 
+AXE = Axe()
+RULES = {"resultTypes": ["violations"]}
+
+
 @dataclass
 class Visitor:
     """One browser window."""
@@ -73,18 +77,18 @@ class Visitor:
 
     def look(self, path: str, status: int = 200) -> None:
         """Open a page in both themes, on a desk and on a phone: nobody is kept from reading it."""
-        for theme in THEMES:
-            self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            for width, height in (WIDE, PHONE):
-                self.page.set_viewport_size({"width": width, "height": height})
-                self.go(path, status)
-                found = Axe().run(self.page).response["violations"]
+        self.go(path, status)
+        for width, height in (WIDE, PHONE):
+            self.page.set_viewport_size({"width": width, "height": height})
+            for theme in THEMES:
+                self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+                found = AXE.run(self.page, options=RULES).response["violations"]
                 serious = [
                     f"{one['id']}: {node['target']} {node['failureSummary']}"
                     for one in found if one["impact"] in SERIOUS for node in one["nodes"]
                 ]  # fmt: skip
                 assert not serious, f"{path}, {theme}, {width}: {serious}"
-                self.fits()
+            self.fits()
         self.page.set_viewport_size({"width": NARROWEST, "height": 700})
         self.fits()
         self.page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})

@@ -249,6 +249,8 @@ def test_find_each_gives_what_single_questions_give(make: Any, tmp_path: Path) -
         for key in keys:
             single[key] = yield Find("buffer", "by_time", key, limit=2)
         nothing = yield FindEach("buffer", "by_time", [])
+        early = yield FindEach("buffer", "by_time", keys, limit=2, upto=1)
+        assert early == {key: [row for row in rows if row["time"] <= 1] for key, rows in single.items()}
         return together, single, nothing
 
     async def test(store: Store) -> None:

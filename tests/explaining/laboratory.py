@@ -30,6 +30,7 @@ from streams.explaining.books import Books
 from streams.json_events import from_json, rfc3339
 from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
 from streams.ledger.ledger import Ledger
+from streams.ledger.proof import Proof
 from streams.processors import detect, people
 from streams.processors.catalogue import CatalogueReader
 from streams.processors.deliverer import Deliverer
@@ -130,8 +131,8 @@ class Shop:
         ledger = Ledger(self.asking, lambda: self.rules, codec=self.codec)
         return Site(
             name="the small shop", store=self.store, contracts=contracts(), codec=self.codec, rules=lambda: self.rules,
-            now=lambda: self.clock, publish=self.log.append, ledger=ledger, door=door, still=self.still,
-            secret=b"only for tests", folder=example(),
+            now=lambda: self.clock, publish=self.log.append, ledger=ledger,
+            proof=Proof(ledger, lambda: self.clock), door=door, still=self.still, secret=b"only for tests", folder=example(),
         )  # fmt: skip
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -17,12 +18,15 @@ from gateway.cli.doctor_cluster import copies
 from gateway.cli.main import main
 from streams.kafka.cluster import Broker, Cluster, Topic
 from streams.kafka.connection import Connection
-from streams.processors.ground import Older, hold_dispatch
+from streams.processors import outcomes
+from streams.processors.ground import ARCHIVE, Older, hold_dispatch
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
+from streams.stores.postgres_transaction import lock_number
 from tests import services
 from tests.ground.laboratory import TOPIC, laboratory
+from tidings.event import SECOND
 
 pytestmark = pytest.mark.live
 
@@ -59,6 +63,8 @@ class Doctor:
         out, err = self.capsys.readouterr()
         assert "hidden-word" not in out + err
         assert "Traceback" not in out + err
+        unmended = [one for one in json.loads(out) if one["state"] == "wrong" and not one["mend"]]
+        assert not unmended, "whatever is wrong says what to do"
         return {one["what"]: (one["state"], one["says"], one["mend"]) for one in json.loads(out)}
 
 
@@ -154,7 +160,7 @@ def test_from_an_empty_database_to_one_that_works_and_what_then_moves_under_it(d
         asyncio.run(migrate(place))
         found = doctor.found()
         assert found["topics"] == (
-            "wrong", "25 to connect, 29 to create", "tidings topics plan shows them; tidings topics apply does it"
+            "wrong", "25 to connect, 28 to create", "tidings topics plan shows them; tidings topics apply does it"
         )  # fmt: skip
         assert found["database"][0] == found["rights"][0] == found["clock of the database"][0] == "ok"
         assert found["rules in use"] == ("wrong", "no rule set is active: nothing is decided", "tidings rules apply")
@@ -162,7 +168,7 @@ def test_from_an_empty_database_to_one_that_works_and_what_then_moves_under_it(d
         assert doctor.run("rules", "apply") == 0
         doctor.capsys.readouterr()
         found = doctor.found()
-        assert {what for what, (state, _, _) in found.items() if state == "wrong"} == set()
+        assert {what: says for what, (state, says, _) in found.items() if state == "wrong"} == {}
         assert found["topics"][0] == found["clocks of the brokers"][0] == found["rules in use"][0] == "ok"
         assert found["workers"] == ("note", "none reads", "tidings worker")
         assert found["copies"][0] == "note"
@@ -200,6 +206,56 @@ def test_a_user_without_rights_and_one_with_those_of_a_process(doctor: Doctor) -
             assert "permission denied for table schema_version" in doctor.found()["database"][1]
         finally:
             asyncio.run(user(place, f"DROP OWNED BY {name}", f"DROP ROLE {name}"))
+
+
+MESSAGE = """
+INSERT INTO tidings.messages (message_id, tenant, recipient, run_id, firing_id, rule, role, step, channel, state, open,
+    due_at, created_at, deadline, seen, rev, owner, attempt, on_unknown, body)
+VALUES ('m', 't', 'customer:c', 'r', 'f', 'rule', 'notice', 0, 'email', 'pending', 1, 1, 1, 9, 0, 0, NULL, 0, 'resend', '')
+"""
+GONE = "UPDATE tidings.messages SET state = 'sending', owner = 'gone-1a2b3c'"
+
+
+def test_who_delivers_and_who_archives_is_told_from_the_database(doctor: Doctor) -> None:
+    live = services.kafka()
+
+    async def story(place: Place) -> None:
+        async def seen(what: str) -> tuple[str, str, str]:
+            return (await asyncio.to_thread(doctor.found))[what]
+
+        owner = await asyncpg.connect(host=place.host, port=place.port, user=place.user, database=place.database)
+        store = await PostgresStore.open(replace(place, who="tidings deliver one"))
+        try:
+            assert (await seen("deliverers"))[:2] == (
+                "note", "1 deliverer: one; none of them has published outcomes yet: it cannot reach Kafka, or does not work"
+            )  # fmt: skip
+            assert await store.run(outcomes.lead("one-1a2b3c", 60 * SECOND))
+            assert await seen("deliverers") == ("ok", "1 deliverer: one; one-1a2b3c publishes outcomes", "")
+            assert await store.run(outcomes.lead("one-1a2b3c", -120 * SECOND))
+            state, says, _ = await seen("deliverers")
+            assert (state, "published outcomes for 2 minutes" in says) == ("wrong", True), says
+            await owner.execute(MESSAGE)
+            await owner.execute(GONE)
+            state, says, _ = await seen("deliverers")
+            assert (state, "1 message in the hands of processes whose lease" in says) == ("wrong", True), says
+            await store.close()
+            state, says, mend = await seen("deliverers")
+            assert (state, mend) == ("wrong", "tidings deliver")
+            assert says == "none has a connection to the database; 1 message of one that is gone rests"
+            assert (await seen("archive"))[0::2] == ("note", "tidings archive")
+            await owner.execute(f"SELECT pg_advisory_lock({lock_number(place.schema, ARCHIVE)})")
+            assert (await seen("archive"))[0] == "ok"
+        finally:
+            await store.close()
+            await owner.close()
+
+    with services.database() as place:
+        asyncio.run(migrate(place))
+        doctor.configure(Connection(("127.0.0.1:1",), prefix=live.prefix), place)
+        assert doctor.found()["deliverers"] == (
+            "note", "none has a connection to the database, and nothing waits for one", "tidings deliver"
+        )  # fmt: skip
+        asyncio.run(story(place))
 
 
 class Copied:

@@ -147,15 +147,17 @@ def test_another_database_waits_for_the_topics_and_one_that_was_compared_does_no
 
     async def whole(place: Place) -> None:
         async with opened(place) as store:
-            reached, unreached = Ground(services.kafka(), store, ()), Ground(nowhere, store, ())
-            await unreached.begin(store.identity)  # never compared: nothing speaks against it
-            await reached.begin(store.identity)
-            await unreached.begin(store.identity)
+            reached, unreached = (
+                Ground(one, store, (), run=store.run_of_server) for one in (services.kafka(), nowhere)
+            )
+            await unreached.begin()  # never compared: nothing speaks against it
+            await reached.begin()
+            await unreached.begin()
             await store.run(ground.write_compared("1/1/1"))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(unreached.begin(store.identity), 1)
-            await reached.begin(store.identity)
-            assert await store.read(ground.read_compared) == store.identity
+                await asyncio.wait_for(unreached.begin(), 1)
+            await reached.begin()
+            assert await store.read(ground.read_compared) == store.run_of_server()
 
     with services.database() as place:
         asyncio.run(migrate(place))

@@ -141,6 +141,22 @@ def test_nothing_that_belongs_to_a_person_gets_into_the_log(tmp_path, lines):
     assert all(line["event"].count("-") == 4 for line in found if line["what"] == "fired"), found
 
 
+@pytest.mark.live
+def test_what_neither_of_two_readers_can_read_is_logged_once(tmp_path, lines):
+    async def body():
+        running = engine(tmp_path / "tidings.db", Shelf())
+        running.observe = logs.observing(lambda: running.rules)
+        async with running:
+            await running.start()
+            people = running.contracts.by_type["customer.profile.changed"].topic
+            await running.log.append([Append(people, b"k", b"no event"), Append(people, b"k", b"nor this")])
+            await rest(running)
+
+    run(body())
+    places = [line["place"] for line in read(lines) if line["what"] == "dead letter"]
+    assert len(places) == len(set(places)) == 2
+
+
 def buggy_render(*asked: object) -> dict[str, str]:
     raise ValueError(f"{MARK}: {asked!r}")
 

@@ -327,3 +327,63 @@ def test_a_partition_without_a_row_is_not_read_and_says_what_to_do(caplog):
         assert "tidings topics apply" in caplog.text
 
     play(story)
+
+
+class Looking:
+    """Says that every log is the one that was read, once it is let."""
+
+    def __init__(self):
+        self.asked: list[list[tuple[str, int]]] = []
+        self.let = asyncio.Event()
+        self.let.set()
+
+    async def check(self, places):
+        self.asked.append(sorted(places))
+        await self.let.wait()
+        return {}
+
+
+def test_what_stays_with_us_over_a_rebalance_goes_on_before_anything_new_has_been_looked_at():
+    async def story(bench):
+        other = TP(bench.place.topic, 1)
+        await bench.store.run(detect.connect([(TOPIC, 1)], 0, grace=0, history="live"))
+        assert await bench.intake.take(bench.batch(0, 3))
+        bench.ground.let.clear()
+        assert await bench.intake.assigned(frozenset([bench.place, other])) == {bench.place: 3}
+        assert await bench.intake.take(bench.batch(3, 5))
+        bench.ground.let.set()
+        async with asyncio.timeout(10):
+            while bench.sought[-1] != {other: 0}:  # noqa: ASYNC110 - what is waited for is a task of the intake
+                await asyncio.sleep(0.01)
+        assert bench.ground.asked == [[(TOPIC, 0)], [(TOPIC, 1)]]
+        assert not bench.intake.unread
+
+    play(story, ground=Looking())
+
+
+def test_what_somebody_else_has_moved_over_a_rebalance_is_looked_at_as_if_it_were_new():
+    async def story(bench):
+        assert await bench.intake.take(bench.batch(0, 3))
+        await bench.move(7)
+        assert await bench.intake.assigned(frozenset([bench.place])) == {bench.place: 7}
+        assert bench.ground.asked == [[(TOPIC, 0)]] * 2
+
+    play(story, ground=Looking())
+
+
+def test_what_was_to_be_looked_at_is_given_up_at_the_next_rebalance():
+    async def story(bench):
+        other = TP(bench.place.topic, 1)
+        await bench.store.run(detect.connect([(TOPIC, 1)], 0, grace=0, history="live"))
+        assert await bench.intake.take(bench.batch(0, 3))
+        bench.ground.let.clear()
+        await bench.intake.assigned(frozenset([bench.place, other]))
+        await asyncio.sleep(0)
+        assert await bench.intake.assigned(frozenset([bench.place])) == {bench.place: 3}
+        bench.ground.let.set()
+        await asyncio.sleep(0.05)
+        assert {other: 0} not in bench.sought
+        assert set(bench.intake.parts) == {(TOPIC, 0)}
+        assert bench.intake.fault is None
+
+    play(story, ground=Looking())

@@ -70,6 +70,23 @@ def test_only_the_longest_acknowledged_prefix_is_committed():
     asyncio.run(story())
 
 
+def test_a_rebalance_waits_for_the_batch_in_work_and_for_none_that_was_thrown_away():
+    async def story():
+        with unstarted("t.v1") as app:
+            consumer = app.intake
+            thrown = message(batch(0))  # somebody still holds it: the collector will not find it
+            consumer._unacked_messages.add(thrown)
+            with consumer.working():
+                waiting = asyncio.create_task(consumer.wait_empty())
+                await asyncio.sleep(0.05)
+                assert not waiting.done()
+            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(consumer.wait_empty(), 10)
+            assert thrown not in consumer._unacked_messages
+
+    asyncio.run(story())
+
+
 def test_every_agent_is_named_and_alone_and_nothing_else_is_started():
     async def story():
         with unstarted("t.v1", "u.v1") as app:

@@ -20,10 +20,11 @@ from streams.processors.catalogue import CatalogueReader
 from streams.processors.ground import ARCHIVE
 from streams.stores.migrate import migrate
 from streams.stores.postgres import PostgresStore
-from streams.stores.retention import retain
+from streams.stores.retention import Behind, retain
 from streams.stores.sqlite import SqliteStore
 from tests.ledger.laboratory import NOW, insert
 from tests.services import database
+from tidings.event import DAY
 from tidings.log import LogRecord
 from tidings.ports import Scan
 
@@ -140,9 +141,9 @@ def test_another_tenant_finds_nothing(shop):
 def test_what_left_the_log_leaves_the_catalogue_and_what_is_in_the_log_stays(shop):
     if shop.place is None:
         return
-    shop.loop.run(retain(shop.place, NOW - 1))
+    shop.loop.run(retain(shop.place, NOW - 1, Behind(0), now=NOW))
     assert shop.events("e-17") == ["e-17"]
-    shop.loop.run(retain(shop.place, NOW + 400 * 86_400_000_000))
+    shop.loop.run(retain(shop.place, NOW + 400 * DAY, Behind(0), now=NOW + 400 * DAY))
     for table in ("blocks", "catalogue"):
         assert shop.loop.run(shop.store.read(lambda table=table: _all(table))) == []
 

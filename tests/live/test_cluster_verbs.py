@@ -133,22 +133,27 @@ user = "postgres"
         code, _, said = tidings(*ingest, "one.json")
         assert (code, f"there is no topic {kafka.prefix}{TOPIC}: tidings topics apply" in said) == (1, True)
         asyncio.run(made(place))
-        code, out, _ = tidings(*ingest, "one.json")
-        assert (code, f"published {TOPIC}[" in out) == (0, True)
+        code, first, _ = tidings(*ingest, "one.json")
+        assert (code, f"published {TOPIC}[" in first) == (0, True)
         Path("ahead.json").write_text(payment("pay-2", wall_clock() + 5 * MINUTE + 3 * SECOND))
         assert tidings(*ingest, "ahead.json")[0] == 0
         asyncio.run(rubbish())
         (firing,) = asyncio.run(decided(place, 3))
 
-        for name in ("pay-1", firing):
+        (published,) = [word for word in first.split() if word.startswith(f"{TOPIC}[")]
+        for name in ("pay-1", firing, published):
             code, out, _ = tidings("rules", "explain", name, "--rule", "payment-failed")
             assert (code, "payment-failed: FIRES for customer:c-1, high" in out) == (0, True), out
         code, _, said = tidings("rules", "explain", "nothing")
         assert (code, "there is no event 'nothing'" in said) == (1, True)
+        code, _, said = tidings("rules", "explain", f"{TOPIC}[0]@12345")
+        assert (code, f"{TOPIC}[0] holds " in said, "in the database" in said) == (1, True, True), said
 
         code, out, _ = tidings("dead-letters", "list", "--json")
         letters = {row["reason"]: row["place"] for row in json.loads(out)}
         assert set(letters) == {Refusal.NOT_AVRO, Refusal.TIME_IN_FUTURE}
+        code, _, said = tidings("rules", "explain", letters[Refusal.NOT_AVRO])
+        assert (code, f"tidings dead-letters show '{letters[Refusal.NOT_AVRO]}'" in said) == (1, True), said
         code, out, _ = tidings("dead-letters", "show", letters[Refusal.NOT_AVRO])
         assert (code, "rubbish" in out) == (0, True)
         later = wall_clock() + MINUTE

@@ -33,6 +33,19 @@ def test_a_worker_is_killed_and_the_sum_holds(tmp_path):
     summary = told[-1]
     assert (summary["what"], summary["holds"], summary["not_taken"]) == ("summary", True, 0)
     assert [one["state"] for one in told if one["what"] == "worker"][:2] == ["killed", "back"]
+    groups = [one for one in told if one["what"] == "group"]
+    shared = [one for one in groups if one["orphans"] == 0 and one["partitions"]]
+    assert shared, "nobody was told who reads what"
+    (every,) = {one["partitions"] for one in shared}
+    assert all(sum(one["workers"].values()) == every for one in shared)
+    # One of three is killed and comes back: the others have all of it, then the three share it again.
+    assert shared[0]["workers"].keys() == {"worker-1", "worker-2", "worker-3"}
+    assert any(min(one["workers"].values()) > 0 for one in shared)
+    rebalances = [one["rebalances"] for one in groups]
+    assert rebalances == sorted(rebalances)
+    assert rebalances[-1] >= 1
+    assert all(one["lag"] >= 0 for one in groups)
+    assert max(one["lag"] for one in groups) > 0, "who was killed has left something to do"
     caught = [json.loads(line) for line in (tmp_path / "caught.jsonl").read_text().splitlines()]
     assert len(caught) == summary["messages"]["accepted"] + summary["corrections"]["accepted"] > 0
     assert len({letter["message_id"] for letter in caught}) == len(caught)

@@ -21,6 +21,7 @@ UPDATED: dict[str, Any] = {
     "object": "event", "id": "evt_9", "type": "charge.dispute.created", "created": 1_772_704_800,
     "data": {"object": {"id": "dp_1", "customer": "cus_00000000000000", "currency": "eur", "amount": 4200}},
 }  # fmt: skip
+FAILED = "billing.payment.failed.v1"
 MAPPING = """version: 1
 stripe:
   charge.dispute.created:
@@ -142,6 +143,58 @@ def test_a_place_that_is_none_and_a_folder_that_is_none_are_told(shop, capsys):
     (shop / "other" / "tidings.db").write_bytes(b"something else entirely, and long enough to look at " * 40)
     code, _, err = run(capsys, "dead-letters", "list", "--data", shop / "other")
     assert (code, "no SQLite file" in err) == (1, True)
+
+
+def test_a_place_of_the_log_leads_to_its_event_and_one_that_is_not_there_is_told_with_what_is(shop, capsys):
+    def first():
+        return [(row["topic"], row["offset"]) for row in (yield Scan("log"))]
+
+    with closing(FileReader(shop)) as reader:
+        offset = next(offset for topic, offset in reader.read(first) if topic == FAILED)
+    code, out, _ = run(capsys, "rules", "explain", f"{FAILED}[0]@{offset}", "--data", shop)
+    assert (code, out.split()[1], "payment-failed: FIRES" in out) == (0, "evt_8", True)
+    for place, says in (
+        (f"{FAILED}[0]@7", f"holds the offsets 0 to {offset} in "), (f"{FAILED}[3]@0", "has the partitions 0 to 0"),
+        ("billing.payment.fialed.v1[0]@0", f"did you mean {FAILED}?"), (f"{FAILED}[0]@0-4", "is a range"),
+    ):  # fmt: skip
+        code, _, err = run(capsys, "rules", "explain", place, "--data", shop)
+        assert (code, says in err) == (1, True), err
+
+
+def test_the_payload_that_ingest_took_is_explained_as_it_is_mapped(shop, capsys):
+    code, _, err = run(capsys, "rules", "explain", shop / "failed.json")
+    assert (code, "--source stripe" in err) == (1, True)
+    words = ["rules", "explain", shop / "failed.json", "--source", "stripe"]
+    code, out, _ = run(capsys, *words)
+    assert (code, out.split()[:2]) == (0, ["billing.payment.failed", "evt_8"])
+    assert "payment-failed: FIRES" in out
+    (told,) = json.loads(run(capsys, *words, "--json")[1])
+    assert (told["event"], told["rules"][0]["outcome"]) == ("evt_8", "fired")
+    code, _, err = run(capsys, "rules", "explain", shop / "dispute.json", "--source", "stripe")
+    assert (code, "unmapped" in err) == (1, True)
+    named = ["--source", "stripe", "--mapping", shop / "mapping.yaml"]
+    assert run(capsys, "rules", "explain", shop / "dispute.json", *named)[0] == 0
+    assert "did you mean 'stripe'" in run(capsys, "rules", "explain", shop / "dispute.json", "--source", "strip")[2]
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        (f"{FAILED}[0]@99", "[0] holds the offsets 0 to 0"), (f"{FAILED}[0]@0-99", "[0] holds the offsets 0 to 0"),
+        (f"{FAILED}[9]@0", "has the partitions 0 to 0"), (f"{FAILED}[0]@3-1", f"as {FAILED}[0]@1-3"),
+        ("billing.invoice.paid.v1[0]@0", "holds no record yet"), ("nothing.v1[0]@0", "knows no topic nothing.v1"),
+    ],
+)  # fmt: skip
+def test_a_place_that_cannot_be_is_not_repaired_and_what_there_is_is_said(shop, capsys, place, says):
+    code, out, err = run(capsys, "repair", place, "--data", shop)
+    assert (code, out, says in err) == (1, "", True), err
+
+
+def test_verify_says_what_it_has_read(shop, capsys):
+    code, out, _ = run(capsys, "verify", "--data", shop)
+    assert (code, out.splitlines()[0]) == (0, f"read      {shop / 'tidings.db'}")
+    out = run(capsys, "verify", "--data", shop, "--json")[1]
+    assert (len(out.splitlines()), json.loads(out)["read"]) == (1, str(shop / "tidings.db"))
 
 
 def test_an_event_is_explained_term_by_term_by_its_id(shop, capsys):

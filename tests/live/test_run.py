@@ -316,7 +316,7 @@ WRONG = {
     "[smtp]\nhost = 'x'\nsender = 's'\nprot = 25\n": ("smtp.prot: there is no such key", "did you mean 'port'"),
     "[smtp]\nhost = 'x'\nsender = 's'\npassword = 'hunter2'\n": ("smtp.password", "by reference only"),
     "[smtp]\nhost = 'x'\nsender = 's'\nport = 99999\n": ("tidings.toml:6: smtp.port", "65535"),
-    "[smtp]\nhost = 'x'\n": ("smtp.sender", "required"),
+    "[smtp]\nhost = 'x'\n": ("smtp.sender", "it is missing"),
     "[smtp\n": ("no TOML", ""),
     'data = "a\\u0000b"\n': ("tidings.toml:3: data", "NUL"),
 }

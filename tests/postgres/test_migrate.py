@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import asyncpg
@@ -15,7 +14,6 @@ from streams.stores.migrations import MIGRATIONS, VERSION
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_sql import TYPES
-from streams.stores.retention import retain
 from tests.services import administer, database
 from tidings.errors import Misconfigured
 from tidings.event import DAY
@@ -142,20 +140,13 @@ def test_the_database_has_the_columns_and_indexes_of_the_tables(place):
 def record(at: int, name: str, unread: int | None) -> Row:
     return {
         "episode_at": at, "firing_id": name, "kind": "fired", "n": 0, "tenant": "t", "rule": "r", "recipient": "c",
-        "seq": at, "logical_at": at, "body": b"{}", "unread": unread,
+        "seq": 1, "logical_at": at, "body": b"{}", "unread": unread,
     }  # fmt: skip
 
 
 def logged(at: int, offset: int) -> Row:
     return {
         "topic": "x", "partition": 0, "offset": offset, "appended_at": at, "key": None, "value": b"v", "headers": b"[]",
-    }  # fmt: skip
-
-
-def run_of(firing: str, open_: int | None) -> Row:
-    return {
-        "run_id": firing, "tenant": "t", "recipient": "c", "firing_id": firing, "n": 0, "rule": "r", "state": "s",
-        "reason": None, "rule_set": "h", "logical_at": 0, "steps_due": 1, "open": open_, "body": b"{}",
     }  # fmt: skip
 
 
@@ -182,35 +173,6 @@ def test_partitions_are_made_ahead_and_rows_are_found_wherever_they_lie(place):
         await store.close()
         homes = await ask(place, "SELECT DISTINCT tableoid::regclass::text FROM records")
         assert len(homes) > 3
-
-    asyncio.run(body())
-
-
-def test_what_is_old_goes_and_what_is_unread_or_open_stays(place):
-    async def body():
-        await migrate(place)
-        for now in (NOW - 400 * DAY, NOW - 300 * DAY, NOW - 200 * DAY, NOW):
-            store = await PostgresStore.open(place, partial(int, now))
-            await store.maintain()
-            await store.close()
-        old, unread, running, lost = (NOW - days * DAY for days in (400, 300, 200, 900))
-        store = await PostgresStore.open(place, lambda: NOW)
-        rows = [
-            record(old, "old", None), record(unread, "unread", 1), record(running, "open", None),
-            record(lost, "lost", None), record(lost + 1, "lost open", None), record(NOW, "new", None),
-        ]  # fmt: skip
-        await store.run(doing(Put("records", rows), Insert("log", [logged(old, 1), logged(lost, 2), logged(NOW, 3)])))
-        await store.run(doing(Put("runs", [run_of("open", 1), run_of("lost open", 1), run_of("old", None)])))
-        planned = await retain(place, NOW - 100 * DAY, plan=True)
-        assert len(await store.read(doing(Scan("records")))) == 6
-        done = await retain(place, NOW - 100 * DAY)
-        assert list(done.dropped) == list(planned.dropped)
-        assert len(done.kept) == 2
-        assert done.deleted == 2
-        left = [row["firing_id"] for row in await store.read(doing(Scan("records")))]
-        assert left == ["lost open", "unread", "open", "new"]
-        assert [row["offset"] for row in await store.read(doing(Scan("log")))] == [3]
-        await store.close()
 
     asyncio.run(body())
 
@@ -250,6 +212,11 @@ def test_the_command_says_what_it_did(place, tmp_path, capsys):
     assert main(["migrate", "--config", str(file)]) == 0
     assert f"version 0 → {VERSION}\n" in capsys.readouterr().out
     assert main(["migrate", "--config", str(file), "--retain", "90"]) == 0
-    assert "nothing to do\n0 partitions and 0 single rows older than 90 days are gone" in capsys.readouterr().out
+    assert (
+        "nothing to do\n0 partitions and 0 single rows older than 90 days are gone\n0 runs, 0 messages"
+        in capsys.readouterr().out
+    )
+    assert main(["migrate", "--config", str(file), "--anew"]) == 1
+    assert "--anew belongs to --retain" in capsys.readouterr().err
     assert main(["migrate", "--config", str(file), "--retain", "1"]) == 1
     assert "keep 8 at least" in capsys.readouterr().err

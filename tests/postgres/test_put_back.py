@@ -6,6 +6,9 @@ import subprocess
 
 import pytest
 
+from streams.kafka.connection import Connection
+from streams.kafka.ground import Ground
+from streams.processors import ground
 from streams.processors.kills import kill
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
@@ -40,6 +43,40 @@ def test_a_process_goes_on_after_a_crash_and_not_upon_a_volume_that_was_put_back
                     await store.run(kill("all", "nobody"))
         finally:
             await store.close()
+
+    with PrivatePostgres(tmp_path / "pg") as server:
+        asyncio.run(whole(server))
+
+
+@pytest.mark.live
+def test_who_starts_after_a_volume_was_put_back_begins_nothing_until_the_topics_can_be_asked(tmp_path):
+    """The snapshot says of itself that it was compared: it was, before what it has forgotten was sent."""
+    nowhere = Connection(("127.0.0.1:1",))
+
+    async def begun(server: PrivatePostgres) -> bool:
+        store = await PostgresStore.open(server.place())
+        try:
+            await asyncio.wait_for(Ground(nowhere, store, (), within=0.5, run=store.run_of_server).begin(), 3)
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            await store.close()
+
+    async def whole(server: PrivatePostgres) -> None:
+        await migrate(server.place())
+        store = await PostgresStore.open(server.place())
+        await store.run(ground.write_compared(store.run_of_server()))
+        await store.close()
+        assert await begun(server)
+        await asyncio.to_thread(server.stop)
+        snapshot = server.data.with_name("snapshot")
+        await asyncio.to_thread(subprocess.check_call, ["/bin/cp", "-a", str(server.data), str(snapshot)])
+        shutil.rmtree(server.data)
+        snapshot.rename(server.data)
+        await asyncio.to_thread(server.start)
+        assert not await begun(server)
 
     with PrivatePostgres(tmp_path / "pg") as server:
         asyncio.run(whole(server))

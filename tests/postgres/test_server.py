@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -230,6 +231,45 @@ def test_what_a_body_does_to_a_row_that_it_was_given_is_written_when_it_is_put(p
             await store.run(setting)
             await store.run(body)
             assert [row["value"] for row in await store.read(everything("state"))] == [b"2"]
+
+    asyncio.run(test())
+
+
+def test_a_reader_of_one_question_needs_no_transaction_and_one_of_several_sees_one_instant(place):
+    """Also the first of them, which the store takes for one of a single question."""
+
+    def add(rule: str) -> None:
+        def puts() -> Transaction[None]:
+            yield Put("floors", [{"rule": rule, "w": 1}])
+
+        async def adding() -> None:
+            other = await PostgresStore.open(place)
+            await other.run(puts)
+            await other.close()
+
+        # A body is no coroutine: what happens between two of its questions happens in another thread's loop.
+        thread = threading.Thread(target=lambda: asyncio.run(adding()))
+        thread.start()
+        thread.join()
+
+    def one() -> Transaction[Any]:
+        return (yield Scan("floors"))
+
+    def several(rule: str) -> Body[Any]:
+        def body() -> Transaction[Any]:
+            before = yield Scan("floors")
+            add(rule)
+            return before, (yield Scan("floors"))
+
+        return body
+
+    async def test():
+        async with opened(place) as store:
+            assert await store.read(one) == []
+            for rule in ("a", "b"):
+                before, after = await store.read(several(rule))
+                assert before == after
+            assert [row["rule"] for row in await store.read(one)] == ["a", "b"]
 
     asyncio.run(test())
 

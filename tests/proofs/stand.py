@@ -19,6 +19,9 @@ from typing import Any
 
 import asyncpg
 
+from streams.kafka.app import GROUP
+from streams.kafka.cluster import Refused, opened
+from streams.kafka.reach import Away
 from streams.stores.migrations import rights
 from streams.stores.place import Place
 from tests.proofs import workload
@@ -74,6 +77,10 @@ class Supervised:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
     def tell(self, what: signal.Signals) -> None:
         """Send a signal; one that has just ended hears nothing."""
         with self._lock, contextlib.suppress(ProcessLookupError):
@@ -115,6 +122,8 @@ class Stand:
     altered: Mapping[str, str] = field(default_factory=dict)
     """By verb: what is altered in its processes (`tests.proofs.altered`)."""
     running: dict[str, Supervised] = field(default_factory=dict)
+    verbs: dict[str, str] = field(default_factory=dict)
+    """By name of a process: what it does."""
 
     @property
     def book(self) -> Path:
@@ -176,6 +185,7 @@ class Stand:
         how = self.altered.get(verb)
         command = TIDINGS if how is None else (sys.executable, "-m", "tests.proofs.altered", how)
         words = [*command, verb, "--config", str(self.config(verb)), "--name", name]
+        self.verbs[name] = verb
         self.running[name] = Supervised(name, words, self.folder / f"{name}.log", environment())
         return self.running[name]
 
@@ -221,8 +231,25 @@ class Stand:
         (row,) = await self.ask("SELECT coalesce(sum(next_offset), 0)::bigint FROM sources WHERE reader = 'detect'")
         return int(row[0])
 
-    async def in_flight(self) -> int:
-        (row,) = await self.ask("SELECT count(*) FROM messages WHERE state IN ('claimed', 'sending')")
+    async def positions(self) -> Mapping[tuple[str, int], int]:
+        """How far detection has read each partition."""
+        rows = await self.ask("SELECT topic, partition, next_offset FROM sources WHERE reader = 'detect'")
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def owned(self, name: str) -> frozenset[tuple[str, int]]:
+        """Which partitions a worker has, as the brokers know it; none while they do not say."""
+        try:
+            async with opened(self.kafka.connection(), within=5) as cluster:
+                members = (await cluster.group(GROUP)).members
+        except (Away, Refused):
+            return frozenset()
+        mine = [places for client, places in members.items() if client.startswith(f"tidings-worker-{name} ")]
+        return frozenset(place for places in mine for place in places)
+
+    async def in_hand(self, name: str) -> int:
+        """How many messages a deliverer has claimed or is sending; its claims bear its name with six digits."""
+        query = "SELECT count(*) FROM messages WHERE state IN ('claimed', 'sending') AND owner ~ ('^' || $1 || '-[0-9a-f]{6}$')"
+        (row,) = await self.ask(query, name)
         return int(row[0])
 
     async def open(self) -> Mapping[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from streams.embedded import wall_clock
 from tests.proofs import compare, outcomes
-from tests.proofs.chaos import Feed, pauses_of
+from tests.proofs.chaos import Feed, Pauses, pauses_of
 from tests.proofs.compare import Deliveries, Records
 from tests.proofs.outcomes import Outcomes
 from tests.proofs.stand import Stand
@@ -18,6 +18,7 @@ from tidings.event import SECOND
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 DELIVERERS = ("deliver-1", "deliver-2")
+WITHOUT_END = 10**9
 
 
 def started(stand: Stand, workers: Sequence[str] = WORKERS) -> None:
@@ -29,14 +30,24 @@ def started(stand: Stand, workers: Sequence[str] = WORKERS) -> None:
     stand.run("archive", "archive")
 
 
-async def lived(stand: Stand, shop: Shop, doing: Awaitable[None], patience: float) -> tuple[Feed, float]:
-    """Let the shop go on until it and what is done are over, and all has come to rest; and the longest time without progress."""
+async def lived(stand: Stand, rate: float, least: int, doing: Awaitable[None], patience: float) -> tuple[Feed, Pauses]:
+    """Let a shop be open while something is done, and until `least` events; return when all has come to rest.
+
+    It is never closed before what is done is over: what is hit then would be at rest. Also return the longest times
+    without progress.
+    """
+    shop = shop_of(WITHOUT_END, rate)
     feed, over = Feed(stand, shop), asyncio.Event()
-    watching = asyncio.create_task(pauses_of(stand, over))
-    jobs = [asyncio.create_task(feed.run()), asyncio.ensure_future(doing)]
+
+    async def done() -> None:
+        await doing
+        shop.total = max(least, shop.begun)
+
+    watching = asyncio.create_task(pauses_of(stand, feed, over))
+    jobs = [asyncio.create_task(feed.run()), asyncio.create_task(done())]
     try:
-        done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
+        ended, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_EXCEPTION)
+        for task in ended:
             task.result()
     finally:
         over.set()
@@ -59,6 +70,12 @@ class Verdict:
     """Seconds from an event to its record, at most."""
     sent: Deliveries
     outcomes: Outcomes
+    different: int
+    """Records that only one of the two runs has."""
+    deadlocks: int
+    """That any process has told of."""
+    logs: int
+    """Of processes, which were looked through for that."""
 
     def figures(self, feed: Feed, stand: Stand) -> dict[str, object]:
         told, sent = self.told, self.sent
@@ -66,14 +83,15 @@ class Verdict:
             "events": f"{len(feed.written):,} written, {feed.shop.repeated:,} of them twice; {feed.again} more by retries",
             "topics, partitions": f"6 of the shop and that of the customers, {stand.partitions} partitions each",
             "latest event": f"{self.worst:.1f} s after it happened; the rules allow {stand.lateness // SECOND} s",
-            "detection records": f"{len(self.records):,}, byte for byte the set of the undisturbed embedded run",
-            "verify": f"{told['rows']:,} rows, {told['events']:,} events, {told['compared']:,} records: no difference",
+            "detection records": f"{len(self.records):,}, {self.different} other than in the undisturbed embedded run",
+            "verify": compare.said(told),
             "messages": ", ".join(f"{count:,} {state}" for state, count in sorted(sent.states.items())),
-            "messages lost": 0,
+            "messages lost": sent.lost,
             "of unknown outcome": sent.unknown,
-            "handed over again": f"{sent.repeated}, all of them unknown and of a rule that wants it so",
-            "outcome topics": f"{self.outcomes.firings:,} firings, {self.outcomes.ends:,} ends of messages, as committed; "
-            f"{self.outcomes.partitions} partitions without gap or repeat",
+            "handed over again": f"{sent.repeated}, {sent.unexplained} of them neither unknown nor of a rule that wants it so",
+            "outcome topics": f"{self.outcomes.firings:,} firings, {self.outcomes.ends:,} ends of messages; "
+            f"{self.outcomes.missing} of the database missing, {self.outcomes.gaps} gaps or repeats in "
+            f"{self.outcomes.partitions} partitions",
         }  # fmt: skip
 
 
@@ -93,9 +111,13 @@ def judged(stand: Stand, feed: Feed, *, on_time: bool = True) -> Verdict:
     letters = asyncio.run(stand.ask("SELECT reason, count(*) FROM dead_letters GROUP BY reason"))
     assert not letters, letters
     faults = stand.faults()
-    assert not [one for one in faults if "deadlock" in one.lower()], faults
+    deadlocks = sum(count for words, count in faults.items() if "deadlock" in words.lower())
+    assert not deadlocks, faults
     sent = asyncio.run(compare.deliveries(stand))
-    return Verdict(ours, told, worst, sent, asyncio.run(outcomes.checked(stand)))
+    logs = len(list(stand.folder.glob("*.log")))
+    return Verdict(
+        ours, told, worst, sent, asyncio.run(outcomes.checked(stand)), len(ours.keys() ^ theirs.keys()), deadlocks, logs
+    )
 
 
 def shop_of(events: int, rate: float, seed: int = 11) -> Shop:

@@ -13,7 +13,7 @@ from tests import services
 from tests.proofs.chaos import SLEEP, Chaos
 from tests.proofs.figures import tell
 from tests.proofs.stand import standing
-from tests.proofs.story import DELIVERERS, WORKERS, judged, lived, shop_of, started
+from tests.proofs.story import DELIVERERS, WORKERS, judged, lived, started
 from tidings.event import SECOND
 
 
@@ -42,21 +42,21 @@ def proven(folder: Path, size: Size) -> dict[str, object]:
         chaos = Chaos(
             stand, (*WORKERS, *DELIVERERS), size.kills, size.pauses, size.broker, size.database, rest=size.rest
         )
-        feed, longest = asyncio.run(lived(stand, shop_of(size.events, size.rate), chaos.run(), size.patience))
+        feed, longest = asyncio.run(lived(stand, size.rate, size.events, chaos.run(), size.patience))
         asyncio.run(chaos.finish())
         took = time.monotonic() - begun
         ends = sum((one.ends for one in stand.running.values()), Counter[int]())
         verdict = judged(stand, feed)
         return {
             **verdict.figures(feed, stand),
-            "SIGKILL of workers and deliverers": f"{chaos.done['kill']}, each while offsets moved or messages were in flight",
-            f"SIGSTOP for {SLEEP:.0f} s": chaos.done["pause"],
-            "SIGKILL of the broker": chaos.done["broker"],
-            "SIGKILL of PostgreSQL": chaos.done["database"],
+            "SIGKILL of workers and deliverers": chaos.strokes("kill"),
+            f"SIGSTOP for {SLEEP:.0f} s": chaos.strokes("pause"),
+            "SIGKILL of the broker": chaos.strokes("broker"),
+            "SIGKILL of PostgreSQL": chaos.strokes("database"),
             "processes that ended by themselves": ", ".join(f"{n} × code {code}" for code, n in ends.items() if code != -9)
             or "none",
-            "longest time in which nothing was read": f"{longest:.1f} s",
-            "deadlocks": f"{chaos.deadlocks} found by PostgreSQL, none visible",
+            **longest.figures(),
+            "deadlocks": f"{chaos.deadlocks} found by PostgreSQL, {verdict.deadlocks} in the logs of {verdict.logs} processes",
             "duration": f"{took / 60:.1f} min",
         }  # fmt: skip
 

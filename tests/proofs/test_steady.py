@@ -140,7 +140,7 @@ def proven(folder: Path, minutes: float, plot: Path | None) -> dict[str, object]
         "connections": f"{connections[0]:.0f} → {connections[1]:.0f}",
         "database": f"{a_day[0]:.1f} GiB a day at this load, {(after[0] - before[0]) / count:,.0f} bytes an event",
         "log of Kafka": f"{a_day[1]:.1f} GiB a day at this load, {(after[1] - before[1]) / count:,.0f} bytes an event",
-        "verify": f"{told['rows']:,} rows, {told['events']:,} events, {told['compared']:,} records: no difference",
+        "verify": compare.said(told),
     }
 
 

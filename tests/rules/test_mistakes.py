@@ -298,3 +298,36 @@ def test_what_is_near_to_nothing_gets_the_list_of_what_there_is(file, old, new, 
     text = files()[file].decode()
     found = loaded({**files(), file: text.replace(old, new, 1).encode()}).errors
     assert any(one.text.startswith(told) and one.hint == hint for one in found), [str(one) for one in found]
+
+
+OUTCOME = "is an outcome that is published for others, and no rule reads it; name the event that led to it"
+
+
+@pytest.mark.parametrize("kind", ["notification.message.ended", "decision.firing.recorded", "ops.dead.letter"])
+def test_a_rule_upon_our_own_outcomes_is_refused_by_name_wherever_it_names_one(kind: str) -> None:
+    """No worker reads them, so it would load and never fire."""
+    rule = f"""version: 1
+conditions:
+  ours: {{ on: {kind}, if: 'recipient == "x"' }}
+rules:
+  - id: echo
+    title: An echo
+    owner: team-billing
+    severity: high
+    status: live
+    policy: {{ consent: transactional }}
+    when: {{ event: {kind} }}
+    to: customer
+    topic: orders
+    then:
+      - {{ send: sms, template: shop/delivery-delayed, with: {{ eta: recipient }} }}
+"""
+    found = loaded({"rules/echo.yaml": rule.encode()})
+    assert found.rules is None
+    told = [str(one) for one in found.errors if one.file == "rules/echo.yaml"]
+    assert [line.partition(": ")[2].splitlines()[0] for line in told] == [f"R005: '{kind}' {OUTCOME}"] * 2
+
+
+def test_an_outcome_is_never_what_was_meant() -> None:
+    found = edited(CRM, ("crm.complaint.opened", "notification.message.endet"))
+    assert [one.code for one in found.errors if "did you mean" not in str(one)][:1] == ["R005"]

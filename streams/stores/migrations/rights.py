@@ -36,6 +36,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "buffer": {WORKER: "SID"},
     "records": {WORKER: "SI", DELIVERER: "S", VERIFIER: "S"},
     "journal": {WORKER: "SI", VERIFIER: "S"},
+    "snapshots": {OPERATOR: "S", VERIFIER: "S"},
     "epochs": {WORKER: "SIU", DELIVERER: "SIU", GATEWAY: "SIU", VERIFIER: "S"},
     "rule_sets": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
     "log": {WORKER: "SI", DELIVERER: "S", VERIFIER: "S"},

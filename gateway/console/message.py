@@ -1,0 +1,177 @@
+"""`/messages/{id}`: one message as whoever it was for has it before them.
+
+What it says is shown to who may reveal customers' data, and that is written down: once for a session and a message. It is
+written anew from the rule set that decided it, with the person as they are known now. A mail stands in a frame that may
+do nothing, of a document that may load nothing; its links are dead.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.console import preview
+from gateway.console.messages import HERE, word_of
+from gateway.console.pages import Pages
+from gateway.console.preview import Shown
+from gateway.console.session import Session, fields, principal, require
+from gateway.explaining.reading import books_of
+from gateway.site import Site
+from streams.explaining.became import Became, became_of
+from streams.explaining.books import Books
+from streams.explaining.says import NAMED
+from streams.explaining.timeline import OUTCOMES, RECEIPTS
+from streams.ledger.rows import MessageDetail
+from streams.processors.ground import audit
+from tidings.ports import Body, Transaction
+from tidings.scopes import read_reason
+
+REVEAL = "customers:reveal"
+MINUTE = 60
+"""Seconds for which an address is shown."""
+LONGEST_ID = 100
+REMEMBERED = 10_000
+"""Openings of which it is remembered that they are written down."""
+
+
+class Opened:
+    """Which session has opened which message."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def first(self, session: Session, message_id: str) -> bool:
+        """Return whether it is the first time."""
+        place = (f"{session.principal.name}/{session.binding}", message_id)
+        if place in self._known:
+            self._known.move_to_end(place)
+            return False
+        self._known[place] = None
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return True
+
+
+@dataclass
+class One:
+    """The page of one message."""
+
+    site: Site
+    pages: Pages
+    books: Books
+    opened: Opened = field(default_factory=Opened)
+
+    async def look(self, name: str) -> tuple[MessageDetail, Became]:
+        """Return a message and what became of it.
+
+        Raises:
+            HTTPException: 404.
+        """
+        found = None if len(name) > LONGEST_ID else await self.site.ledger.message(name)
+        if found is None:
+            raise HTTPException(404, "There is no message with this id")
+        return found, await became_of(self.books, found.message)
+
+    async def read(self, request: Request, found: MessageDetail, became: Became) -> Shown | None:
+        """Return what a message says, to who may read it; written down before it is shown."""
+        if not principal(request).may(REVEAL):
+            return None
+        shown = preview.shown(found.message, became, self.site.now())
+        session: Session = request.state.session
+        if self.opened.first(session, found.line.message_id):
+            await self.site.store.run(written("messages open", principal(request).name, found, {}))
+        return shown
+
+    async def page(self, request: Request, found: MessageDetail, became: Became, **more: Any) -> Response:
+        """Return the page; `more`: what is different this time."""
+        context: dict[str, Any] = {
+            "m": found, "line": found.line, "person": became.person, "named": NAMED, "receipts": RECEIPTS,
+            "shown": await self.read(request, found, became), "address": address_of(found, became), "revealed": "",
+            "wrong": "", "may": principal(request).may(REVEAL), "attempts": attempts_of(found), "word": word_of(found.line),
+            "part": request.query_params.get("part", ""),
+        }  # fmt: skip
+        return self.pages.render(request, "message.html", here=HERE, **{**context, **more})
+
+    async def reveal(self, request: Request, found: MessageDetail, became: Became) -> Response:
+        """Return the page with the address on it, for a minute; written down, with the reason, before it is shown."""
+        address = address_of(found, became)
+        try:
+            reason = read_reason(fields(request).get("reason", ""))
+        except ValueError as fault:
+            return await self.page(request, found, became, wrong=str(fault), status=422)
+        if not address:
+            return await self.page(request, found, became, wrong="there is no address", status=422)
+        why = {"channel": found.line.channel, "reason": reason}
+        await self.site.store.run(written("customers reveal", principal(request).name, found, why))
+        answer = await self.page(request, found, became, revealed=address)
+        # Without script as well: after a minute the page without it takes its place.
+        answer.headers["refresh"] = f"{MINUTE}; url={HERE}/{found.line.message_id}"
+        return answer
+
+
+def routes(site: Site, pages: Pages) -> APIRouter:
+    """Return the page, its preview, and what reveals an address."""
+    router = APIRouter()
+    one = One(site, pages, books_of(site))
+    may = [Depends(require(REVEAL))]
+
+    @router.get(HERE + "/{name}")
+    async def message(name: str, request: Request) -> Response:
+        return await one.page(request, *(await one.look(name)))
+
+    @router.get(HERE + "/{name}/body", dependencies=may)
+    async def body(name: str, request: Request) -> Response:
+        """The mail itself, for the frame."""
+        shown = await one.read(request, *(await one.look(name)))
+        if shown is None or shown.document is None:
+            raise HTTPException(404)
+        return Response(shown.document, 200, preview.HEADERS, "text/html; charset=utf-8")
+
+    @router.post(HERE + "/{name}/reveal", dependencies=may)
+    async def reveal(name: str, request: Request) -> Response:
+        return await one.reveal(request, *(await one.look(name)))
+
+    return router
+
+
+def written(verb: str, who: str, found: MessageDetail, more: Mapping[str, str]) -> Body[None]:
+    """Return the body that writes down what somebody looked at; never an address."""
+
+    def body() -> Transaction[None]:
+        about = {"message": found.line.message_id}
+        if not found.line.recipient.startswith("address:"):
+            about["recipient"] = found.line.recipient
+        yield from audit(verb, who, {**about, **more})
+
+    return body
+
+
+def address_of(found: MessageDetail, became: Became) -> str:
+    """Return where it went, or would go now; what is no person's address is not revealed."""
+    if found.line.channel not in ("email", "sms"):
+        return ""
+    went = found.message.body.get("address")
+    return str(went or became.person.addresses.get(found.line.channel) or "")
+
+
+def attempts_of(found: MessageDetail) -> list[dict[str, Any]]:
+    """Return what was tried, with what every gate was asked right before."""
+    rows = []
+    for one in found.attempts:
+        icon, word = OUTCOMES.get(one.outcome or "", ("flit", "no answer yet"))
+        said = []
+        if "consent" in one.asked and found.line.recipient.startswith("customer:"):
+            said.append("the customer agrees to it" if one.asked["consent"] else "the customer does not agree to it")
+        if quiet := one.asked.get("quiet"):
+            said.append(f"it is not quiet in {quiet['zone']}")
+        kills = one.asked.get("kills")
+        said.append(f"stopped is: {', '.join(kills)}" if kills else "nothing is stopped")
+        rows.append({"attempt": one, "icon": icon, "word": word, "asked": "; ".join(said)})
+    return rows
