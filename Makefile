@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help setup services services-stop demo test check proofs bench reference lock clean
+.PHONY: help setup services services-stop demo test check proofs bench bench-http reference lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -52,6 +52,9 @@ proofs: $(STAMP)  ## the long runs: 20,000 simulated histories, a cluster that i
 
 bench: $(STAMP)  ## speed, memory and the way of a message (ON=kafka: beside others; ARGS=--quick: only that it runs)
 	@$(if $(ON),$(BIN)/python -m tests.servers with) $(BIN)/python -m benchmarks.run $(if $(ON),--on $(ON)) $(ARGS)
+
+bench-http: $(STAMP)  ## intake over HTTP beside a bare handler that validates and commits (ARGS=--rounds 5)
+	@$(BIN)/python -m benchmarks.http $(ARGS)
 
 reference: $(STAMP)  ## write docs/reference anew: commands, configuration, contracts, metrics, reasons
 	@$(BIN)/python -m tests.docs.reference

@@ -58,6 +58,7 @@ def reader(contract: Contract) -> Callable[[Mapping[str, Any], str], dict[str, A
 
 def _record(fields: Mapping[str, Field]) -> Read:
     parts = [(name, _value(one.type), one.default) for name, one in fields.items()]
+
     def read(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise Slowly

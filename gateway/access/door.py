@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.access.keys import Keys, Principal, local
 
@@ -14,6 +15,7 @@ SITES = ("same-origin", "none")
 """Of `Sec-Fetch-Site`: asked by a page of ours, or by a person."""
 
 
+@lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Say whether only this machine reaches what listens there."""
     if host == "localhost":

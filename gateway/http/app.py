@@ -91,7 +91,10 @@ def create_app(
 
 
 def join(app: FastAPI, site: Site, pages: Pages) -> None:
-    """Let the ways in, the links in messages, and what people look at, join an application."""
+    """Let the ways in, the links in messages, and what people look at, join an application.
+
+    Their routes become the application's own: what `include_router` makes looks for changes of itself at every request.
+    """
     from gateway.console.app import routes as console
     from gateway.explaining.app import routes as explaining
     from gateway.intake.app import routes as intake
@@ -101,11 +104,11 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
 
     app.state.beside = (site.proof.forever,)
 
-    app.include_router(intake(site))
-    app.include_router(kills(site))
-    app.include_router(links(site, pages))
-    app.include_router(explaining(site))
-    app.include_router(console(site, pages))
+    app.router.routes += intake(site).routes
+    app.router.routes += kills(site).routes
+    app.router.routes += links(site, pages).routes
+    app.router.routes += explaining(site).routes
+    app.router.routes += console(site, pages).routes
     document(app, components(public(site.contracts)))
 
 

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from gateway.access.keys import Principal
-from gateway.intake.bounds import MOST_ERRORS, MOST_TEXT
+from gateway.intake.bounds import MOST_DEPTH, MOST_ERRORS, MOST_TEXT
 from gateway.intake.reading import Given
 from schemas import Contracts
 from streams.codec import Codec
 from streams.embedded_log import Append
-from streams.json_events import Mistake, NotAnEvent, from_json
+from streams.json_events import Mistake, NotAnEvent, from_json, is_deep
 from streams.quick_events import Slowly, reader
 from tidings import ids
 from tidings.contract import Contract
@@ -94,6 +94,7 @@ class Judge:
             raise Unfit(_code_of(mistakes), given, mistakes)
         contract = self._contract(event, mistakes)
         if contract is None:
+            _shallow(given, mistakes)
             mistakes += [
                 Mistake(f"/{name}", "a text is needed here", code="missing" if name not in event else "wrong-kind")
                 for name in ("id", "source", "time")
@@ -136,6 +137,7 @@ class Judge:
     def _slowly(
         self, contract: Contract, event: Any, who: Principal, given: Given, mistakes: list[Mistake]
     ) -> dict[str, Any]:
+        _shallow(given, mistakes)
         try:
             return from_json(contract, event, tenant=who.tenant)
         except NotAnEvent as fault:
@@ -154,6 +156,13 @@ class Judge:
             )
             mistakes.append(Mistake("/type", text, near[0] if near else None, "no-such-contract"))
         return found
+
+
+def _shallow(given: Given, mistakes: list[Mistake]) -> None:
+    """Refuse what is nested too deep; an event that is read quickly has no more depth than its contract."""
+    if is_deep(given.event, MOST_DEPTH):
+        deep = Mistake("", f"nested deeper than {MOST_DEPTH}", code="too-deep")
+        raise Unfit("contract-violation", given, [*mistakes, deep])
 
 
 def _code_of(mistakes: list[Mistake]) -> str:

@@ -76,8 +76,8 @@ def _cloud(contract: Contract, plain: Mapping[str, Any]) -> dict[str, Any]:
         "properties": {
             "specversion": {"const": "1.0"},
             **{name: parts[name] for name in ("id", "source", "type", "time", "subject", "data")},
-            "datacontenttype": {"const": "application/json"},
-            "dataschema": {"const": dataschema_of(contract)},
+            "datacontenttype": {"enum": ["application/json", None]},
+            "dataschema": {"enum": [dataschema_of(contract), None]},
             "correlationid": MAYBE,
             "causationid": MAYBE,
         },

@@ -59,6 +59,8 @@ class Publishing:
         if asked["atomic"]:
             _whole(items)
         if asked["dry_run"]:
+            if not body.bulk:
+                _alone(items, headers)
             return JSONResponse(await self._would(who, items), 200, headers)
         await self.taking.take(who, items, body.given, atomic=asked["atomic"])
         if asked["atomic"]:
@@ -123,7 +125,12 @@ def _answer(items: Sequence[Item], *, bulk: bool, headers: Mapping[str, str]) ->
     if bulk:
         counts = _counts(items)
         return JSONResponse({**counts, "items": _items(items)}, 207 if counts["refused"] else 202, dict(headers))
+    _alone(items, headers)
+    return JSONResponse(_taken(items[0]), 202, dict(headers))
+
+
+def _alone(items: Sequence[Item], headers: Mapping[str, str]) -> None:
+    """Refuse the one event of a body, if it is refused."""
     (item,) = items
     if item.refusal is not None:
         raise Refused(item.refusal.code, errors=item.refusal.errors, headers=headers)
-    return JSONResponse(_taken(item), 202, dict(headers))

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from gateway.http.problems import Refused
-from gateway.intake.bounds import MOST_BODY, MOST_DEPTH, MOST_EVENT, MOST_EVENTS
-from streams.json_events import Mistake, NotAnEvent, is_deep, parse_json
+from gateway.intake.bounds import MOST_BODY, MOST_EVENT, MOST_EVENTS
+from streams.json_events import Mistake, NotAnEvent, parse_json
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -157,8 +157,6 @@ def _form(found: Any) -> list[Mistake]:
         return [Mistake("", f"an event has {MOST_EVENT} bytes at most", code="too-large")]
     if not isinstance(found, dict):
         return [Mistake("", "an event is an object", code="wrong-kind")]
-    if is_deep(found, MOST_DEPTH):
-        return [Mistake("", f"nested deeper than {MOST_DEPTH}", code="too-deep")]
     return []
 
 
@@ -185,6 +183,8 @@ def _cloud(found: Mapping[str, Any], places: Mapping[str, str], *, suspect: bool
     for name in found:
         if name in ATTRIBUTES or name == "data_base64":
             continue
+        if isinstance(found[name], dict | list):
+            mistakes.append(Mistake(place(name), "an attribute is a text, a number, true or false", code="wrong-kind"))
         near = get_close_matches(name, ATTRIBUTES, 1, NEAR)
         if near:
             mistakes.append(Mistake(place(name), "there is no such attribute", near[0], "unknown-field"))
@@ -219,9 +219,6 @@ def _binary(headers: Sequence[tuple[str, str]], raw: bytes) -> Given:
         data = parse_json(raw, most=MOST_EVENT)
     except NotAnEvent as fault:
         return Given(None, [*mistakes, *fault.mistakes])
-    if is_deep(data, MOST_DEPTH - 1):
-        mistakes.append(Mistake("", f"nested deeper than {MOST_DEPTH}", code="too-deep"))
-        return Given(None, mistakes)
     found["data"] = data
     given = _cloud(found, {theirs: f"ce-{theirs}" for theirs in OURS}, suspect=True, header="ce-")
     return Given(given.event, [*mistakes, *given.mistakes], given.names, given.dataschema)

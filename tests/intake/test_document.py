@@ -70,17 +70,11 @@ def test_every_route_under_v1_is_in_the_document(tmp_path, document):
     async def body():
         async with edge(tmp_path) as shop:
             app = create_app(shop.engine, Metrics(lambda: shop.engine.rules, (), lambda: 0), site=shop.site)
-            routes = [
-                one
-                for outer in app.routes
-                for one in getattr(getattr(outer, "original_router", None), "routes", [outer])
-            ]
             served = {
                 (r.path, m.lower())
-                for r in routes
-                if isinstance(r, APIRoute)
+                for r in app.routes
+                if isinstance(r, APIRoute) and r.path.startswith("/v1/")
                 for m in r.methods or ()
-                if r.path.startswith("/v1/")
             }
             assert served - {("/v1/events", "options")} == {(p, m) for p, one in document["paths"].items() for m in one}
 
@@ -141,21 +135,29 @@ def test_what_is_answered_has_the_declared_shape(tmp_path, document):
     run(body())
 
 
-def test_schemathesis_finds_nothing(tmp_path):
-    """Requests that the document allows, and such as it does not, by the hundred, from one seed."""
+@pytest.mark.parametrize(
+    "words",
+    [
+        # Every operation but the one whose body has all contracts in it: that would be 15,000 requests.
+        ["--phases", "examples,coverage", "--exclude-path", "/v1/events"],
+        ["--phases", "examples,fuzzing", "--max-examples", "40"],
+    ],
+    ids=["coverage", "fuzzing"],
+)
+def test_schemathesis_finds_nothing(tmp_path, words):
+    """Requests that the document allows, and such as it does not, the same ones each time."""
 
     async def body():
         async with edge(tmp_path) as shop:
             key = await shop.key("fuzz", "admin", sources=("*",))
             process = await asyncio.create_subprocess_exec(
                 *[str(Path(sys.executable).with_name("schemathesis")), "run", f"http://127.0.0.1:{shop.port}/openapi.json"],
-                *["--header", f"Authorization: Bearer {key}", "--phases", "examples,coverage,fuzzing", "--seed", "7"],
-                *["--max-examples", "15", "--generation-deterministic", "--no-color", "--request-timeout", "20"],
+                *["--header", f"Authorization: Bearer {key}", *words, "--generation-deterministic", "--no-color"],
                 *["--suppress-health-check", "all", "--exclude-checks", "positive_data_acceptance"],
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=tmp_path,
             )  # fmt: skip
             said = (await process.communicate())[0].decode()
             assert process.returncode == 0, said[-20_000:]
-            assert (await shop.post(event(), key=key)).status_code == 202
+            assert (await shop.post(event(id="after"), key=key)).status_code == 202
 
     asyncio.run(body())

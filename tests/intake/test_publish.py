@@ -246,6 +246,7 @@ def test_a_dry_run_says_what_would_be_decided_and_writes_nothing(tmp_path):
             assert answer.status_code == 200
             found = answer.json()
             assert found["dry_run"] is True
+            is_problem(await shop.post({**given, "data": {}}, query="?dry_run=true"), "contract-violation")
             assert found["items"][0]["status"] == "accepted"
             assert [one["rule"] for one in found["decisions"]] == ["payment-failed"]
             assert {one["channel"] for one in found["messages"]} == {"email"}
