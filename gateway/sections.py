@@ -151,6 +151,7 @@ Switch = Annotated[bool, Strict()]
 Number = Annotated[int, Strict()]
 """Not a bool, which Python takes for a number, nor digits in quotes."""
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+Colour = Annotated[str, AfterValidator(colour)]
 SecretReference = Annotated[str, AfterValidator(_reference)]
 Mailbox = Annotated[str, AfterValidator(_mailbox)]
 Url = Annotated[str, AfterValidator(_public)]
@@ -252,10 +253,10 @@ class Http(Section):
 class Brand(Section):
     """How the pages of customers look, which links in mails lead to."""
 
-    name: str = Field(default=LOOK.name, min_length=1, max_length=60)
-    colour: Annotated[str, AfterValidator(colour)] = LOOK.colour
-    on_colour: Annotated[str, AfterValidator(colour)] = LOOK.on_colour
-    link: Annotated[str, AfterValidator(colour)] = LOOK.link
+    name: Annotated[Text, Field(max_length=60)] = LOOK.name
+    colour: Colour = LOOK.colour
+    on_colour: Colour = LOOK.on_colour
+    link: Colour = LOOK.link
 
     @model_validator(mode="after")
     def _read(self) -> Self:

@@ -10,7 +10,7 @@ PAGE = {"accept": "text/html"}
 def test_a_store_that_is_away_or_silent_is_said_in_the_frame_and_a_fault_of_ours_as_well(tmp_path, monkeypatch, caplog):
     async def body() -> None:
         async with edge(tmp_path) as shop:
-            faults = {
+            faults: dict[int, list[BaseException]] = {
                 503: [StoreUnavailable("the disk is full"), TimeoutError()],
                 500: [RuntimeError("c-1 has the address ada@example.org")],
             }
