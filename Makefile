@@ -59,6 +59,9 @@ bench-http: $(STAMP)  ## intake over HTTP beside a bare handler that validates a
 reference: $(STAMP)  ## write docs/reference anew: commands, configuration, contracts, metrics, reasons
 	@$(BIN)/python -m tests.docs.reference
 
+pictures: $(STAMP)  ## take the README's pictures of the console anew
+	@$(BIN)/python -m tests.docs.pictures
+
 lock:  ## write requirements.lock anew, with the newest versions that pyproject.toml allows
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
