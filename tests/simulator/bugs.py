@@ -155,7 +155,7 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
         for who in whom:
 
             def mark(who: Any = who) -> Transaction[list[Any]]:
-                rows = yield from unread_of(who)
+                rows = (yield from unread_of([who]))[who]
                 yield from mark_read(rows)
                 return list(rows)
 
@@ -166,9 +166,9 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
                 return True
         return bool(whom)
 
-    def remembered(who: Any) -> Transaction[list[Any]]:
+    def remembered(whom: Any) -> Transaction[dict[Any, list[Any]]]:
         yield from ()
-        return marked.get(who, [])
+        return {who: marked.get(who, []) for who in whom}
 
     def unmarked(_rows: Any) -> Transaction[None]:
         yield from ()
