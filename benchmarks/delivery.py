@@ -20,7 +20,7 @@ from handlers.rules.load import load
 from schemas import contracts
 from streams.embedded import Engine, calm_collector, wall_clock
 from streams.embedded_log import Append
-from streams.processors.deliverer import Sent
+from streams.processors.results import Sent
 
 CUSTOMERS = 500
 FAILED, PROFILE = "billing.payment.failed", "customer.profile.changed"

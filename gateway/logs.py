@@ -18,9 +18,9 @@ from typing import Any
 from gateway.metrics import is_alert
 from handlers.providers.reach import UNREACHED
 from streams.json_events import rfc3339
-from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
+from streams.processors.results import Sent
 from tidings.errors import Refusal
 from tidings.message import Message
 from tidings.reasons import MessageState

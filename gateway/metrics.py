@@ -17,10 +17,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from gateway.http.look import Look
-from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
 from streams.processors.outcomes import Published, TookOver
+from streams.processors.results import Sent
 from streams.processors.setbacks import InternalError
 from streams.stores.counts import Waiting
 from tidings.event import SECOND, Event, Micros

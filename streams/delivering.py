@@ -19,8 +19,10 @@ from tidings.delivery import Pace
 from tidings.ports import Store
 from tidings.rule import Channel, RuleSet
 
-PASSES = 16
-"""Recipients that are dispatched side by side: they wait for commits, not for the processor."""
+TOGETHER = 16
+"""Recipients that are dispatched in one transaction."""
+PASSES = 2
+"""Such transactions side by side: one waits for its commit while the other is computed."""
 RECONCILE = 0.5
 """Seconds between two looks for what is of unknown outcome; it settles for a minute."""
 Step = Callable[[], Awaitable[bool]]
@@ -63,6 +65,7 @@ class Delivering:
                 observe=self.observe,
                 channels=channels,
                 learn=self.book.learn,
+                together=TOGETHER,
                 passes=PASSES,
             )
             for name, channels in self._ways().items()
@@ -89,7 +92,7 @@ class Delivering:
     @property
     def flying(self) -> bool:
         """Whether a provider is asked, or has answered and nobody has written down what."""
-        return any(flights.under_way for flights in self.flights.values())
+        return any(flights.begun for flights in self.flights.values())
 
     async def finish(self, seconds: float) -> int:
         """Wait for what is in flight, once no loop begins more; return how many are of unknown outcome now."""

@@ -7,13 +7,17 @@ crash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 from streams.processors.deliverer import Deliverer
 from streams.processors.dispatch import Who
+from streams.processors.results import Result
 from tidings.ports import Outgoing
 
+GATHER = 0.01
+"""Seconds that a free slot waits at most for others to become free with it: about what a transaction takes."""
 LOOK = 1.0
 """Seconds between two signs of life while nothing becomes free."""
 
@@ -23,9 +27,16 @@ class Flights:
     """The sending half of one deliverer."""
 
     deliverer: Deliverer
+    begun: dict[tuple[str, int], Outgoing] = field(default_factory=dict)
+    """Attempts of which nobody has written what became of them."""
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
     asked: dict[str, float] = field(default_factory=dict)
     """By message: since when its provider is asked (`time.monotonic`)."""
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.deliverer.results.written = self._written
+        self.deliverer.results.before = lambda: asyncio.sleep(0)
 
     async def step(self) -> bool:
         """Fill what is free; say whether there was anything to do.
@@ -34,14 +45,34 @@ class Flights:
             Exception: whatever ended a sending, which nothing but a bug does.
         """
         self._landed()
-        free = self.deliverer.concurrency - len(self.under_way)
-        if not free:
-            await asyncio.wait(self.under_way, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+        if self.free <= 0:
+            await self._move(LOOK)
             return True
-        taken = await self.deliverer.take(free)
+        await self._gather_slots()
+        taken = await self.deliverer.take(self.free)
         for outgoing, who in taken or ():
-            self.under_way.add(asyncio.create_task(self._fly(outgoing, who)))
+            self.begun[outgoing.message_id, outgoing.attempt] = outgoing
+            task = asyncio.create_task(self._fly(outgoing, who))
+            task.add_done_callback(lambda _: self.moved.set())
+            self.under_way.add(task)
         return taken is not None
+
+    @property
+    def free(self) -> int:
+        """How many messages may be begun now."""
+        return self.deliverer.concurrency - len(self.begun)
+
+    async def _gather_slots(self) -> None:
+        """Wait a moment until a quarter of the slots is free: one at a time, each would cost two transactions."""
+        end = time.monotonic() + GATHER
+        while self.free < self.deliverer.concurrency // 4 and (left := end - time.monotonic()) > 0:
+            await self._move(left)
+
+    async def _move(self, seconds: float) -> None:
+        """Wait until a slot becomes free, or a flight has ended; not longer than some seconds."""
+        self.moved.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.moved.wait(), seconds)
 
     def since(self) -> float:
         """Return since when nothing moves: a provider that never answers shows here, while others are delivered."""
@@ -56,7 +87,7 @@ class Flights:
             task.cancel()
         await asyncio.gather(*cut, return_exceptions=True)
         self._landed()
-        return len(cut)
+        return len(self.begun)
 
     async def _fly(self, outgoing: Outgoing, who: Who) -> None:
         self.asked[outgoing.message_id] = time.monotonic()
@@ -65,6 +96,10 @@ class Flights:
         finally:
             del self.asked[outgoing.message_id]
         await self.deliverer.settle(outgoing, who, outcome)
+
+    def _written(self, result: Result) -> None:
+        self.begun.pop((result.outgoing.message_id, result.outgoing.attempt), None)
+        self.moved.set()
 
     def _landed(self) -> None:
         for task in [task for task in self.under_way if task.done()]:

@@ -16,9 +16,10 @@ from streams.embedded_log import Append
 from streams.loops import RealRuntime
 from streams.processors import deliver, detect, people
 from streams.processors.deliver import Claimed
-from streams.processors.deliverer import Render, Sent
+from streams.processors.deliverer import Render
 from streams.processors.detect import Done
 from streams.processors.dispatch import Passed, Who, dispatch_one, resolve
+from streams.processors.results import Sent
 from streams.processors.worker import Observe, PeopleReader, Worker
 from streams.rule_book import RuleBook
 from streams.stores.overlay import OverlayStore

@@ -12,9 +12,9 @@ from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
 from streams.json_events import rfc3339
-from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
+from streams.processors.results import Sent
 from tidings import canonical
 from tidings.correction import NOTICE
 from tidings.event import Event

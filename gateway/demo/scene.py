@@ -13,9 +13,9 @@ from gateway.cli.watch import why_not
 from gateway.demo.customers import NIGHT, Customer
 from handlers.channels.content import Contents
 from handlers.operators.event import EventOperator
-from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done, Refused
 from streams.processors.dispatch import Passed
+from streams.processors.results import Sent
 from tidings.correction import NOTICE
 from tidings.event import Micros
 from tidings.message import Message

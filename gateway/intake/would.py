@@ -11,9 +11,9 @@ from gateway.site import Site
 from streams.embedded_log import Append
 from streams.json_events import rfc3339
 from streams.preview import Preview
-from streams.processors.deliverer import Sent
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
+from streams.processors.results import Sent
 from streams.rule_book import RuleBook
 from tidings import canonical
 from tidings.event import Event

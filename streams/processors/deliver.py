@@ -1,8 +1,11 @@
-"""T2 to T5 as transactions: claim, intent, result, recovery of leases, reconciliation; and the end of a kill."""
+"""T2, T3 and T5 as transactions: claim, intent, recovery of leases, reconciliation; and the end of a kill.
+
+T4 has a module of its own, `results`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +19,7 @@ from tidings.dispatch import Heard, Outside, read_heard, world_of
 from tidings.event import Micros
 from tidings.gates import quiet_of
 from tidings.message import Message, message_row, read_message
-from tidings.person import Person, without_address
+from tidings.person import Person
 from tidings.ports import (
     Body,
     Delete,
@@ -25,7 +28,6 @@ from tidings.ports import (
     Insert,
     Lock,
     Now,
-    Outcome,
     Outgoing,
     Put,
     Read,
@@ -51,18 +53,26 @@ class Claimed:
     """Name under which its attempts are recorded."""
 
 
+LOOKED_THROUGH = 4
+"""How many times as many messages T2 looks at as it takes."""
+
+
 def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None = None) -> Body[list[Message]]:
     """T2: take up to `limit` pending messages whose time has come, of some channels, leaving out what others hold."""
 
     def body() -> Transaction[list[Message]]:
         now = yield Now()
-        due = yield from waiting("pending", now, limit, channels)
-        held = yield Lock("messages", sorted((row["message_id"],) for row in due), skip_locked=True)
-        taken = []
-        for row in held.values():
-            claimed = None if row is None else delivery.claim(read_message(row), owner, now, pace)
-            if claimed is not None:
-                taken.append(claimed)
+        # Others claim from the same end: what they hold is passed over, and what stands behind it is tried.
+        due = yield from waiting("pending", now, limit * LOOKED_THROUGH, channels)
+        taken: list[Message] = []
+        while due and len(taken) < limit:
+            wanted = limit - len(taken)
+            tried, due = due[:wanted], due[wanted:]
+            held = yield Lock("messages", sorted((row["message_id"],) for row in tried), skip_locked=True)
+            for row in held.values():
+                claimed = None if row is None else delivery.claim(read_message(row), owner, now, pace)
+                if claimed is not None:
+                    taken.append(claimed)
         if taken:
             yield Put("messages", [message_row(message) for message in taken])
         return taken
@@ -165,42 +175,6 @@ def find_begun(group: Sequence[Claimed], owner: str) -> Body[Begun]:
             elif message.state in (MessageState.SENDING, MessageState.UNKNOWN):
                 begun.late.append(outgoing)
         return begun
-
-    return body
-
-
-def record_result(outgoing: Outgoing, who: Who, outcome: Outcome, pace: Pace) -> Body[Message]:
-    """T4: write what became of an attempt; a run that was stopped meanwhile cancels what was surely not sent.
-
-    Run again, because nobody knows whether its commit was written, it changes nothing: an attempt has one outcome.
-    """
-
-    def body() -> Transaction[Message]:
-        held = yield from lock_people([who])
-        message, signals = yield from _lock_message(outgoing.message_id)
-        now = yield Now()
-        changed = delivery.settle_result(
-            message, outgoing.attempt, outcome, stopped=_is_stopped(signals), now=now, pace=pace
-        )
-        place = (outgoing.message_id, outgoing.attempt)
-        attempt = (yield Read("attempts", [place]))[place]
-        detail, known = outcome.detail[:500], attempt["outcome"] is not None
-        if not known:
-            yield Put(
-                "attempts",
-                [{**attempt, "outcome": outcome.stage, "ended_at": now, "first_byte_at": outcome.first_byte_at, "detail": detail}],
-            )  # fmt: skip
-        if outcome.address_gone and not known and (row := held.get(who)) is not None and who[1].startswith("customer:"):
-            # Of the linked customer, where there is one: the address is theirs.
-            owner: Who = who if row["linked_to"] is None else (who[0], row["linked_to"])
-            if (theirs := held.get(owner)) is not None:
-                gone = without_address(theirs, outgoing.channel, outgoing.address)
-                held = {**held, owner: gone}
-                yield Put("recipients", [gone])
-        if changed != message:
-            yield Put("messages", [message_row(changed)])
-            yield from wake([changed], held)
-        return changed
 
     return body
 
@@ -314,6 +288,12 @@ def lock_people(whom: Sequence[Who]) -> Transaction[dict[tuple[str, ...], Row | 
         if row["linked_to"] is not None:
             places.add((row["tenant"], row["linked_to"]))
     return (yield Lock("recipients", sorted(places)))  # type: ignore[no-any-return]
+
+
+def stops_of(messages: Iterable[Message]) -> Transaction[set[str]]:
+    """Return the firings of some messages that were taken back."""
+    said = yield FindEach("records", "by_firing", sorted({(message.firing_id,) for message in messages}))
+    return {firing for (firing,), rows in said.items() if _is_stopped(_heard(rows))}
 
 
 def signals_of(firing_id: str) -> Transaction[list[Heard]]:

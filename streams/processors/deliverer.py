@@ -10,11 +10,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 from streams.processors import deliver
 from streams.processors.deliver import Begun, Claimed
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import Stranger, Who, dispatch_one, find_work, resolve
+from streams.processors.dispatch import Pass, Stranger, Who, dispatch_all, dispatch_one, find_work, resolve
+from streams.processors.results import WRITE_AGAIN, Result, Results
 from streams.processors.setbacks import InternalError, Setbacks, log_fault
 from streams.processors.worker import Observe, _unobserved
 from streams.rule_book import Learn, UnknownRules, nobody_switches, now_active
@@ -24,7 +26,6 @@ from tidings.event import SECOND, Micros
 from tidings.message import Message
 from tidings.person import Person
 from tidings.ports import (
-    Body,
     CommitUnknown,
     Outcome,
     Outgoing,
@@ -49,21 +50,8 @@ ProviderOf = Callable[[str], Provider]
 
 COME_AGAIN = SECOND // 5
 """Until a recipient whom nobody knows is looked at again."""
-WRITE_AGAIN = SECOND // 2
-"""Rest before a result is written again that the store did not take."""
-
-
 OUTSIDE = (StoreUnavailable, Misconfigured, UnknownRules)
 """What is no fault of a single recipient's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One attempt and the message after it."""
-
-    outgoing: Outgoing
-    outcome: Outcome
-    message: Message
 
 
 @dataclass
@@ -85,8 +73,10 @@ class Deliverer:
     """Of which it delivers; None: all. A channel that hangs then holds up no other."""
     learn: Learn = nobody_switches
     """Reads a rule set that another process has made active, or decided with."""
+    together: int = 8
+    """Recipients that are dispatched in one transaction."""
     passes: int = 1
-    """Recipients that are dispatched side by side."""
+    """Such transactions side by side."""
     strangers: dict[Who, Micros] = field(default_factory=dict)
     """Whom nobody knows yet, and when their turn comes again."""
     failing: Setbacks[Who] = field(default_factory=Setbacks)
@@ -94,6 +84,12 @@ class Deliverer:
     unsettled: Setbacks[str] = field(default_factory=Setbacks)
     """Messages whose reconciliation fails."""
     claims: int = 0
+    more: bool = False
+    """Whether there was as much to claim as was asked for, so that nobody asks whether there is anything."""
+    results: Results = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.results = Results(self)
 
     async def step(self) -> bool:
         """Dispatch, deliver, recover and reconcile once."""
@@ -122,10 +118,33 @@ class Deliverer:
         now = self.runtime.now()
         self.strangers = {who: until for who, until in self.strangers.items() if now < until <= now + COME_AGAIN}
         work = await self.store.read(find_work(self.strangers, self.failing.resting(now)))
-        for start in range(0, len(work), self.passes):
-            done = await self.runtime.gather([self._pass(who) for who in work[start : start + self.passes]])
+        # Deliverers that begin in different places meet less often.
+        first = crc32(self.name.encode()) % len(work) if work else 0
+        work = work[first:] + work[:first]
+        groups = [work[at : at + self.together] for at in range(0, len(work), self.together)]
+        for at in range(0, len(groups), self.passes):
+            done = await self.runtime.gather([self._pass_all(group) for group in groups[at : at + self.passes]])
             busy = busy or any(done)
         return busy
+
+    async def _pass_all(self, whom: Sequence[Who]) -> bool:
+        """Run the passes of a group, in as few transactions as they take."""
+        busy = False
+        while len(whom) > 1:
+            try:
+                passed = await self.store.run(dispatch_all(self.rules, whom, self.load_rules), urgent=True)
+            except (StoreUnavailable, Misconfigured):
+                raise
+            except Exception:  # noqa: BLE001 - one of them is at fault, or decided with rules that are not known here
+                break
+            if isinstance(passed, Outdated):
+                await self._switch(passed)
+                return True
+            for who, one in passed.items():
+                busy = self._passed(who, one) or busy
+                self.failing.forget(who)
+            whom = [who for who in whom if who not in passed]
+        return any([await self._pass(who) for who in whom]) or busy
 
     async def _pass(self, who: Who) -> bool:
         """Run one pass; where our own code fails, the recipient rests."""
@@ -150,6 +169,10 @@ class Deliverer:
         if isinstance(passed, Outdated):
             await self._switch(passed)
             return True
+        return self._passed(who, passed)
+
+    def _passed(self, who: Who, passed: Pass) -> bool:
+        """Note what became of a pass; say whether it did anything."""
         if isinstance(passed, Stranger):
             self.strangers[who] = self.runtime.now() + COME_AGAIN
             return False
@@ -170,11 +193,12 @@ class Deliverer:
 
         What is returned has to be sent, and its result written: it counts as begun.
         """
-        if not await self.store.read(deliver.find_due(("pending",), self.channels)):
+        if not self.more and not await self.store.read(deliver.find_due(("pending",), self.channels)):
             return None
         self.claims += 1
         owner = f"{self.name}#{self.claims}"
         messages = await self.store.run(deliver.claim(owner, limit, self.pace, self.channels), urgent=True)
+        self.more = len(messages) == limit
         if not messages:
             return None
         for digest in {message.body["rule_set"] for message in messages} - {self.rules.hash}:
@@ -230,29 +254,8 @@ class Deliverer:
         return await self.provider_of(outgoing.channel).send(outgoing)
 
     async def settle(self, outgoing: Outgoing, who: Who, outcome: Outcome) -> None:
-        """T4. What a provider has answered is written when the store takes it, however long it is away.
-
-        An acknowledgement that is forgotten is a message that is sent twice, or shown as unknown.
-        """
-        body = deliver.record_result(outgoing, who, outcome, self.pace)
-        try:
-            message = await self.store.run(body, urgent=True)
-        except StoreReplaced:
-            raise  # another database: its messages are others, and waiting brings ours never back
-        except StoreUnavailable:
-            message = await self._written(body, outgoing.message_id)
-        self.observe(Sent(outgoing, outcome, message))
-
-    async def _written(self, body: Body[Message], name: str) -> Message:
-        logger.error("the store did not take the result of message %s; tried again until it does", name)
-        while True:
-            await self.runtime.sleep(WRITE_AGAIN)
-            try:
-                return await self.store.run(body, urgent=True)
-            except StoreReplaced:
-                raise
-            except StoreUnavailable:
-                continue
+        """T4; whoever else is writing results may take it along, and be done later."""
+        await self.results.bring(Result(outgoing, who, outcome))
 
     async def reconcile(self) -> bool:
         """Ask the provider about deliveries of unknown outcome, once their books have settled."""

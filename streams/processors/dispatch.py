@@ -75,49 +75,139 @@ def find_work(waiting: Container[Who] = (), resting: Collection[Who] = (), *, li
     return body
 
 
-def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Passed | Outdated | Stranger | None]:
-    """Return the body of one pass; None: come again, for somebody else is at it, or a link appeared meanwhile."""
+Pass = Passed | Stranger | None
+"""None: come again, for somebody else is at it, nothing is left to do, or a link appeared meanwhile."""
 
-    def body() -> Transaction[Passed | Outdated | Stranger | None]:
+
+def dispatch_one(rules: RuleSet, who: Who, pinned: Pinned) -> Body[Pass | Outdated]:
+    """Return the body of one pass."""
+    together = dispatch_all(rules, [who], pinned)
+
+    def body() -> Transaction[Pass | Outdated]:
+        passed = yield from together()
+        return passed if isinstance(passed, Outdated) else passed[who]
+
+    return body
+
+
+def dispatch_all(rules: RuleSet, whom: Sequence[Who], pinned: Pinned) -> Body[dict[Who, Pass] | Outdated]:
+    """Return the body of a pass over several recipients, as one transaction: each hears what they would hear alone.
+
+    Who is missing in the answer has not been looked at, and wants another transaction: they share a row with somebody
+    before them, or their row has to be made while those of others are there. At least one is looked at.
+    """
+
+    def body() -> Transaction[dict[Who, Pass] | Outdated]:
         yield Share(CONTROLS)
         active, restored = yield from standing()
         if active != rules.hash:
             return Outdated(active)
-        known = yield Read("recipients", [who])
-        before = known.get(who)
-        if before is not None and before["linked_to"] is not None:
-            known |= yield Read("recipients", [(who[0], before["linked_to"])])
-        places = sorted({who} | ({(who[0], before["linked_to"])} if before and before["linked_to"] else set()))
+        passed: dict[Who, Pass] = {}
+        places_of, known = yield from _together(whom)
+        all_places = sorted(place for places in places_of.values() for place in places)
         # A store may pass over what is not there yet; whoever makes that row is done in a moment.
-        held = yield Lock("recipients", places, skip_locked=len(known) == len(places))
-        if len(held) < len(places) or (held[who] or {}).get("linked_to") != (before or {}).get("linked_to"):
-            return None
-        person = resolve(rules, who, held)
-        unread = yield from unread_of(who)
-        heard = [read_heard(row) for row in unread]
-        if person.kind == "customer" and not person.known and (yield from _people_behind(heard)):
-            return Stranger(who)
-        runs: dict[str, Run] = {}
-        names = []
-        for place in places:
-            runs |= _by_id((yield Find("runs", "by_recipient", (*place, 1))))
-            names += [row["message_id"] for row in (yield Find("messages", "by_recipient", (*place, 1)))]
-        locked = yield Lock("messages", sorted((name,) for name in names))
-        messages = {row["message_id"]: read_message(row) for row in locked.values() if row is not None}
-        more_runs, more_messages = yield from _concerned(places, heard, runs, messages)
-        runs, messages = {**more_runs, **runs}, {**more_messages, **messages}
+        held = yield Lock("recipients", all_places, skip_locked=all(place in known for place in all_places))
+        free = [who for who, places in places_of.items() if _is_held(places, held, known)]
+        unread = yield from unread_of(free)
         now = yield Now()
-        outside = Outside(kills=(yield from active_kills()), connected=(yield from connected(_begun_by(heard, pinned))))
-        result = dispatch(
-            rules, pinned, person, heard, list(runs.values()), list(messages.values()), outside, now
-        )  # fmt: skip
-        if restored:
-            yield from _as_told(result, now)
-        yield from _write(result, unread)
-        yield Put("recipients", _recipient_rows(held, result))
-        return Passed(who, heard, result)
+        heard: dict[Who, list[Heard]] = {}
+        for who in free:
+            if not unread[who] and not _is_due([held[place] for place in places_of[who]], now):
+                continue
+            words = [read_heard(row) for row in unread[who]]
+            person = resolve(rules, who, held)
+            if person.kind == "customer" and not person.known and (yield from _people_behind(words)):
+                passed[who] = Stranger(who)
+            else:
+                heard[who] = words
+        concerned = yield from _open(heard, places_of)
+        kills = yield from active_kills()
+        since = yield from connected(_begun_by([one for words in heard.values() for one in words], pinned))
+        now = yield Now()
+        for who, words in heard.items():
+            runs, messages = concerned[who]
+            outside = Outside(kills=kills, connected=since)
+            result = dispatch(rules, pinned, resolve(rules, who, held), words, runs, messages, outside, now)
+            if restored:
+                yield from _as_told(result, now)
+            passed[who] = Passed(who, words, result)
+        yield from _write(
+            [one.result for one in passed.values() if isinstance(one, Passed)],
+            [row for who in heard for row in unread[who]],
+        )
+        rows = [
+            row
+            for who, one in passed.items()
+            if isinstance(one, Passed)
+            for row in _recipient_rows({place: held[place] for place in places_of[who]}, one.result)
+        ]
+        if rows:
+            yield Put("recipients", rows)
+        return dict.fromkeys(places_of) | passed
 
     return body
+
+
+def _together(whom: Sequence[Who]) -> Transaction[tuple[dict[Who, list[Who]], dict[tuple[str, ...], Row]]]:
+    """Choose who is passed over in one transaction: the rows of each, of which nobody else has any; and what is known.
+
+    Rows that are there are locked where nobody has them, those to be made are waited for: never both in one
+    transaction, for whoever waits while he holds others can be waited for.
+    """
+    known = yield Read("recipients", sorted(set(whom)))
+    linked = {(who[0], row["linked_to"]) for who, row in known.items() if row["linked_to"] is not None}
+    known |= yield Read("recipients", sorted(linked))
+    rows = {who: [who] for who in dict.fromkeys(whom)}
+    for who, places in rows.items():
+        if (row := known.get(who)) is not None and row["linked_to"] is not None:
+            places.append((who[0], row["linked_to"]))
+    there = {who: places for who, places in rows.items() if all(place in known for place in places)}
+    taken: set[Who] = set()
+    chosen: dict[Who, list[Who]] = {}
+    for who, places in (there or rows).items():
+        if taken.isdisjoint(places):
+            taken |= set(places)
+            chosen[who] = sorted(set(places))
+    return chosen, known
+
+
+def _is_held(
+    places: Sequence[Who], held: Mapping[tuple[str, ...], Row | None], known: Mapping[tuple[str, ...], Row]
+) -> bool:
+    """Return whether the rows of a recipient are ours, and linked as they were when we chose them."""
+    return all(
+        place in held and (held[place] or {}).get("linked_to") == known.get(place, {}).get("linked_to")
+        for place in places
+    )
+
+
+def _is_due(rows: Sequence[Row | None], now: int) -> bool:
+    """Return whether a recipient wants a pass although nothing new was said: nobody else has made it meanwhile."""
+    return any(row is not None and row["next_at"] is not None and row["next_at"] <= now for row in rows)
+
+
+def _open(
+    heard: Mapping[Who, Sequence[Heard]], places_of: Mapping[Who, Sequence[Who]]
+) -> Transaction[dict[Who, tuple[list[Run], list[Message]]]]:
+    """Lock what is open of several recipients, and read what each pass has to know beside it."""
+    places = [(*place, 1) for who in heard for place in places_of[who]]
+    runs_of = yield FindEach("runs", "by_recipient", places)
+    found = yield FindEach("messages", "by_recipient", places)
+    locked = yield Lock("messages", sorted((row["message_id"],) for rows in found.values() for row in rows))
+    now_of: dict[Who, dict[str, Message]] = {}
+    for row in locked.values():
+        if row is not None:
+            now_of.setdefault((row["tenant"], row["recipient"]), {})[row["message_id"]] = read_message(row)
+    open_of = {}
+    for who in heard:
+        runs: dict[str, Run] = {}
+        messages: dict[str, Message] = {}
+        for place in places_of[who]:
+            runs |= _by_id(runs_of[*place, 1])
+            messages |= now_of.get(place, {})
+        more_runs, more_messages = yield from _concerned(places_of[who], heard[who], runs, messages)
+        open_of[who] = [*{**more_runs, **runs}.values()], [*{**more_messages, **messages}.values()]
+    return open_of
 
 
 def _people_behind(heard: Sequence[Heard]) -> Transaction[bool]:
@@ -202,9 +292,13 @@ def _as_told(result: Dispatched, now: int) -> Transaction[None]:
         result.next_at = {**result.next_at, **dict.fromkeys((one.recipient for one in known.values()), now)}
 
 
-def _write(result: Dispatched, unread: Sequence[Row]) -> Transaction[None]:
-    runs = [(run_row(run), run.run_id in result.new) for run in result.runs.values()]
-    messages = [(message_row(message), message.message_id in result.new) for message in result.messages.values()]
+def _write(results: Sequence[Dispatched], unread: Sequence[Row]) -> Transaction[None]:
+    runs = [(run_row(run), run.run_id in result.new) for result in results for run in result.runs.values()]
+    messages = [
+        (message_row(message), message.message_id in result.new)
+        for result in results
+        for message in result.messages.values()
+    ]
     for table, rows in (("runs", runs), ("messages", messages)):
         if begun := [row for row, is_new in rows if is_new]:
             yield Insert(table, begun, blind=True)
@@ -213,9 +307,10 @@ def _write(result: Dispatched, unread: Sequence[Row]) -> Transaction[None]:
     yield from mark_read(unread)
 
 
-def unread_of(who: Who) -> Transaction[list[Row]]:
-    """Read the records about a recipient that nobody has read yet."""
-    return (yield Find("records", "by_recipient", (*who, 1)))  # type: ignore[no-any-return]
+def unread_of(whom: Sequence[Who]) -> Transaction[dict[Who, list[Row]]]:
+    """Read the records about recipients that nobody has read yet."""
+    found = yield FindEach("records", "by_recipient", [(*who, 1) for who in whom])
+    return {(tenant, recipient): rows for (tenant, recipient, _), rows in found.items()}
 
 
 def mark_read(unread: Sequence[Row]) -> Transaction[None]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gateway import logs
 from streams.embedded_log import Append
-from streams.processors.deliverer import Sent
 from streams.processors.detect import Done
+from streams.processors.results import Sent
 from tests.http.asking import run
 from tests.live.engines import RULES, Shelf, customer, engine, event, failed, rest
 from tidings.message import Message

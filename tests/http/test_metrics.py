@@ -15,8 +15,8 @@ from handlers.rules.load import load
 from schemas import contracts
 from streams.embedded import wall_clock
 from streams.embedded_log import Append
-from streams.processors.deliverer import Sent
 from streams.processors.kills import kill
+from streams.processors.results import Sent
 from streams.stores.counts import KEYS, MESSAGES, RECORDS, count_waiting
 from tests.http.asking import run, served
 from tests.live.engines import RULES, Shelf, customer, event, failed, rest

@@ -11,6 +11,7 @@ from streams.processors import deliver, people
 from streams.processors.deliverer import Deliverer
 from streams.processors.detect import EPOCH, Batch
 from streams.processors.receipts import record_receipt
+from streams.processors.results import record_result
 from streams.processors.setbacks import InternalError
 from tests.kernel.stories import NOW, fired, rules, steps, stopped
 from tests.kernel.test_person import event
@@ -199,7 +200,7 @@ def test_a_stop_while_the_notice_is_in_flight_waits_for_its_outcome(answer, clea
     h.say(stopped(of=ONE))
     h.run(deliver=False)
     assert (h.messages(), h.messages("all_clear")) == ([("sending", None)], [("held", "awaiting_outcome")])
-    asyncio.run(h.store.run(deliver.record_result(seen[0], ("t", "customer:c"), answer, Pace())))
+    asyncio.run(h.store.run(record_result(seen[0], ("t", "customer:c"), answer, Pace())))
     h.run()
     assert h.messages("all_clear") == [clear]
     assert h.runs() == ["closed"]
@@ -494,7 +495,7 @@ def test_a_result_whose_commit_was_not_answered_is_written_again_and_changes_not
         h.run()
     told = []
     for _ in range(3):
-        asyncio.run(h.store.run(deliver.record_result(seen[0], ("t", "customer:c"), answer, Pace())))
+        asyncio.run(h.store.run(record_result(seen[0], ("t", "customer:c"), answer, Pace())))
         told.append({table: h.store.rows(table) for table in TABLES})
         h.now += MINUTE
     assert told[1:] == told[:1] * 2

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from handlers.operators.event import EventOperator
-from streams.processors import detect, dispatch, worker
+from streams.processors import detect, dispatch, results, worker
 from streams.processors.deliverer import Deliverer
+from streams.processors.results import Result, Results
 from tests.simulator.history import History
 from tidings import delivery, detection, gates, watermark
 from tidings import dispatch as passes
@@ -155,7 +156,7 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
         for who in whom:
 
             def mark(who: Any = who) -> Transaction[list[Any]]:
-                rows = yield from unread_of(who)
+                rows = (yield from unread_of([who]))[who]
                 yield from mark_read(rows)
                 return list(rows)
 
@@ -166,9 +167,9 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
                 return True
         return bool(whom)
 
-    def remembered(who: Any) -> Transaction[list[Any]]:
+    def remembered(whom: Any) -> Transaction[dict[Any, list[Any]]]:
         yield from ()
-        return marked.get(who, [])
+        return {who: marked.get(who, []) for who in whom}
 
     def unmarked(_rows: Any) -> Transaction[None]:
         yield from ()
@@ -178,15 +179,71 @@ def marked_apart(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Deliverer, "dispatch", of_deliverer)
 
 
+def answers_dropped(patch: pytest.MonkeyPatch) -> None:
+    """What was answered while results were being written is forgotten with them."""
+    right = Results._write
+
+    async def write(self: Results, group: Sequence[Result]) -> list[Exception]:
+        faults = await right(self, group)
+        self.waiting.clear()
+        return faults
+
+    patch.setattr(Results, "_write", write)
+
+
+def answers_crossed(patch: pytest.MonkeyPatch) -> None:
+    """Of results that are written together each message gets the outcome of another."""
+    right = results.record_results
+
+    def record_results(group: Sequence[Result], pace: Any) -> Any:
+        outcomes = [one.outcome for one in group]
+        turned = zip(group, [*outcomes[1:], *outcomes[:1]], strict=True)
+        return right([Result(one.outgoing, one.who, outcome) for one, outcome in turned], pace)
+
+    patch.setattr(results, "record_results", record_results)
+
+
+def waiting_overlooked(patch: pytest.MonkeyPatch) -> None:
+    """T4 closes a run and calls nobody, though something of the recipient's was held because of it."""
+    right = results._close_runs
+
+    def close_runs(changed: Sequence[Message]) -> Transaction[set[str]]:
+        yield from right(changed)
+        return {message.message_id for message in changed}
+
+    patch.setattr(results, "_close_runs", close_runs)
+
+
+def read_for_all(patch: pytest.MonkeyPatch) -> None:
+    """A pass over several marks as read what it has not passed on, for some of them belonged to somebody else."""
+    right = dispatch._is_held
+    seen: list[Any] = []
+
+    def is_held(places: Any, held: Any, known: Any) -> bool:
+        if not right(places, held, known):
+            seen.extend(places)
+        return right(places, held, known)
+
+    def mark_read(unread: Any) -> Transaction[None]:
+        whom, seen[:] = list(seen), []
+        rows = yield from dispatch.unread_of(whom)
+        yield from marked([*unread, *(row for found in rows.values() for row in found)])
+
+    marked = dispatch.mark_read
+    patch.setattr(dispatch, "_is_held", is_held)
+    patch.setattr(dispatch, "mark_read", mark_read)
+
+
 BUGS: tuple[Patch, ...] = (
     offset_unchecked, floor_dropped, dedupe_dropped, timer_first, late_closer_ignored, early_watermark, idle_on_return,
     stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, quiet_unread,
-    original_unread, stop_forgotten, told_overlooked, marked_apart,
+    original_unread, stop_forgotten, told_overlooked, marked_apart, answers_dropped, answers_crossed, waiting_overlooked, read_for_all,
 )  # fmt: skip
 
 THEME: dict[Patch, str] = {
     floor_dropped: "editors", early_watermark: "twins", idle_on_return: "slow", crashed_sending_again: "storm",
     withdrawal_unread: "doubt", late_closer_ignored: "mixed", quiet_unread: "recall", original_unread: "recall",
     stop_forgotten: "recall", told_overlooked: "recall",
+    answers_crossed: "recall", waiting_overlooked: "recall",
 }  # fmt: skip
 """The trouble that a safeguard is there for; what is not named shows in any."""

@@ -9,7 +9,7 @@ from tests.simulator.oracle import expected
 from tests.simulator.rules import ISSUED, PAID, PING
 from tidings import canonical
 from tidings.correction import ALL_CLEAR, NOTICE, heard
-from tidings.event import Event
+from tidings.event import SECOND, Event
 from tidings.gates import quiet_of, scopes_of
 from tidings.journal import Span, canonical_records, read_entry
 from tidings.message import Message, read_message
@@ -125,6 +125,7 @@ def at_rest(history: History) -> list[str]:
         *buffers(history),
         *conservation(history),
         *handed_over(history),
+        *answered(history),
         *receipts(history),
         *last_word(history),
     ]
@@ -279,6 +280,21 @@ def handed_over(history: History) -> list[str]:
         f"{message_id[:8]}: handed over, and not in the ledger" for message_id in has if message_id not in ledger
     ]
     return faults
+
+
+LONG_AGO = 150 * SECOND
+"""No provider of the simulator keeps a message as long, nor does a deliverer stand still as long: two minutes together."""
+
+
+def answered(history: History) -> list[str]:
+    """What a provider has answered is written: an attempt without an outcome belongs to a deliverer that was killed."""
+    alive = {f"{process}{life}" for process, life in history.alive.items()}
+    over = history.scheduler.clock - LONG_AGO
+    return [
+        f"{row['message_id'][:8]}: attempt {row['no']} was answered, and nobody wrote what"
+        for row in history.store.rows("attempts")
+        if row["outcome"] is None and row["intent_at"] < over and row["owner"].partition("#")[0] in alive
+    ]
 
 
 def receipts(history: History) -> list[str]:
