@@ -86,7 +86,7 @@ def _line(one: Decision) -> DecisionLine:
     ]  # fmt: skip
     whom = f"address:{recipient_shown(one.recipient)}" if one.recipient.startswith("address:") else one.recipient
     return DecisionLine(
-        id=one.id, firing_id=one.firing_id, n=one.n, rule=one.rule, title=one.title, recipient=whom, outcome=one.outcome,
+        id=one.id, firing_id=one.firing_id, n=one.n, rule=one.rule, title=one.title, about=one.about, recipient=whom, outcome=one.outcome,
         reason=one.reason, because=one.because, logical_at=rfc3339(one.logical_at), decided_at=rfc3339(one.decided_at),
         rule_set=one.rule_set, messages=told,
     )  # fmt: skip

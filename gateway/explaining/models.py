@@ -215,6 +215,7 @@ class DecisionLine(Shape):
     n: int
     rule: str
     title: str
+    about: str = Field(description="an order, an invoice …; empty where none is known")
     recipient: str = Field(description="a bare address is masked")
     outcome: Outcome
     reason: str | None

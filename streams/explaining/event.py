@@ -60,7 +60,7 @@ class EventStory:
         if found:
             kinds = [one.begun.kind for one in found if one.begun is not None]
             words = {"told": "told somebody", "not_told": "told nobody", "open": "still under way"}
-            sums = [f"{kinds.count(kind)} {word}" for kind, word in words.items() if kind in kinds]  # type: ignore[arg-type]
+            sums = [f"{kinds.count(kind)} {word}" for kind, word in words.items() if kind in kinds]
             return ICONS[
                 min(kinds, key=ORDER.index)
             ], f"{counted(len(found), 'decision')} came of it: {says.listed(sums)}"

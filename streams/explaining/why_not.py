@@ -325,11 +325,11 @@ class _Rule:
     def _stored(self, event: Event, looked: Looked, stored: Stored) -> Candidate:
         messages = [one.message for one in stored.notices]
         state, verdict = says.verdict(messages, None if stored.run is None else stored.run.reason)
-        reasons = [one.reason for one in messages if one.reason is not None]
+        reasons = [one for one in messages if one.reason is not None]
         kind: Kind = "told" if state == "sent" else "open" if state == "flit" else "not_told"
         text = f"{verdict}. {self._title(event)}."
         if kind == "not_told" and reasons:
-            text = f"{verdict}. {says.sentence(reasons[0])} {self._title(event)}."
+            text = f"{verdict}. {says.sentence(reasons[0].reason, reasons[0].state)} {self._title(event)}."
         name = stored.firing_id if stored.run is None else stored.run.run_id
         return Candidate(kind, text, event, decision=name, looked=looked, head=verdict[:1].lower() + verdict[1:])
 
