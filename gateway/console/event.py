@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.console.decision import OUTCOMES, TRUTHS, terms_of
 from gateway.console.headers import HEADERS
 from gateway.console.marks import href
-from gateway.console.message import REVEAL
+from gateway.console.message import MINUTE, REVEAL
 from gateway.console.pages import Pages
 from gateway.console.session import fields, principal, require
 from gateway.explaining.reading import books_of
@@ -60,7 +60,10 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         except ValueError as fault:
             return shown(request, found, wrong=str(fault))
         await site.store.run(written(principal(request).name, found, reason))
-        return shown(request, await look(name, reveal=True), revealed=True)
+        answer = shown(request, await look(name, reveal=True), revealed=True)
+        # Without script as well: after a minute the page without it takes its place.
+        answer.headers["refresh"] = f"{MINUTE}; url={href('events', found.event.ref)}"
+        return answer
 
     return router
 

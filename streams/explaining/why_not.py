@@ -363,7 +363,7 @@ class _Rule:
             late = render_duration(operator.allowed_lateness)
             tells = "" if looked.until is None else f" it tells on {moment(looked.until)} unless {awaited} comes;"
             text = f"It waits. {self._title(event)}:{tells} for {late} events that happened before it may still come."
-            head = "it waits for what may still come"
+            head = f"it waits, and{tells.rstrip(';')}" if tells else "it waits for what may still come"
             return Candidate("waiting", text, event, looked=looked, until=looked.until, head=head)
         text = f"{self._title(event)}: it waited, and waits no more; what ended that is not kept any more."
         return Candidate("ended", text, event, looked=looked, head="it waited, and waits no more")

@@ -141,6 +141,8 @@ class Latency:
     """95 of a hundred took no longer."""
     measured: int
     """Messages, the newest that were accepted."""
+    line: Sequence[Micros] = ()
+    """The same of groups of equal size, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

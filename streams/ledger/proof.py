@@ -56,6 +56,8 @@ SLOWLY: float = 60.0
 CHEAP = 0.05
 MOST_OPEN = 5_000
 """Open messages of one part that are looked up; a part with more is counted anew."""
+POINTS = 24
+"""Of the line of the time from event to provider."""
 AT_ONCE = 200
 """Messages that are looked up together."""
 WITHIN = 30.0
@@ -205,9 +207,10 @@ class Proof:
 
     async def _standing(self, names: Sequence[str]) -> dict[str, tuple[str, str | None]]:
         to = Statement()
+        # Limited inside: else SQLite looks for the tenant, and reads everything.
         to.text = (
-            f"SELECT message_id, state, reason FROM messages WHERE tenant = {to.put(self.ledger.tenant)} "
-            f"AND message_id IN {to.puts(names)}"
+            "SELECT message_id, state, reason FROM (SELECT message_id, tenant, state, reason FROM messages "
+            f"WHERE message_id IN {to.puts(names)} LIMIT {AT_ONCE}) AS such WHERE tenant = {to.put(self.ledger.tenant)}"
         )
         rows = await self.ledger.asking.ask(to.text, *to.values, within=WITHIN)
         return {str(name): (str(state), reason) for name, state, reason in rows}
@@ -268,8 +271,12 @@ class Proof:
 
     async def _ways(self) -> tuple[Latency | None, list[Way]]:
         rows = await self.ledger.asking.ask(*newest.ways(self.ledger.tenant), within=WITHIN)
-        lasted = sorted(int(row[5]) for row in rows if row[1] == "accepted" and row[6] == NOTICE and row[5] is not None)
-        latency = Latency(rank(lasted, 50), rank(lasted, 95), len(lasted)) if lasted else None
+        taken = [row for row in rows if row[1] == "accepted" and row[6] == NOTICE and row[5] is not None]
+        lasted = [int(row[5]) for row in sorted(taken, key=lambda row: int(row[4]))]
+        size = -(-len(lasted) // POINTS) or 1
+        groups = [rank(sorted(lasted[at : at + size]), 95) for at in range(0, len(lasted), size)]
+        lasted.sort()
+        latency = Latency(rank(lasted, 50), rank(lasted, 95), len(lasted), groups) if lasted else None
         by_provider: dict[str, list[Sequence[Any]]] = {}
         for row in rows:
             by_provider.setdefault(row[0], []).append(row)
