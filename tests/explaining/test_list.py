@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.explaining.models import DecisionList, DecisionStory, EventStory, WhyNotAnswer
+from gateway.http.shapes import Shape
 from tests.explaining.laboratory import Shop, browsing, opened, run
 from tests.explaining.test_pages import SECRETS, eventful
 
@@ -78,7 +79,7 @@ def test_what_is_answered_has_the_declared_shape_and_nothing_personal(tmp_path: 
         async with opened(tmp_path, Shop()) as shop, browsing(shop) as client:
             await eventful(shop)
             listed = await asked(client, "/v1/decisions")
-            answers = [(DecisionList, listed), (WhyNotAnswer, await asked(client, "/v1/why-not", customer="c-1")),
+            answers: list[tuple[type[Shape], Any]] = [(DecisionList, listed), (WhyNotAnswer, await asked(client, "/v1/why-not", customer="c-1")),
                        *[(DecisionStory, await asked(client, f"/v1/decisions/{one['id']}")) for one in listed.json()["items"]],
                        *[(EventStory, await asked(client, "/v1/explain", event=f"evt-{n}")) for n in range(1, 10)]]  # fmt: skip
             for shape, answer in answers:
