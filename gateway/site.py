@@ -75,6 +75,9 @@ class Site:
     folder: Path | None = None
     """Where this process has the files of the rules, their tests among them; None: it has the rule set of the store only."""
 
+    refused: Callable[[], Sequence[str]] = tuple
+    """Why edited rules are not in use, where this process takes them from a folder."""
+
     async def close(self) -> None:
         """Let go of what was opened for it; the store is whoever's who gave it."""
         await self.door.keys.close()

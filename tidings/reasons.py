@@ -102,3 +102,18 @@ SENTENCES: dict[Reason, str] = {
     Reason.GIVEN_UP: "The provider did not take the message after many attempts.",
     Reason.NO_ANSWER: "The provider never said whether it took the message, and it is not sent a second time.",
 }
+ENDED: dict[Reason, str] = {
+    Reason.QUIET_HOURS: "It was quiet time where the customer lives until it was too late to tell, so nothing was sent.",
+    Reason.AWAITING_OUTCOME: "We never learnt whether the message that this one corrects had arrived, so it was not sent.",
+    Reason.NEWER_EPISODE: "The same thing had happened again meanwhile, so no all-clear was sent.",
+    Reason.KILLED: "Sending was stopped by an operator, and the message was dropped, or not released before its deadline.",
+}
+"""Of what does not wait any more, where the other sentence says that it does."""
+
+
+def sentence_of(reason: str | None, state: MessageState | None = None) -> str:
+    """Return the sentence of a reason, of a message in a state; empty for a word that this version does not know."""
+    known = Reason(reason) if reason in set(Reason) else None
+    if known is None:
+        return ""
+    return SENTENCES[known] if state is None or state in OPEN else ENDED.get(known, SENTENCES[known])

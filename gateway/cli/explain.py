@@ -23,7 +23,7 @@ from streams.json_events import rfc3339
 from streams.wording import counted, moment
 from tidings import canonical
 from tidings.correction import NOTICE
-from tidings.reasons import MessageState, Reason
+from tidings.reasons import MessageState, sentence_of
 from tidings.rule import Rule, RuleSet
 
 MAX_WORDS = 100
@@ -115,7 +115,7 @@ async def verdict(rule: Rule, found: FoundEvent) -> dict[str, Any]:
 def _message(became: Became) -> dict[str, Any]:
     message = became.message
     reason = message.reason
-    sentence = Reason(reason).sentence if reason in set(Reason) else ""
+    sentence = sentence_of(reason, message.state)
     because = f" ({reason}): {sentence}" if reason else ""
     kind = "" if message.role == NOTICE else " (all-clear)"
     return {

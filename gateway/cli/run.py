@@ -9,6 +9,7 @@ import logging
 import signal
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Container
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def run(arguments: Namespace) -> int:
             f"{settings.path.name} names a cluster, and 'tidings run' is for one file; on a cluster start "
             "'tidings worker', 'tidings deliver' and 'tidings archive', as docs/cluster.md says"
         )
+    known = stamp(settings.rules)  # before they are read, so that an edit while we start is seen
     found, files, texts = loaded(settings.rules)
     if found.rules is None:
         raise Told("the rules have errors:\n" + "\n".join(str(one) for one in found.errors))
@@ -60,15 +62,20 @@ def run(arguments: Namespace) -> int:
         log(seen)
 
     engine.observe = observe
-    return asyncio.run(_run(settings, engine, metrics, ways))
+    return asyncio.run(_run(settings, engine, metrics, ways, known))
 
 
-async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -> int:
+async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways, known: str) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-    async with engine, control.serving(settings.data, engine.store), _served(settings, engine, metrics) as place:
+    refused: list[str] = []
+    async with (
+        engine,
+        control.serving(settings.data, engine.store),
+        _served(settings, engine, metrics, refused) as place,
+    ):
         await engine.start()
         calm_collector()
         fields: dict[str, Any] = {"rules": len(engine.rules.rules), "out": ways.name}
@@ -82,7 +89,7 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
             logger.warning("secrets are missing; messages that need them wait", extra={"fields": said})
         report(settings, [])  # what was refused before this start is not what runs now
         await _tell_left(engine)
-        reload = asyncio.create_task(_reload(settings, engine, metrics))
+        reload = asyncio.create_task(_reload(settings, engine, metrics, refused, known))
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -99,7 +106,9 @@ async def _run(settings: Config, engine: Engine, metrics: Metrics, ways: Ways) -
 
 
 @contextlib.asynccontextmanager
-async def _served(settings: Config, engine: Engine, metrics: Metrics) -> AsyncGenerator[tuple[str, int] | None]:
+async def _served(
+    settings: Config, engine: Engine, metrics: Metrics, refused: list[str]
+) -> AsyncGenerator[tuple[str, int] | None]:
     """Serve the edge while the context lasts, where [http] is configured: intake, console, links, health, metrics."""
     http = settings.settings.http
     if http is None:
@@ -109,7 +118,7 @@ async def _served(settings: Config, engine: Engine, metrics: Metrics) -> AsyncGe
     from gateway.http.app import create_app
     from gateway.http.serve import serving
 
-    site = site_of(engine, http.host, settings)
+    site = replace(site_of(engine, http.host, settings), refused=lambda: refused)
     try:
         async with serving(create_app(engine, metrics, site=site), http.host, http.port) as place:
             yield place
@@ -117,9 +126,11 @@ async def _served(settings: Config, engine: Engine, metrics: Metrics) -> AsyncGe
         await site.close()
 
 
-async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
-    """Look for changed rules; a set with errors, or one whose edits would change live state, leaves the last good one."""
-    known = stamp(settings.rules)
+async def _reload(settings: Config, engine: Engine, metrics: Metrics, refused: list[str], known: str) -> None:
+    """Look for changed rules; a set with errors, or one whose edits would change live state, leaves the last good one.
+
+    `refused` is kept as what the console says: why edited rules are not in use; `known` is the stamp of those that are.
+    """
     while True:
         await asyncio.sleep(LOOK_EVERY)
         try:
@@ -134,6 +145,7 @@ async def _reload(settings: Config, engine: Engine, metrics: Metrics) -> None:
             fields = {"rules": len(engine.rules.rules), "set": engine.rules.hash[:12]}
             logger.info("rules in order again", extra={"fields": fields})
         metrics.refused = bool(why)
+        refused[:] = why
         report(settings, why)
 
 

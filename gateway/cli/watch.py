@@ -20,7 +20,7 @@ from tidings.correction import NOTICE
 from tidings.event import Event
 from tidings.message import Message
 from tidings.person import Person
-from tidings.reasons import MessageState, Reason
+from tidings.reasons import MessageState, Reason, sentence_of
 from tidings.rule import Rule, RuleSet
 from tidings.unknown import UNKNOWN
 
@@ -161,7 +161,7 @@ class Watch:
             return
         reason = message.reason or ""
         sentence = "" if message.role == NOTICE else "All-clear. "
-        sentence += Reason(reason).sentence if reason in set(Reason) else ""
+        sentence += sentence_of(reason, message.state)
         what = (
             "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
         )

@@ -16,6 +16,7 @@ from gateway.console import (
     decision,
     decisions,
     errors,
+    event,
     finding,
     keyboard,
     kills,
@@ -31,7 +32,7 @@ from gateway.console.session import Entrance, fields_of, sign_in, sign_out
 from gateway.http.bounds import Refuse, plainly
 from gateway.site import Site
 
-PAGES = (overview, decisions, decision, messages, message, customer, rules, finding, kills, letters, keyboard)
+PAGES = (overview, decisions, decision, event, messages, message, customer, rules, finding, kills, letters, keyboard)
 """Modules with `routes(site, pages) -> APIRouter`; of two that match, the first is taken."""
 
 

@@ -13,16 +13,17 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.console.finding import known
+from gateway.console.finding import answer, known
 from gateway.console.headers import HEADERS
 from gateway.console.live import Told
+from gateway.console.marks import href
 from gateway.console.overview import MOST_NEWER, newer
 from gateway.console.pages import Pages
 from gateway.console.session import fields
 from gateway.console.zones import zones_of
 from gateway.http.look import Asked as Question
 from gateway.site import Site
-from streams.ledger.rows import Count, Decision, Filter, Outcome, Page, read_key
+from streams.ledger.rows import Count, Decision, Filter, Found, Outcome, Page, read_key
 from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
 from tidings.reasons import Reason
 
@@ -140,6 +141,9 @@ def routes(site: Site, pages: Pages) -> APIRouter:
 
     @router.get("/decisions")
     async def decisions(request: Request) -> Response:
+        event = text(request.query_params, "event")
+        if event is not None:
+            return RedirectResponse(href("events", event), 303, HEADERS)
         return await _page(site, pages, counting, request)
 
     @router.post("/decisions")
@@ -158,10 +162,13 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             kept.pop("to", None)
         typed = form.get("about", "").strip()[:LONGEST]
         if typed:
-            known = await _named(site, typed)
-            if known is None:
+            found = await known(site, typed)
+            if not found:
                 return await _page(site, pages, counting, request, unknown=typed, status=404)
-            kept |= known
+            narrow = await _named(site, found)
+            if narrow is None:  # an event, the events of an order, a message: they have pages of their own
+                return answer(pages, request, typed, found)
+            kept |= narrow
         return RedirectResponse(f"/decisions?{urlencode(kept)}" if kept else "/decisions", 303, HEADERS)
 
     @router.get("/live/decisions")
@@ -176,21 +183,21 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     return router
 
 
-async def _named(site: Site, typed: str) -> Mapping[str, str] | None:
-    """Return the parameters for what was typed."""
-    for found in await known(site, typed):
-        match found.kind:
+async def _named(site: Site, found: Sequence[Found]) -> Mapping[str, str] | None:
+    """Return the parameters for what was found; None: a list is not filtered by it."""
+    for one in found:
+        match one.kind:
             case "customer":
-                return {"recipient": f"customer:{found.id}"}
+                return {"recipient": f"customer:{one.id}"}
             case "firing":
-                return {"firing": found.id}
+                return {"firing": one.id}
             case "decision":
-                one = await site.ledger.decision(found.id)
-                return None if one is None else {"firing": one.firing_id}
+                decision = await site.ledger.decision(one.id)
+                return None if decision is None else {"firing": decision.firing_id}
             case "rule":
-                return {"rule": found.id}
+                return {"rule": one.id}
             case "team":
-                return {"recipient": f"team:{found.id}"}
+                return {"recipient": f"team:{one.id}"}
     return None
 
 

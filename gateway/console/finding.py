@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.console.headers import HEADERS
-from gateway.console.marks import href
+from gateway.console.marks import href, utc
 from gateway.console.pages import Pages
 from gateway.console.session import fields
 from gateway.site import Site
@@ -49,19 +49,32 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     @router.post("/find")
     async def find(request: Request) -> Response:
         typed = fields(request).get("q", "").strip()[:LONGEST]
-        found = await known(site, typed)
-        if len(found) == 1:
-            return RedirectResponse(place_of(found[0]), 303, HEADERS)
-        choices = [Choice(KINDS.get(one.kind, one.kind), one.id, one.why, place_of(one)) for one in found[:MOST]]
-        return pages.render(
-            request, "find.html", status=200 if choices else 404, typed=typed, choices=choices, is_address="@" in typed
-        )
+        return answer(pages, request, typed, await known(site, typed))
 
     @router.get("/find")
     async def empty(request: Request) -> Response:
         return pages.render(request, "find.html", typed="", choices=[], is_address=False)
 
     return router
+
+
+def answer(pages: Pages, request: Request, typed: str, found: Sequence[Found]) -> Response:
+    """Go to the page of what was found; where it is several, let people choose."""
+    if len(found) == 1:
+        return RedirectResponse(place_of(found[0]), 303, HEADERS)
+    choices = [Choice(KINDS.get(one.kind, one.kind), _named(one), _why(one), place_of(one)) for one in found[:MOST]]
+    return pages.render(
+        request, "find.html", status=200 if choices else 404, typed=typed, choices=choices, is_address="@" in typed
+    )
+
+
+def _named(found: Found) -> str:
+    """Return what names it for people: of an event what happened."""
+    return found.event_type if found.kind == "event" and found.event_type else found.id
+
+
+def _why(found: Found) -> str:
+    return f"{found.why}, {utc(found.at)}" if found.at is not None else found.why
 
 
 def place_of(found: Found) -> str:
@@ -75,6 +88,8 @@ def place_of(found: Found) -> str:
             return href("messages", found.id)
         case "decision":
             return href("decisions", found.id)
+        case "event":
+            return href("events", found.id)
         case "team":
             return f"/decisions?{urlencode({'recipient': f'team:{found.id}', 'time': 'all'})}"
         case _:

@@ -242,7 +242,8 @@ def flow(site: Site, seen: Overview | None, window: Window) -> Iterator[Figure]:
     )  # fmt: skip
     latency = seen.latency if seen else None
     yield Figure(
-        "latency", "Event to provider, 95 %", "–" if latency is None else span(latency.most), "", Markup(),
+        "latency", "Event to provider, 95 %", "–" if latency is None else span(latency.most), "",
+        Markup() if latency is None else drawing.line(latency.line, f"Of {len(latency.line)} groups of messages, the oldest first"),
         ["nothing has left yet"] if latency is None
         else [f"half of them under {span(latency.half)}", f"the newest {number(latency.measured)} that were accepted"],
     )  # fmt: skip

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.console.pages import Pages
+from gateway.console.standing import Attention, Standing
 from gateway.explaining.counting import Counting
 from gateway.explaining.reading import books_of
 from gateway.explaining.rule_files import Files, RuleFolder
@@ -40,6 +41,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     books = books_of(site)
     counting = Counting(books)
     folder = None if site.folder is None else RuleFolder(site.folder)
+    pages.standings.add(lambda: _refused(site))
 
     @router.get("/rules")
     async def listing(request: Request, after: str = "") -> Response:
@@ -50,7 +52,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         rows = [Row(one, counting.known(rules, one.id)) for one in ordered[:SHOWN]]
         response = pages.render(
             request, "rules.html", here="/rules", rows=rows, files=files, rules=rules, count=_counted(rules.rules),
-            mistakes=_shown(files), same=files is None or files.digest in (None, rules.hash),
+            mistakes=_shown(files), refused=list(site.refused())[:MISTAKES], same=files is None or files.digest in (None, rules.hash),
             older=ordered[SHOWN - 1].id if len(ordered) > SHOWN else None,
         )  # fmt: skip
         reading = folder is not None and files is None
@@ -79,6 +81,14 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         return _again_soon(response, missing=waiting)
 
     return router
+
+
+async def _refused(site: Site) -> Standing:
+    """Return that edited rules are not in use; every page says so, as whoever edited them believes that they are."""
+    if not site.refused():
+        return Standing()
+    says = "Edited rules are not in use: something in them is to be mended. The rules in force before decide."
+    return Standing(banners=(Attention("expd", says, "/rules", "See what"),))
 
 
 def _again_soon(response: Response, *, missing: bool) -> Response:

@@ -1,7 +1,8 @@
-"""`/v1/decisions/{id}`, `/v1/explain` and `/v1/why-not`: scope `decisions`; nothing here writes, or shows what is personal."""
+"""`/v1/decisions`, `/v1/decisions/{id}`, `/v1/explain` and `/v1/why-not`: scope `decisions`; nothing here writes, or shows what is personal."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
@@ -10,10 +11,13 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gateway.explaining.listing import CURSOR, INSTANT, MOST, Cursors, instant, listed
+from gateway.explaining.models import TIME, DecisionList, DecisionStory, EventStory, WhyNotAnswer
 from gateway.explaining.reading import books_of, topics_of
 from gateway.http import asked
 from gateway.http.document import problems
 from gateway.http.problems import HEADERS, Refused
+from gateway.http.shapes import Shape
 from gateway.site import Site
 from handlers.rules.conditions import parse_duration
 from streams.explaining import veil
@@ -21,7 +25,9 @@ from streams.explaining.decision import decision
 from streams.explaining.seen import seen_of
 from streams.explaining.terms import look
 from streams.explaining.why_not import NoSuchRule, why_not
+from streams.ledger.rows import Filter, Outcome
 from tidings.event import DAY
+from tidings.reasons import Reason
 
 SCOPE = "decisions"
 LONGEST = 400 * DAY
@@ -29,7 +35,15 @@ TEXT = r"^[^\x00-\x1f\x7f]+$"
 WINDOW = r"^([1-9][0-9]{0,4}[smhd]){1,4}$"
 RULE = "the id of a rule, or a topic that customers may switch off: only what it says"
 Text = Annotated[str, Query(min_length=1, max_length=200, pattern=TEXT)]
-JSON: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": {"type": "object"}}}}}
+WHOSE = Query(
+    min_length=1, max_length=210, pattern=TEXT, description="with its kind", examples=["customer:c-1", "team:care"]
+)  # fmt: skip
+Answers = dict[int | str, dict[str, Any]]
+
+
+def answers(shape: type[Shape]) -> Answers:
+    """Return the declarations of an operation's answers."""
+    return {200: {"model": shape}, **problems("not-found", "invalid", "unknown-parameter")}
 
 
 def only(*names: str) -> Any:
@@ -60,10 +74,30 @@ def routes(site: Site) -> APIRouter:
         await asked.principal(site, request, SCOPE)
 
     router = APIRouter(prefix="/v1", tags=["decisions"], dependencies=[Depends(allowed)])
-    answers = {**JSON, **problems("not-found", "invalid", "unknown-parameter")}
+    cursors = Cursors(site.secret or secrets.token_bytes(32))
 
     @router.get(
-        "/decisions/{id}", summary="One decision, with everything that led to it and came of it", responses=answers,
+        "/decisions", summary="Decisions, newest first", operation_id="list_decisions", responses=answers(DecisionList),
+        dependencies=[only("rule", "recipient", "firing", "outcome", "reason", "from", "to", "limit", "cursor")],
+        response_class=JSONResponse,
+    )  # fmt: skip
+    async def list_decisions(
+        rule: Text | None = None, recipient: Annotated[str | None, WHOSE] = None, firing: Text | None = None,
+        outcome: Outcome | None = None, reason: Reason | None = None,
+        since: Annotated[str | None, Query(alias="from", pattern=INSTANT, json_schema_extra=TIME)] = None,
+        until: Annotated[str | None, Query(alias="to", pattern=INSTANT, json_schema_extra=TIME, description="exclusive")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = 50, cursor: Annotated[str | None, Query(pattern=CURSOR)] = None,
+    ) -> Response:  # fmt: skip
+        about = Filter(
+            since=instant("from", since), until=instant("to", until), rule=rule, recipient=recipient, firing=firing,
+            outcome=outcome, reason=None if reason is None else str(reason),
+        )  # fmt: skip
+        before = None if cursor is None else cursors.read(cursor, about, site.tenant)
+        page = await site.ledger.decisions(about, before=before, limit=limit)
+        return answer(listed(page, cursors, about, site.tenant).model_dump(mode="json"))
+
+    @router.get(
+        "/decisions/{id}", summary="One decision, with everything that led to it and came of it", responses=answers(DecisionStory),
         dependencies=[only()], response_class=JSONResponse,
     )  # fmt: skip
     async def read_decision(
@@ -77,7 +111,7 @@ def routes(site: Site) -> APIRouter:
         return answer(found.to_json())
 
     @router.get(
-        "/why-not", summary="Why a customer did not hear of something, rule by rule", responses=answers,
+        "/why-not", summary="Why a customer did not hear of something, rule by rule", responses=answers(WhyNotAnswer),
         dependencies=[only("customer", "rule", "about", "window")], response_class=JSONResponse,
     )  # fmt: skip
     async def read_why_not(
@@ -95,7 +129,7 @@ def routes(site: Site) -> APIRouter:
         return answer(found.to_json())
 
     @router.get(
-        "/explain", summary="What every rule makes of one event, term by term", responses=answers,
+        "/explain", summary="What every rule makes of one event, term by term", responses=answers(EventStory),
         dependencies=[only("event", "rule")], response_class=JSONResponse,
     )  # fmt: skip
     async def explain(event: Text, rule: Text | None = None) -> Response:

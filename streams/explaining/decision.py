@@ -121,7 +121,7 @@ def _message(sent: Sent) -> dict[str, Any]:
     one = sent.message
     return {
         "id": one.message_id, "role": one.role, "channel": one.channel, "state": str(one.state), "reason": one.reason,
-        "because": says.sentence(one.reason) or None, "receipt": one.receipt, "attempts": one.attempt,
+        "because": says.sentence(one.reason, one.state) or None, "receipt": one.receipt, "attempts": one.attempt,
         "deadline": rfc3339(one.deadline), "due_at": None if one.due_at is None else rfc3339(one.due_at),
     }  # fmt: skip
 
@@ -235,7 +235,7 @@ class _Made:
         )
         held = first is not None and first.is_open
         said = "the message has not left yet" if held else "no message was sent"
-        return f"{head}: {said}. {says.sentence(reason)}"
+        return f"{head}: {said}. {says.sentence(reason, None if first is None else first.state)}"
 
     def next_chance(self, state: str) -> str | None:
         first = self._no()

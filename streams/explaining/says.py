@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tidings.message import Message
-from tidings.reasons import MessageState, Reason
+from tidings.reasons import MessageState, Reason, sentence_of
 from tidings.receipts import Receipt
 
 OVER = {
@@ -74,9 +74,9 @@ def brief(reason: str | None) -> str:
     return BRIEF[Reason(reason)] if reason in set(Reason) else str(reason or "")
 
 
-def sentence(reason: str | None) -> str:
+def sentence(reason: str | None, state: MessageState | None = None) -> str:
     """Return the sentence of a reason, or nothing for a word that this version does not know."""
-    return Reason(reason).sentence if reason in set(Reason) else ""
+    return sentence_of(reason, state)
 
 
 def state_icon(message: Message) -> str:

@@ -10,7 +10,7 @@ from handlers.rules.conditions import KINDS, render_value
 from streams.explaining import veil
 from streams.explaining.veil import OPEN, Veil, shape
 from streams.json_events import rfc3339
-from tidings.contract import Contract, Field
+from tidings.contract import Contract, Field, value_at
 from tidings.event import Event
 
 NOTHING = "nothing"
@@ -41,6 +41,8 @@ class Seen:
     """Those that changed; of an event without a before, those that are there."""
     unchanged: Sequence[FieldSeen]
     is_change: bool
+    hides: bool = False
+    """Whether something in it is not shown, as it is personal."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
@@ -68,6 +70,7 @@ def seen_of(event: Event, contracts: Mapping[str, Contract], *, reveal: bool = F
             [one for one in fields if one.after != NOTHING],
             [one for one in fields if one.after == NOTHING],
             False,
+            _hides(event, over),
         )
     plain = [
         one
@@ -76,7 +79,12 @@ def seen_of(event: Event, contracts: Mapping[str, Contract], *, reveal: bool = F
     ]
     rows = _sides(event.data, contract, over)
     changed = [one for one in rows if one.changed]
-    return Seen(event, title, changed, [*[one for one in rows if not one.changed], *plain], True)
+    unchanged = [*[one for one in rows if not one.changed], *plain]
+    return Seen(event, title, changed, unchanged, True, _hides(event, over))
+
+
+def _hides(event: Event, over: Veil) -> bool:
+    return any(value_at(event.data, path) is not None for path in over.hidden)
 
 
 def sentence_of(contract: Contract) -> str:

@@ -204,7 +204,7 @@ class _Look:
             elif self.veil.hides((side, name)):
                 sides.append(f"{side} {shape(row[name])}")
             else:
-                sides.append(f"{side} {row[name]!r}")
+                sides.append(f"{side} null" if row[name] is None else f"{side} {row[name]!r}")
         return ", ".join(sides)
 
     def asked(self, matcher: Matcher) -> tuple[list[Term], list[Part]]:

@@ -69,6 +69,8 @@ class Candidate:
     """Id of the decision, where there is one."""
     looked: Looked | None = None
     until: Micros | None = None
+    head: str = ""
+    """Of what began something: what became of it, without the event."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
@@ -195,6 +197,11 @@ async def still_waiting(books: Books, customer: str, *, since: Micros) -> list[C
     return sorted(found, key=lambda one: (one.until or 0, _time(one)))
 
 
+async def begun(books: Books, rules: RuleSet, event: Event, looked: Looked) -> Candidate:
+    """Return what became of an event on which a rule fires, or which arms it."""
+    return await _Rule(books, rules, looked.rule, None, books.now(), reveal=False).begun(event, looked)
+
+
 def _asked(rules: RuleSet, name: str | None) -> list[Rule]:
     """Return the rules that are meant: those that tell customers, or those of one name."""
     if name is None:
@@ -249,7 +256,7 @@ class _Rule:
             looked = look(self.rule, seen, self._veil(event))
             if looked.outcome in ("fired", "armed") and decisions < DECISIONS:
                 decisions += 1
-                found.append(await self._begun(event, looked))
+                found.append(await self.begun(event, looked))
             elif (one := self._not_begun(event, looked)) is not None:
                 found.append(one)
         if found:
@@ -295,7 +302,7 @@ class _Rule:
         text = f"It did not fire. Nearest: {self._title(event)}. {first.text} {word}{values}{short}{others}."
         return Candidate("near_miss", text, event, looked=looked)
 
-    async def _begun(self, event: Event, looked: Looked) -> Candidate:
+    async def begun(self, event: Event, looked: Looked) -> Candidate:
         """Return what became of an event on which the rule fires, or which arms it."""
         firing = ids.firing_id(event.tenant, self.rule.id, looked.key, (event.source, event.ref))
         stored = await self.books.reader.read(read_decision(firing, self.books.tenant))
@@ -304,23 +311,27 @@ class _Rule:
         if looked.outcome == "armed":
             return await self._waits(event, looked)
         if not await self.books.reader.read(_decided(event)):
-            return Candidate("not_decided", f"{self._title(event)}: it has arrived, and is not decided yet.", event)
+            return Candidate(
+                "not_decided", f"{self._title(event)}: it has arrived, and is not decided yet.", event,
+                head="not decided yet",
+            )  # fmt: skip
         text = (
             f"It fires by the rules in force now, and no firing is stored. {self._title(event)}: other rules were in "
             "force when it came, or it came too late."
         )
-        return Candidate("not_fired", text, event, looked=looked)
+        head = "it fires by the rules in force now, and no firing is stored"
+        return Candidate("not_fired", text, event, looked=looked, head=head)
 
     def _stored(self, event: Event, looked: Looked, stored: Stored) -> Candidate:
         messages = [one.message for one in stored.notices]
         state, verdict = says.verdict(messages, None if stored.run is None else stored.run.reason)
-        reasons = [one.reason for one in messages if one.reason is not None]
+        reasons = [one for one in messages if one.reason is not None]
         kind: Kind = "told" if state == "sent" else "open" if state == "flit" else "not_told"
         text = f"{verdict}. {self._title(event)}."
         if kind == "not_told" and reasons:
-            text = f"{verdict}. {says.sentence(reasons[0])} {self._title(event)}."
+            text = f"{verdict}. {says.sentence(reasons[0].reason, reasons[0].state)} {self._title(event)}."
         name = stored.firing_id if stored.run is None else stored.run.run_id
-        return Candidate(kind, text, event, decision=name, looked=looked)
+        return Candidate(kind, text, event, decision=name, looked=looked, head=verdict[:1].lower() + verdict[1:])
 
     async def _waits(self, event: Event, looked: Looked) -> Candidate:
         operator = self.rule.operator
@@ -337,22 +348,25 @@ class _Rule:
             if closer is not None and closer.occurred_at <= due:
                 return self._ended(event, looked, closer, operator)
             if due > self.books.now():
-                text = f"It waits. {self._title(event)}: it tells on {moment(due)} unless {awaited} comes."
+                head = f"it tells on {moment(due)} unless {awaited} comes"
+                text = f"It waits. {self._title(event)}: {head}."
             else:
+                head = f"its deadline passed on {moment(due)}, and it decides next"
                 text = (
                     f"Its deadline passed on {moment(due)}. It decides once every topic it reads has been read up to "
                     f"then{self._behind(read)}."
                 )
-            return Candidate("waiting", text, event, looked=looked, until=due)
+            return Candidate("waiting", text, event, looked=looked, until=due, head=head)
         if closer is not None:
             return self._ended(event, looked, closer, operator)
         if kept.waits:
             late = render_duration(operator.allowed_lateness)
             tells = "" if looked.until is None else f" it tells on {moment(looked.until)} unless {awaited} comes;"
             text = f"It waits. {self._title(event)}:{tells} for {late} events that happened before it may still come."
-            return Candidate("waiting", text, event, looked=looked, until=looked.until)
+            head = f"it waits, and{tells.rstrip(';')}" if tells else "it waits for what may still come"
+            return Candidate("waiting", text, event, looked=looked, until=looked.until, head=head)
         text = f"{self._title(event)}: it waited, and waits no more; what ended that is not kept any more."
-        return Candidate("ended", text, event, looked=looked)
+        return Candidate("ended", text, event, looked=looked, head="it waited, and waits no more")
 
     @staticmethod
     def _behind(read: dict[str, Micros | None]) -> str:
@@ -383,7 +397,8 @@ class _Rule:
         came = closer.type in {one.type for one in operator.expect}
         word = "was followed by" if came else "was cancelled by"
         text = f"It never fired. Nearest: {self._title(event)} {word} {closer.type} {when}{spare}."
-        return Candidate("in_time" if came else "ended", text, event, looked=looked)
+        head = f"it never fired, for the event {word} {closer.type} {when}{spare}"
+        return Candidate("in_time" if came else "ended", text, event, looked=looked, head=head)
 
 
 def _state(k: bytes, topics: Sequence[str]) -> Body[tuple[Kept, dict[str, Micros | None]]]:

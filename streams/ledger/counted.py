@@ -57,6 +57,8 @@ class Part:
     corrections: Counter[Cell] = field(default_factory=Counter)
     settled: bool = False
     """Nothing of it changes any more: it is not counted again."""
+    open: dict[str, tuple[bool, Cell]] | None = None
+    """By id the messages that may still change, once nothing else does: whether a notice, and the cell; None: not known."""
 
     def add(self, other: Part) -> None:
         """Take in another one."""
@@ -66,12 +68,37 @@ class Part:
         self.steps += other.steps
 
     @property
-    def is_open(self) -> bool:
-        """Whether messages of it may still change."""
-        return any(
-            outcome_of(state) is Outcome.IN_FLIGHT
+    def is_followed(self) -> bool:
+        """Whether it is known what of it may still change."""
+        return self.settled or self.open is not None
+
+    def follow(self, message_id: str, state: str | None, reason: str | None) -> None:
+        """Put an open message where it stands now; None: it is not there any more, which the sum then says."""
+        assert self.open is not None
+        notice, (rule, channel, *before) = self.open[message_id]
+        if [state, reason] == before:
+            return
+        cells = self.notices if notice else self.corrections
+        old = self.open[message_id][1]
+        cells[old] -= 1
+        if not cells[old]:
+            del cells[old]
+        if state is not None:
+            cells[rule, channel, state, reason] += 1
+        if state is not None and outcome_of(state) is Outcome.IN_FLIGHT:
+            self.open[message_id] = (notice, (rule, channel, state, reason))
+        else:
+            del self.open[message_id]
+            self.settled = not self.open
+
+    @property
+    def in_flight(self) -> int:
+        """Messages of it that may still change."""
+        return sum(
+            number
             for cells in (self.notices, self.corrections)
-            for _, _, state, _ in cells
+            for (_, _, state, _), number in cells.items()
+            if outcome_of(state) is Outcome.IN_FLIGHT
         )
 
 
@@ -114,6 +141,8 @@ class Latency:
     """95 of a hundred took no longer."""
     measured: int
     """Messages, the newest that were accepted."""
+    line: Sequence[Micros] = ()
+    """The same of groups of equal size, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

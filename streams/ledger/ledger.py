@@ -11,6 +11,7 @@ from typing import Any, Self
 from streams.codec import Codec
 from streams.explaining.veil import masked
 from streams.ledger import lists, newest
+from streams.ledger.about import about_of, ids_of
 from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
 from streams.ledger.find import Finder
 from streams.ledger.lists import BOTH, BUDGET, COUNTED, COUNTED_FEW, Statement, Walk
@@ -244,20 +245,25 @@ class Ledger:
         if not rows:
             return []
         runs = [(int(row[0]), RUN_ROW(tuple(row)[1:])) for row in rows]
-        told: dict[str, list[MessageLine]] = {}
+        told: dict[str, list[Row]] = {}
         for row in await self._ask(lists.messages_of([run["run_id"] for _, run in runs])):
-            one = line(MESSAGE_ROW(tuple(row)))
-            told.setdefault(one.run_id, []).append(one)
+            one = MESSAGE_ROW(tuple(row))
+            told.setdefault(one["run_id"], []).append(one)
         rules = self.rules()
-        return [_decision(at, run, told.get(run["run_id"], []), rules) for at, run in runs]
+        named = {run["rule"] for _, run in runs}
+        ids = {} if rules is None else {name: ids_of(rules.by_id[name], rules) for name in named if name in rules.by_id}
+        return [_decision(at, run, told.get(run["run_id"], []), rules, ids.get(run["rule"], {})) for at, run in runs]
 
 
-def _decision(at: int, run: Row, told: Sequence[MessageLine], rules: RuleSet | None) -> Decision:
+def _decision(
+    at: int, run: Row, told: Sequence[Row], rules: RuleSet | None, ids: Mapping[int, str]
+) -> Decision:  # fmt: skip
     rule = None if rules is None else rules.by_id.get(run["rule"])
     return Decision(
         run["run_id"], run["firing_id"], run["n"], run["rule"], run["rule"] if rule is None else rule.title or rule.id,
         run["recipient"], () if rule is None else tuple(sorted(rule.types)), run["state"], run["reason"],
-        run["steps_due"], run["decided_at"], run["logical_at"], run["rule_set"], told, Key(at, (run["run_id"],)),
+        run["steps_due"], run["decided_at"], run["logical_at"], run["rule_set"], [line(row) for row in told],
+        about_of(run, told, ids), Key(at, (run["run_id"],)),
     )  # fmt: skip
 
 

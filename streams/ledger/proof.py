@@ -2,7 +2,8 @@
 
 It counts beside those who work and rests many times as long as it has counted, so a page reads what is ready and says
 how old it is. Both sides of the sum are counted in one snapshot and from different tables, so that it can fail: steps
-from the runs, messages from the messages. Parts of time in which everything has ended are never counted again.
+from the runs, messages from the messages. Parts of time in which everything has ended are never counted again; of those
+in which only some messages are open, these are looked up.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from streams.ledger import newest
 from streams.ledger.counted import (
     SMALL,
+    Cell,
     Latency,
     Overview,
     Part,
@@ -52,6 +54,12 @@ BREATH = 0.2
 SLOWLY: float = 60.0
 """Seconds between two sums over the long windows, where a round costs more than `CHEAP`."""
 CHEAP = 0.05
+MOST_OPEN = 5_000
+"""Open messages of one part that are looked up; a part with more is counted anew."""
+POINTS = 24
+"""Of the line of the time from event to provider."""
+AT_ONCE = 200
+"""Messages that are looked up together."""
 WITHIN = 30.0
 """Seconds for one part."""
 
@@ -111,9 +119,10 @@ class Proof:
         wanted = self._wanted(now)
         latency, ways = await self._counted(self._ways())
         self._beside = Beside(latency, ways, await self._counted(self._in_flight()))
+        await self._follow()
         for start, size in wanted:
             part = self._parts.get(start)
-            if part is None or part.size != size or not part.settled:
+            if part is None or part.size != size or not part.is_followed:
                 self._parts[start] = await self._counted(self._count(start, size, now))
                 if Window.DAY not in self._ready and now - start > FINE:
                     await self._sum(Window.DAY, now, complete=False)
@@ -151,38 +160,73 @@ class Proof:
         tenant, low, high = to.put(self.ledger.tenant), to.put(start), to.put(start + size)
         steps = (
             "SELECT 0 AS side, rule, '' AS channel, '' AS state, CAST(NULL AS text) AS reason, count(*) AS number, "
-            f"sum(steps_due) AS steps FROM runs WHERE tenant = {tenant} AND decided_at >= {low} AND decided_at < {high} "
+            f"sum(steps_due) AS steps, '' AS message FROM runs WHERE tenant = {tenant} AND decided_at >= {low} AND decided_at < {high} "
             "GROUP BY rule"
         )
         sides = [steps]
         for side, role in ((1, NOTICE), (2, ALL_CLEAR)):
             sides.append(
-                f"SELECT {side}, rule, channel, state, reason, count(*), 0 FROM messages WHERE tenant = {tenant} "
+                f"SELECT {side}, rule, channel, state, reason, count(*), 0, '' FROM messages WHERE tenant = {tenant} "
                 f"AND role = {to.put(role)} AND state IN {to.puts(map(str, MessageState))} "
                 f"AND created_at >= {low} AND created_at < {high} GROUP BY rule, channel, state, reason"
             )
+        past = start + size + MARGIN < now
+        for side, role in ((3, NOTICE), (4, ALL_CLEAR)) if past else ():
+            # Which they are, in the same snapshot: from then on only they are looked up.
+            sides.append(
+                f"SELECT * FROM (SELECT {side}, rule, channel, state, reason, 1, 0, message_id FROM messages "
+                f"WHERE tenant = {tenant} AND role = {to.put(role)} AND state IN {to.puts(sorted(map(str, OPEN)))} "
+                f"AND created_at >= {low} AND created_at < {high} LIMIT {MOST_OPEN}) AS open"
+            )
         to.text = " UNION ALL ".join(sides)
         part = Part(start, size)
-        for side, rule, channel, state, reason, number, due in await self.ledger.asking.ask(
+        still: dict[str, tuple[bool, Cell]] = {}
+        for side, rule, channel, state, reason, number, due, name in await self.ledger.asking.ask(
             to.text, *to.values, within=WITHIN
         ):
             if side == 0:
                 part.runs[rule] += int(number)
                 part.steps += int(due)
-            else:
+            elif side in (1, 2):
                 (part.notices if side == 1 else part.corrections)[rule, channel, state, reason] += int(number)
-        part.settled = start + size + MARGIN < now and not part.is_open
+            else:
+                still[name] = (side == 3, (rule, channel, state, reason))  # noqa: PLR2004 - notices, as above
+        if past:
+            part.settled = not part.in_flight
+            part.open = still if len(still) == part.in_flight else None
         return part
 
+    async def _follow(self) -> None:
+        """Look at the messages that were open when their part was counted, and that alone can have changed in it."""
+        where = {name: part for part in self._parts.values() for name in part.open or ()}
+        every = list(where)
+        for names in (every[at : at + AT_ONCE] for at in range(0, len(every), AT_ONCE)):
+            now = await self._counted(self._standing(names))
+            for name in names:
+                where[name].follow(name, *now.get(name, (None, None)))
+
+    async def _standing(self, names: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        to = Statement()
+        # Limited inside: else SQLite looks for the tenant, and reads everything.
+        to.text = (
+            "SELECT message_id, state, reason FROM (SELECT message_id, tenant, state, reason FROM messages "
+            f"WHERE message_id IN {to.puts(names)} LIMIT {AT_ONCE}) AS such WHERE tenant = {to.put(self.ledger.tenant)}"
+        )
+        rows = await self.ledger.asking.ask(to.text, *to.values, within=WITHIN)
+        return {str(name): (str(state), reason) for name, state, reason in rows}
+
     def _merged(self, start: Micros) -> Part | None:
-        """Return an hour of parts that are all settled."""
+        """Return an hour of parts of which it is known what may still change."""
         small = [self._parts.get(at) for at in range(start, start + HOUR, SMALL)]
-        if not all(part is not None and part.size == SMALL and part.settled for part in small):
+        if not all(part is not None and part.size == SMALL and part.is_followed for part in small):
             return None
-        whole = Part(start, HOUR, settled=True)
+        whole = Part(start, HOUR, open={})
         for part in small:
             assert part is not None
+            assert whole.open is not None
             whole.add(part)
+            whole.open.update(part.open or {})
+        whole.settled = not whole.open
         return whole
 
     async def _sum(self, window: Window, now: Micros, *, complete: bool) -> None:
@@ -227,8 +271,12 @@ class Proof:
 
     async def _ways(self) -> tuple[Latency | None, list[Way]]:
         rows = await self.ledger.asking.ask(*newest.ways(self.ledger.tenant), within=WITHIN)
-        lasted = sorted(int(row[5]) for row in rows if row[1] == "accepted" and row[6] == NOTICE and row[5] is not None)
-        latency = Latency(rank(lasted, 50), rank(lasted, 95), len(lasted)) if lasted else None
+        taken = [row for row in rows if row[1] == "accepted" and row[6] == NOTICE and row[5] is not None]
+        lasted = [int(row[5]) for row in sorted(taken, key=lambda row: int(row[4]))]
+        size = -(-len(lasted) // POINTS) or 1
+        groups = [rank(sorted(lasted[at : at + size]), 95) for at in range(0, len(lasted), size)]
+        lasted.sort()
+        latency = Latency(rank(lasted, 50), rank(lasted, 95), len(lasted), groups) if lasted else None
         by_provider: dict[str, list[Sequence[Any]]] = {}
         for row in rows:
             by_provider.setdefault(row[0], []).append(row)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from tidings.correction import NOTICE
 from tidings.event import Micros
 from tidings.message import Message
-from tidings.reasons import OPEN, MessageState, Reason
+from tidings.reasons import OPEN, MessageState, sentence_of
 
 T = TypeVar("T")
 
@@ -181,6 +181,8 @@ class Decision:
     rule_set: str
     messages: Sequence[MessageLine]
     """Notices and corrections, by step."""
+    about: str
+    """The business key: an order, an invoice; empty where none is known."""
     place: Key = field(repr=False)
 
     @property
@@ -209,6 +211,14 @@ class Decision:
     def reason(self) -> str | None:
         """The label of the reason."""
         return self.run_reason if (told := self.telling) is None else told.reason
+
+    @property
+    def more(self) -> str:
+        """One sentence beside the word and the title; of what was sent, only what its provider has said since."""
+        told = self.telling
+        if told is not None and told.state is MessageState.ACCEPTED:
+            return RECEIVED.get(told.receipt or "", "")
+        return self.because
 
     @property
     def because(self) -> str:
@@ -329,14 +339,14 @@ RECEIVED: Mapping[str, str] = {
 
 def reason_sentence(reason: str | None) -> str:
     """Return the sentence of a reason; empty where it has none."""
-    return Reason(reason).sentence if reason in set(Reason) else ""
+    return sentence_of(reason)
 
 
 def sentence(state: MessageState, reason: str | None, receipt: str | None) -> str:
     """Return one sentence that says why a message is where it is."""
     if state in (MessageState.ACCEPTED, MessageState.MERGED):
         return RECEIVED.get(receipt or "", SENT)
-    return reason_sentence(reason) or UNDER_WAY.get(state, f"It ended as {state}.")
+    return sentence_of(reason, state) or UNDER_WAY.get(state, f"It ended as {state}.")
 
 
 def by_outcome(states: Iterable[tuple[str, int]]) -> dict[Outcome, int]:

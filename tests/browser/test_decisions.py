@@ -67,6 +67,35 @@ def test_what_is_typed_as_customer_is_looked_up_and_an_address_stands_in_no_url(
     visitor.faults = [one for one in visitor.faults if "404" not in one]
 
 
+def test_an_event_says_what_came_of_it_and_an_order_leads_to_its_events(visitor):
+    page = visitor.go("/decisions?time=all&outcome=sent&rule=order-confirmed")
+    order = page.locator("tbody .mono.dim").first.inner_text()
+    page.locator("tbody a.go").first.click()
+    page.locator(".spine").get_by_role("link", name=re.compile("^evt-")).click()
+    expect(page).to_have_url(re.compile("/events/"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("told by e-mail")
+    expect(page.get_by_role("heading", name="Decisions that came of it")).to_be_visible()
+    visitor.look(page.url.removeprefix(visitor.url))
+    page.go_back()
+    page = visitor.go("/decisions")
+    page.get_by_label("Customer, order or event", exact=True).fill(order)
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("link", name="sales.order.placed").click()
+    expect(page).to_have_url(re.compile("/events/"))
+
+
+def test_what_is_personal_in_an_event_is_shown_for_a_reason_and_a_minute(visitor):
+    page = visitor.go("/decisions?time=all&rule=email-changed")
+    page.locator("tbody a.go").first.click()
+    page.locator(".spine .hd a").first.click()
+    expect(page.get_by_text(re.compile("•••")).first).to_be_visible()
+    page.get_by_text("Show what is personal").click()
+    page.get_by_label("Why?").fill("ticket 7")
+    page.get_by_role("button", name="Show it for one minute").click()
+    expect(page.get_by_role("status").filter(has_text="written down")).to_be_visible()
+    expect(page.locator(".diff")).to_contain_text("@")
+
+
 def test_what_is_new_is_counted_and_no_row_moves_until_the_reader_wants_it(browser: Browser, own_shop: Served):
     with Visitor.to(browser, own_shop.url) as visitor:
         page = visitor.go("/decisions?time=all")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,9 @@ async def opened(where: Where, shop: Shop) -> AsyncIterator[Shop]:
 
 
 @asynccontextmanager
-async def browsing(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    """Give a client before the pages, at the same machine."""
-    site = shop.site()
+async def browsing(shop: Shop, **words: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client before the pages, at the same machine; `words`: what is different about the site."""
+    site = replace(shop.site(), **words)
     pages = console(site)
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     protect(app, refuse=in_frame(pages))

@@ -161,6 +161,36 @@ def test_what_has_ended_is_never_counted_again_and_what_ends_later_is_counted_un
     stand(stand.store.run(mend))
 
 
+def test_of_a_part_that_has_passed_only_what_was_open_is_looked_up_and_what_vanishes_is_missed(stand):
+    proof, watched = proof_of(stand)
+    stand(proof.step())
+    watched.parts()
+    stand(proof.step())
+    again = watched.parts()
+    assert all(high + 2 * MINUTE >= NOW for _, high in again), "nothing that has passed is counted anew"
+    before = seen(proof, Window.MONTH)
+    waiting = [m for m in stand.rows.messages if m["open"] and m["created_at"] < NOW - DAY and m["role"] == NOTICE]
+    assert len(waiting) > 2
+
+    def change():
+        yield Put("messages", [{**waiting[0], "state": "accepted", "reason": None, "open": None, "due_at": None}])
+        yield Delete("messages", [(waiting[1]["message_id"],)])
+
+    stand(stand.store.run(change))
+    proof._summed.clear()
+    stand(proof.step())
+    after = seen(proof, Window.MONTH)
+    assert after.difference == 1
+    assert after.outcomes[Outcome.SENT] == before.outcomes[Outcome.SENT] + 1
+    assert after.outcomes[Outcome.IN_FLIGHT] == before.outcomes[Outcome.IN_FLIGHT] - 2
+
+    def mend():
+        yield Put("messages", [waiting[0]])
+        yield Insert("messages", [waiting[1]])
+
+    stand(stand.store.run(mend))
+
+
 def test_hours_go_on_from_the_small_parts_that_they_consist_of(stand):
     watched = Watched(stand.ledger.asking)
     clock = [NOW]
