@@ -220,6 +220,10 @@ def _waiting(waiting: Waiting, rules: RuleSet, now: Micros) -> Iterator[Metric]:
         yield _gauge("unpublished_outcomes", "Outcome events that are in no topic yet.", [((), waiting.outcomes)])
         age = _age(now, waiting.oldest_outcome)
         yield _gauge("oldest_unpublished_outcome_seconds", "How long the first of them has been waiting.", [((), age)])
+    if waiting.kept is not None:
+        yield _gauge("kept_events", "Events that were taken and wait for Kafka.", [((), waiting.kept)])
+        age = _age(now, waiting.oldest_kept)
+        yield _gauge("oldest_kept_event_seconds", "How long the first of them has been waiting.", [((), age)])
     keys = {rule.id: waiting.keys.get(rule.id, 0) for rule in rules.stateful}
     keys[OTHER] = sum(waiting.keys.values()) - sum(keys.values())
     yield _gauge(

@@ -84,7 +84,7 @@ class Codec:
         key = value_at(payload, contract.key)
         if not key:
             raise BadContract(Refusal.NULL_KEY, f"{event_type} has no {'.'.join(contract.key)}", number)
-        value = b"\x00" + number.to_bytes(4, "big") + body
+        value = framed(number, body)
         if len(value) > MAX_BYTES:
             raise BadContract(Refusal.OVERSIZE, f"{len(value)} bytes; at most {MAX_BYTES}", number)
         return str(key).encode(), value
@@ -134,6 +134,11 @@ class Codec:
             record.topic, record.partition, record.offset, record.appended_at, meta["subject"],
             meta["correlation_id"], meta["causation_id"], meta["sequence"],
         )  # fmt: skip
+
+
+def framed(number: int, body: bytes) -> bytes:
+    """Return Avro as a record's value: behind the id of its schema."""
+    return b"\x00" + number.to_bytes(4, "big") + body
 
 
 def _read(wire: Wire, value: bytes, start: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ works off what could not be published at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
@@ -94,4 +94,6 @@ class EdgeProcess:
 
     async def waiting(self, *, within: float) -> Waiting:
         """Count what is open, in about `within` seconds at most."""
-        return await self.store.waiting(within=within)
+        found = await self.store.waiting(within=within)
+        kept, oldest = await self.store.kept(within=within)
+        return replace(found, kept=kept, oldest_kept=oldest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tidings import canonical
 from tidings.event import SECOND, Micros
@@ -16,8 +17,7 @@ BARRIER_EVERY: Micros = SECOND
 NO_HEADERS = b"[]"
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """A record to append."""
 
     topic: str

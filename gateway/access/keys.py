@@ -78,9 +78,12 @@ class Principal:
 
     def may_publish(self, source: str) -> bool:
         """Say whether events of a source are its own."""
-        return any(
-            source == one or (one.endswith("*") and source.startswith(one.removesuffix("*"))) for one in self.sources
-        )
+        if source in self.sources:
+            return True
+        for one in self.sources:  # noqa: SIM110 - asked for every event, and a generator takes twice as long
+            if one[-1] == "*" and source.startswith(one[:-1]):
+                return True
+        return False
 
 
 def local(tenant: str) -> Principal:

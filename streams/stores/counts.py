@@ -49,6 +49,10 @@ class Waiting:
     """Rows of the outbox that are not published; counted up to a bound. None: nobody publishes."""
     oldest_outcome: Micros | None = None
     """When the first of them was written."""
+    kept: int | None = None
+    """Events that were taken and Kafka does not have; counted up to a bound. None: who counts keeps none."""
+    oldest_kept: Micros | None = None
+    """When the first of them was taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,10 @@ class PostgresStore:
         """Count what has not left, by whose it is; as `waiting`."""
         return await self._ask(lambda connection: postgres_counts.unsent(connection, within))
 
+    async def kept(self, *, within: float) -> tuple[int, int | None]:
+        """Count the events that wait for Kafka, with the time of the first; as `waiting`."""
+        return await self._ask(lambda connection: postgres_counts.kept(connection, within))
+
     def run_of_server(self) -> str:
         """Return which database this is, and since when its server runs: after a restart it may be an older state."""
         return self._identity.run

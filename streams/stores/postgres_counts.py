@@ -13,6 +13,7 @@ from streams.stores.place import Place
 from streams.stores.postgres_connections import connect
 from tidings import canonical
 from tidings.correction import NOTICE
+from tidings.event import Micros
 from tidings.journal import read_entry
 from tidings.outcomes import NUMBERED, TOPICS, WAITING
 
@@ -20,6 +21,8 @@ MESSAGES = "SELECT state, count(*) FROM messages WHERE due_at IS NOT NULL GROUP 
 KEYS = "SELECT class, count(*) FROM state WHERE due IS NOT NULL AND class LIKE 'rule:%' GROUP BY class"
 RECORDS = "SELECT count(*) FROM records WHERE unread IS NOT NULL"
 OUTCOMES = "SELECT count(*) FROM (SELECT FROM outbox LIMIT 100001) o"
+KEPT = "SELECT count(*) FROM (SELECT FROM intake LIMIT 100001) i"
+OLDEST_KEPT = "SELECT at FROM intake ORDER BY seq LIMIT 1"
 OLDEST = """
 SELECT min(f.at) FROM unnest($1::text[], $2::bigint[]) AS k(topic, state) CROSS JOIN LATERAL
     (SELECT at FROM outbox o WHERE o.topic = k.topic AND o.unpublished = k.state ORDER BY o.seq, o.no LIMIT 1) f
@@ -45,6 +48,13 @@ async def waiting(connection: asyncpg.Connection, within: float) -> Waiting:
         places = [(topic, state) for topic in TOPICS for state in (WAITING, NUMBERED)]
         oldest = await connection.fetchval(OLDEST, *map(list, zip(*places, strict=True)))
     return Waiting(messages, records, keys, outcomes, oldest)
+
+
+async def kept(connection: asyncpg.Connection, within: float) -> tuple[int, Micros | None]:
+    """Count the events that wait for Kafka, within `within` seconds; with the time of the first. For gateways only."""
+    async with connection.transaction(readonly=True):
+        await connection.execute(f"SET LOCAL statement_timeout = {max(1, int(within * 1000))}")
+        return int(await connection.fetchval(KEPT)), await connection.fetchval(OLDEST_KEPT)
 
 
 async def unsent(connection: asyncpg.Connection, within: float) -> Unsent:

@@ -348,8 +348,7 @@ class _Transaction:
         width = table.key
         found: dict[Key, Row] = {}
         for part in _chunks(keys, VARIABLES // width):
-            one = f"({', '.join('?' * width)})"
-            query = f'SELECT * FROM "{table.name}" WHERE ({names(table.key_names)}) IN (VALUES {", ".join([one] * len(part))})'
+            query = by_keys(table, len(part))
             for values in self.connection.execute(query, [value for key in part for value in key]):
                 found[values[:width]] = make(values)
         return {key: found[key] for key in keys if key in found}
@@ -426,6 +425,14 @@ class _Transaction:
 
 def _insert_statement(verb: str, table: Table) -> str:
     return f'{verb} INTO "{table.name}" VALUES ({", ".join("?" * len(table.columns))})'
+
+
+def by_keys(table: Table, number: int) -> str:
+    """Return the query for rows by their keys, of so many."""
+    one = f"({', '.join('?' * table.key)})"
+    same = " AND ".join(f't."{name}" = k.column{at}' for at, name in enumerate(table.key_names, 1))
+    # Of `(a, b) IN (VALUES …)` SQLite takes the first column alone, and reads all that share it, or the whole table.
+    return f'SELECT t.* FROM (VALUES {", ".join([one] * number)}) k CROSS JOIN "{table.name}" t ON {same}'
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:

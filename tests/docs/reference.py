@@ -175,7 +175,9 @@ def metrics() -> Iterator[str]:
     assert rules is not None
     found = Metrics(lambda: rules, (), lambda: 0)
     look = Look(0, None, {("detect", "topic"): 0}, {rules.stateful[0].id: 0}, {}, ())
-    state = State(rules, {"detect": 0.0}, look, Waiting({}, 0, {}, 0, None), {"deadlock": 0}, {"broker": 0}, {}, 0)
+    state = State(
+        rules, {"detect": 0.0}, look, Waiting({}, 0, {}, 0, None, 0, None), {"deadlock": 0}, {"broker": 0}, {}, 0
+    )
     text = found.text(state).decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     docs = re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE)

@@ -105,6 +105,9 @@ def test_what_kafka_does_not_take_is_kept_and_published_in_its_order_once_it_doe
             async with asyncio.timeout(1.5):
                 assert await publisher.publish(records(5)) == [None]
             assert await kept(store) == [3, 4, 5]
+            count, oldest = await store.kept(within=10)
+            assert count == 3
+            assert oldest is not None
             kafka.resume()
             assert await publisher.publish(records(6)) == [None]
 
@@ -112,6 +115,7 @@ def test_what_kafka_does_not_take_is_kept_and_published_in_its_order_once_it_doe
                 return not publisher.behind and not await kept(store)
 
             await until(empty, publisher)
+            assert await store.kept(within=10) == (0, None)
             assert (await publisher.publish(records(7)))[0] is not None
             assert await read(connection) == [1, 2, 3, 4, 5, 6, 7]
 
