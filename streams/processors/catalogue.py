@@ -10,6 +10,7 @@ Embedded a reader of its own follows the log, behind those who work; on a cluste
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from tidings.errors import BadContract
 from tidings.event import Event
 from tidings.log import Decoder, LogRecord, Partition
 from tidings.ports import Body, Find, Insert, Put, Row, Scan, Store, Transaction
+
+logger = logging.getLogger("tidings.catalogue")
 
 BLOCK = 4_096
 """Offsets of a block. A batch of 500 records writes 1.7 kB of pages a record at worst; a million records are 245 blocks."""
@@ -94,13 +97,19 @@ def entries(events: Iterable[Event], contracts: Mapping[str, Contract]) -> Entri
 
 
 def readable(records: Iterable[LogRecord], decode: Decoder) -> list[Event]:
-    """Return the events among records; what cannot be read is among the dead letters, and found there."""
+    """Return the events among records; what cannot be read is among the dead letters, and found there.
+
+    So is what our own code fails on: detection has told that fault, and nobody's search ends a process for it.
+    """
     found = []
     for record in records:
         try:
             found.append(decode(record))
         except BadContract:
             continue
+        except Exception as fault:  # noqa: BLE001 - whatever it is
+            place = (record.topic, record.partition, record.offset)
+            logger.error("%s[%d]@%d is not found by its words: %s", *place, type(fault).__name__)  # noqa: TRY400 - no text of it
     return found
 
 

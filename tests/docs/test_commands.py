@@ -67,7 +67,7 @@ def test_the_commands_of_a_page_run_as_written(page, folder):
             continue
         script = re.sub(r"\b(EVENT|CUSTOMER|INVOICE)\b", lambda found: known.get(found[0], found[0]), lines_of(block))
         done = subprocess.run(
-            ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True,
+            ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, errors="replace",
             timeout=WITHIN, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         wanted = int(block.remarked("ends with") or 0)

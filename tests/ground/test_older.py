@@ -106,7 +106,7 @@ def test_when_a_person_has_decided_the_same_evidence_holds_nothing_again_and_an_
         assert await lab.store.run(ground.release_dispatch("somebody")) == 0
         assert await lab.store.run(ground.release_dispatch("somebody")) is None
         assert [row["scope"] for row in await lab.rows("kills")] == ["all"]
-        assert [row["verb"] for row in await lab.rows("audit")] == ["ground release"]
+        assert [row["verb"] for row in await lab.rows("audit")] == ["kill", "ground release"]
         assert await lab.ground.database() is None  # a worker that has not committed yet
         await lab.produce(6)
         await lab.commit({0: 12})

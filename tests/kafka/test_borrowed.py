@@ -37,6 +37,7 @@ OVERRIDDEN: dict[str, tuple[Any, str, str]] = {
     "Consumer.ack": (Consumer, "self, message", "nothing is ever committed, and streams wait for ever at the end"),
     "Consumer.force_commit": (Consumer, "self, topics, start_new_transaction", "commits what was not applied"),
     "Consumer.verify_all_partitions_active": (Consumer, "self", "Faust warns of partitions that stand on purpose"),
+    "Consumer.wait_empty": (Consumer, "self", "a rebalance waits, in rounds of a second, for batches in nobody's hands"),
     "Consumer._drain_messages": (Consumer, "self, fetcher", "the fetcher takes records past our room and order"),
     "ConsumerThread._create_worker_consumer": (driver.AIOKafkaConsumerThread, "self, transport", "stock settings: commits"),
     "ConsumerThread._commit": (driver.AIOKafkaConsumerThread, "self, offsets", "a commit that fails ends the thread"),
