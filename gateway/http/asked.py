@@ -39,6 +39,8 @@ def flags(request: Request, known: Sequence[str] = ()) -> dict[str, bool]:
         Refused: there are others. An unknown one is not ignored: a dry run would be a real one.
     """
     found = dict.fromkeys(known, False)
+    if not request.scope["query_string"]:
+        return found
     errors = []
     for name, value in request.query_params.multi_items():
         if name not in known:

@@ -76,7 +76,9 @@ class Publishing:
 
 
 def _read(kind: str, request: Request, raw: bytes) -> Body:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+    headers: list[tuple[str, str]] = []
+    if any(name == b"ce-specversion" for name, _ in request.headers.raw):  # only then are they looked at
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     try:
         return read(kind, headers, raw)
     except NotAnEvent as fault:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.access.keys import Principal
-from gateway.intake.recent import Recent
+from gateway.intake.recent import Known, Name, Recent
 from gateway.site import Site
 from streams.json_events import rfc3339
 from streams.processors.detect import READER
 from tidings.log import Partition
 from tidings.ports import Body, Read, Transaction
+
+REF = 36
+"""Characters of a reference."""
 
 
 async def standing(site: Site, who: Principal, recent: Recent, ref: str) -> dict[str, Any] | None:
@@ -19,7 +22,11 @@ async def standing(site: Site, who: Principal, recent: Recent, ref: str) -> dict
     Raises:
         StoreUnavailable: it cannot be said now.
     """
-    found = recent.of_ref(who.tenant, ref)
+    found, ours = recent.of_ref(who.tenant, ref), False
+    unsure = found is None or found[1].place is None
+    # Of long ago, or of another process, or kept and published since: the catalogue knows what is in the log.
+    if unsure and (catalogued := await _catalogued(site, who.tenant, ref)) is not None:
+        found, ours = catalogued, True
     if found is None:
         return None
     (_, source, name), known = found
@@ -27,19 +34,34 @@ async def standing(site: Site, who: Principal, recent: Recent, ref: str) -> dict
         return None
     state, reason = "kept", None
     if known.place is not None:
-        state, reason = await site.store.read(_state(*known.place))
+        state, reason = await site.store.read(_state(*known.place, ours=ours))
     return {
         "event_ref": ref, "id": name, "source": source, "type": known.type, "time": rfc3339(known.at), "state": state,
         "reason": reason,
     }  # fmt: skip
 
 
-def _state(place: Partition, offset: int) -> Body[tuple[str, str | None]]:
+async def _catalogued(site: Site, tenant: str, ref: str) -> tuple[Name, Known] | None:
+    if len(ref) != REF or tenant != site.ledger.tenant:
+        return None
+    for event in await site.ledger.events(ref):
+        if event.ref == ref:
+            place = ((event.topic, event.partition), event.offset)
+            return (tenant, event.source, event.id), Known(event.occurred_at, ref, event.type, place, durable=True)
+    return None
+
+
+def _state(place: Partition, offset: int, *, ours: bool) -> Body[tuple[str, str | None]]:
+    """Return what asks how far a record came; `ours`: its offset is the store's, not the broker's."""
+
     def body() -> Transaction[tuple[str, str | None]]:
         row = (yield Read("sources", [(READER, *place)])).get((READER, *place))
-        if row is None or offset + row["base"] >= row["next_offset"]:
+        if row is None:
             return "waiting", None
-        key = (READER, *place, offset + row["base"])
+        at = offset if ours else offset + row["base"]
+        if at >= row["next_offset"]:
+            return "waiting", None
+        key = (READER, *place, at)
         letter = (yield Read("dead_letters", [key])).get(key)
         return ("decided", None) if letter is None else ("refused", letter["reason"])
 

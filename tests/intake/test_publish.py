@@ -4,17 +4,22 @@ import asyncio
 import gzip
 import json
 from typing import Any
+from urllib.parse import quote
 
 import cramjam
+import httpx
 import pytest
 
+from gateway.http.app import create_app
 from gateway.http.problems import KINDS
 from gateway.intake.quota import Quota
 from gateway.intake.recent import Known, Recent
+from gateway.metrics import Metrics
 from gateway.site import Paused
 from schemas import contracts
 from schemas.examples import examples
 from streams.codec import Codec
+from streams.embedded import wall_clock
 from streams.embedded_log import read_record
 from streams.processors import keys as rows
 from tests.http.asking import run, until
@@ -329,6 +334,29 @@ def test_what_became_of_an_event_can_be_asked_by_whoever_may_publish_it(tmp_path
             async with asyncio.timeout(20):
                 while await state(key) != "decided":  # noqa: ASYNC110 - over the wire nobody tells
                     await asyncio.sleep(0.05)
+
+    run(body())
+
+
+def test_an_event_that_came_through_another_process_is_found_in_the_log(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            given = event(source="team-billing")
+            ref = (await shop.post(given)).json()["event_ref"]
+            await shop.engine.start()
+            app = create_app(
+                shop.engine, Metrics(lambda: shop.engine.rules, contracts().by_type, wall_clock), site=shop.site
+            )
+            transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as beside:
+                async with asyncio.timeout(20):
+                    while (answer := await beside.get(f"/v1/events/{ref}")).status_code == 404:  # noqa: ASYNC110 - as above
+                        await asyncio.sleep(0.05)
+                found = answer.json()
+                assert (found["event_ref"], found["id"], found["source"]) == (ref, given["id"], "team-billing")
+                assert found["state"] == "decided"
+                for unknown in ("nothing", "\x00" * 36, ref[:-1] + ("0" if ref[-1] != "0" else "1")):
+                    assert (await beside.get("/v1/events/" + quote(unknown))).status_code == 404
 
     run(body())
 
