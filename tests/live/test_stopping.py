@@ -20,7 +20,8 @@ from tidings.event import SECOND
 
 pytestmark = pytest.mark.live
 
-MESSAGES = 150
+MESSAGES = 800
+"""More than leave while the command that stops them is started."""
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_several_deliverers_begin_nothing_after_a_kill_also_when_they_are_killed
             try:
 
                 async def under_way() -> bool:
-                    return (await one.states()).get("accepted", 0) > MESSAGES // 10
+                    return (await one.states()).get("accepted", 0) > 15
 
                 await until(under_way)
                 stopped = await asyncio.to_thread(run, "kill", *at, "--reason", "wrong prices", "--json")
