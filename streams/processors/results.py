@@ -45,7 +45,7 @@ WRITE_AGAIN = SECOND // 2
 TOGETHER = 64
 """Results in one transaction, at most."""
 LOOKED_AT = 20
-"""Open messages of a recipient that T4 reads, at most; who has more is left to a pass of dispatch."""
+"""Open messages of a recipient that T4 reads, at most, where a run may be taken back; who has more gets a pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,25 +224,29 @@ def _without(one: Result, held: Mapping[Key, Row | None]) -> dict[Key, Row]:
 def _close_runs(changed: Sequence[Message]) -> Transaction[set[str]]:
     """Close the runs that end with these messages; return the ids of those of which dispatch need not hear.
 
-    Under the recipients' locks a run is dispatch's and ours. A recipient of whom something is held gets a pass, for it
-    may be held because of what has just ended; so does a run that was taken back.
+    Under the recipients' locks a run is dispatch's and ours. Dispatch hears where a message of the run is held, perhaps
+    for what has just ended; where the run was taken back; and where it can be, and something of the recipient's is
+    held, perhaps until this newer episode has been told.
     """
     ended = {message.message_id: message for message in changed if not message.is_open}
     if not ended:
         return set()
-    places = sorted({(message.tenant, message.recipient, 1) for message in ended.values()})
-    found = yield FindEach("messages", "by_recipient", places, limit=LOOKED_AT)
-    rows = yield Read("runs", sorted({(message.run_id,) for message in ended.values()}))
-    runs = {row["run_id"]: read_run(row) for row in rows.values()}
+    names = sorted({(message.run_id,) for message in ended.values()})
+    runs = {name: read_run(row) for (name,), row in (yield Read("runs", names)).items()}
+    of_run = yield FindEach("messages", "by_run", names)
+    recalled = [message for message in ended.values() if "recall" in runs[message.run_id].body]
+    places = sorted({(message.tenant, message.recipient, 1) for message in recalled})
+    of_person = (yield FindEach("messages", "by_recipient", places, limit=LOOKED_AT)) if places else {}
     closed, quiet = {}, set()
     for name, message in ended.items():
-        around = found[message.tenant, message.recipient, 1]
-        others = [row for row in around if row["message_id"] not in ended]
         run = runs[message.run_id]
-        if len(around) == LOOKED_AT or not run.is_open or any(row["state"] == MessageState.HELD for row in others):
+        around = of_person.get((message.tenant, message.recipient, 1), [])
+        others = [row for row in of_run[run.run_id,] if row["open"] and row["message_id"] not in ended]
+        held = any(row["state"] == MessageState.HELD for row in (*others, *around))
+        if held or len(around) == LOOKED_AT or not run.is_open:
             continue
         quiet.add(name)
-        if all(row["run_id"] != run.run_id for row in others):
+        if not others:
             closed[run.run_id] = run_row(replace(run, state="done"))
     if closed:
         yield Put("runs", [closed[name] for name in sorted(closed)], only=("state", "open"))
