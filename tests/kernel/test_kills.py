@@ -171,6 +171,9 @@ class Between:
                 await self.h.store.run(act)
         return done
 
+    async def read(self, body):
+        return await self.h.store.read(body)
+
 
 AFTER = {"its beginning": (1, 0), "a page": (2, 5), "its last page": (4, 5)}
 
