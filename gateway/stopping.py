@@ -75,15 +75,16 @@ class Stopping:
         found = next((one for one in await self.standing() if one.scope == scope), None)
         return found or Kill(scope, self.site.now(), who, reason), True
 
-    async def release(self, scope: str, who: str, reason: str) -> int | None:
-        """End a kill; what it held goes on. Return how many recipients wake; None: nothing was stopped."""
-        return await self.site.store.run(kills.release(scope, who, reason), urgent=True)
+    async def release(self, one: Kill, who: str, reason: str) -> int | None:
+        """End this kill; what it held goes on. Return how many recipients wake; None: it has ended already."""
+        return await self.site.store.run(kills.release(one.scope, who, reason, at=one.at), urgent=True)
 
-    async def drop(self, scope: str, who: str, reason: str) -> int | None:
-        """End a kill and cancel what waits; return how many; None: nothing was stopped."""
+    async def drop(self, one: Kill, who: str, reason: str) -> int | None:
+        """End this kill and cancel what waits; return how many; None: it has ended already."""
         store: Store = self.site.store
         # On a cluster every end is told to the topics.
-        return await kills.drop(Telling(store) if isinstance(store, PostgresStore) else store, scope, who, reason)
+        telling = Telling(store) if isinstance(store, PostgresStore) else store
+        return await kills.drop(telling, one.scope, who, reason, at=one.at)
 
 
 def id_of(one: Kill) -> str:

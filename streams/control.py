@@ -18,6 +18,7 @@ from typing import Any
 from streams.embedded_log import Append, append
 from streams.processors import keys, kills
 from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
+from tidings.event import Micros
 from tidings.ports import Body, Store, StoreUnavailable
 from tidings.scopes import read_scope
 
@@ -75,8 +76,9 @@ def _asked(line: bytes) -> Callable[[Store], Awaitable[Any]]:
         case "redrive":
             return _running(redrive(letters_from_json(what)))
         case "kill" | "release" | "drop":
-            scope, by, reason = map(str, what)
-            return _stopping(verb, read_scope(scope), by, reason)
+            *words, at = what
+            scope, by, reason = map(str, words)
+            return _stopping(verb, read_scope(scope), by, reason, None if at is None else int(at))
         case "add_key":
             row, who = what
             return _running(keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who)))
@@ -89,12 +91,12 @@ def _running(body: Body[Any]) -> Callable[[Store], Awaitable[Any]]:
     return lambda store: store.run(body)
 
 
-def _stopping(verb: str, scope: str, by: str, reason: str) -> Callable[[Store], Awaitable[Any]]:
+def _stopping(verb: str, scope: str, by: str, reason: str, at: Micros | None) -> Callable[[Store], Awaitable[Any]]:
     async def stop(store: Store) -> Any:
         if verb == "drop":
-            return await kills.drop(store, scope, by, reason)
+            return await kills.drop(store, scope, by, reason, at=at)
         if verb == "release":
-            return await store.run(kills.release(scope, by, reason), urgent=True)
+            return await store.run(kills.release(scope, by, reason, at=at), urgent=True)
         before = await store.run(kills.kill(scope, by, reason), urgent=True)
         return None if before is None else asdict(before)
 
@@ -116,13 +118,13 @@ NOBODY: Any = object()
 """Answered where no engine runs."""
 
 
-def stop_by(folder: Path, verb: str, scope: str, by: str, reason: str) -> Any:
+def stop_by(folder: Path, verb: str, scope: str, by: str, reason: str, at: Micros | None = None) -> Any:
     """Kill, release or drop through the running engine of a folder, as `streams.processors.kills`; `NOBODY` runs.
 
     Raises:
         StoreUnavailable: one runs, and did not do it.
     """
-    done = _ask(folder, {verb: [scope, by, reason]}, NOBODY)
+    done = _ask(folder, {verb: [scope, by, reason, at]}, NOBODY)
     return kills.Kill(**done) if verb == "kill" and isinstance(done, dict) else done
 
 

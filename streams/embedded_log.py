@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tidings import canonical
 from tidings.event import SECOND, Micros
 from tidings.log import Fetched, LogRecord, Partition
-from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Store, Transaction
+from tidings.ports import Body, Find, Insert, Lock, Now, Put, Read, Row, Scan, Store, StoreUnavailable, Transaction
 
 BARRIER_EVERY: Micros = SECOND
 """How often the log asks the writer since when it is empty, and so how often W moves where nothing happens."""
@@ -25,6 +25,14 @@ class Append(NamedTuple):
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
     partition: int = 0
+
+
+class NoTopic(StoreUnavailable):
+    """Some of the topics are missing; nothing of what was given together was written."""
+
+    def __init__(self, text: str, topics: frozenset[str]) -> None:
+        super().__init__(text)
+        self.topics = topics
 
 
 def append(records: Sequence[Append]) -> Body[list[tuple[str, int, int]]]:

@@ -24,6 +24,7 @@ from streams.stores.counts import Unsent, count_unsent
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteStore
 from tidings.errors import Misconfigured
+from tidings.event import Micros
 from tidings.ports import Store, StoreUnavailable
 from tidings.scopes import read_reason, said, scope_of
 
@@ -101,7 +102,7 @@ async def _end(verb: str, arguments: Namespace, scope: str, reason: str) -> int:
             then = "go on as far as deadlines and gates allow" if verb == "release" else "are cancelled for good"
             print(f"{waits_in_words(waits)}. With --confirm they {then}.\nNothing was done: add --confirm.")
             return 0
-        done = await _do(there, verb, scope, reason)
+        done = await _do(there, verb, scope, reason, standing[scope].at)
     if done is None:
         raise Told(f"somebody else has ended the kill of {said(scope)} meanwhile")
     if arguments.json:
@@ -152,25 +153,25 @@ async def _rules(there: Installation) -> frozenset[str]:
     return frozenset() if active is None else frozenset(active.by_id)
 
 
-async def _do(there: Installation, verb: str, scope: str, reason: str) -> Any:
+async def _do(there: Installation, verb: str, scope: str, reason: str, at: Micros | None = None) -> Any:
     """Do it where it counts: through the running engine, in the file that nobody runs on, or in the database."""
     if there.folder is not None:
-        done = await asyncio.to_thread(control.stop_by, there.folder, verb, scope, operator(), reason)
+        done = await asyncio.to_thread(control.stop_by, there.folder, verb, scope, operator(), reason, at)
         if done is not control.NOBODY:
             return done
         store = await SqliteStore.open(there.folder / "tidings.db", there.clock)
         try:
-            return await _by(store, verb, scope, reason)
+            return await _by(store, verb, scope, reason, at)
         finally:
             await store.close()
     assert isinstance(there.reader, PostgresStore), "a cluster has its database"
-    return await _by(Telling(there.reader), verb, scope, reason)
+    return await _by(Telling(there.reader), verb, scope, reason, at)
 
 
-async def _by(store: Store, verb: str, scope: str, reason: str) -> Kill | int | None:
+async def _by(store: Store, verb: str, scope: str, reason: str, at: Micros | None) -> Kill | int | None:
     match verb:
         case "kill":
             return await store.run(kills.kill(scope, operator(), reason), urgent=True)
         case "release":
-            return await store.run(kills.release(scope, operator(), reason), urgent=True)
-    return await kills.drop(store, scope, operator(), reason)
+            return await store.run(kills.release(scope, operator(), reason, at=at), urgent=True)
+    return await kills.drop(store, scope, operator(), reason, at=at)

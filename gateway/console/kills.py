@@ -91,7 +91,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         if one is None or not one.is_ours or act is None:
             return await page(request, 404, wrong="that kill has ended: somebody was faster, or the page was old")
         try:
-            done = await act(one.scope, principal(request).name, read_reason(form_reason(request)))
+            done = await act(one, principal(request).name, read_reason(form_reason(request)))
         except ValueError as fault:
             return await page(request, 422, wrong=str(fault))
         if done is None:

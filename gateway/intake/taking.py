@@ -13,7 +13,7 @@ from gateway.intake.judging import Fit, Judge, Unfit, shown
 from gateway.intake.reading import Body, Given
 from gateway.intake.recent import Known, Name, Recent
 from gateway.site import Publish
-from streams.embedded_log import Append
+from streams.embedded_log import Append, NoTopic
 from streams.json_events import Mistake
 from tidings.event import Micros
 
@@ -21,6 +21,8 @@ AT_ONCE = 50
 """Events that are judged before others have their turn."""
 GROUP = 2000
 """Records that share one commit at most."""
+
+_Waiting = tuple[Sequence[Append], asyncio.Future[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Grouped:
     """Lets requests that wait at the same time share one commit."""
 
     publish: Publish
-    _waiting: list[tuple[Sequence[Append], asyncio.Future[Any]]] = field(default_factory=list)
+    _waiting: list[_Waiting] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
 
     async def __call__(self, appends: Sequence[Append]) -> Sequence[tuple[str, int, int] | None]:
@@ -64,23 +66,40 @@ class Grouped:
 
     async def _run(self) -> None:
         while self._waiting:
-            group: list[tuple[Sequence[Append], asyncio.Future[Any]]] = []
+            group: list[_Waiting] = []
             size = 0
             while self._waiting and (not group or size + len(self._waiting[0][0]) <= GROUP):
                 group.append(self._waiting.pop(0))
                 size += len(group[-1][0])
-            try:
-                places = await self.publish([one for appends, _ in group for one in appends])
-            except Exception as fault:  # noqa: BLE001 - it belongs to whoever waits
-                for _, done in group:
-                    if not done.done():
-                        done.set_exception(fault)
-                continue
-            at = 0
-            for appends, done in group:
-                if not done.done():
-                    done.set_result(places[at : at + len(appends)])
-                at += len(appends)
+            await self._publish(group)
+
+    async def _publish(self, group: Sequence[_Waiting]) -> None:
+        try:
+            places = await self.publish([one for appends, _ in group for one in appends])
+        except NoTopic as fault:
+            # It belongs to whoever asked for such a topic; the others go on together.
+            named: list[_Waiting] = []
+            others: list[_Waiting] = []
+            for one in group:
+                (named if any(each.topic in fault.topics for each in one[0]) else others).append(one)
+            _fail(named or group, fault)
+            if named and others:
+                await self._publish(others)
+            return
+        except Exception as fault:  # noqa: BLE001 - it belongs to whoever waits
+            _fail(group, fault)
+            return
+        at = 0
+        for appends, done in group:
+            if not done.done():
+                done.set_result(places[at : at + len(appends)])
+            at += len(appends)
+
+
+def _fail(group: Sequence[_Waiting], fault: Exception) -> None:
+    for _, done in group:
+        if not done.done():
+            done.set_exception(fault)
 
 
 @dataclass

@@ -130,7 +130,7 @@ def routes(site: Site) -> APIRouter:
     async def release(request: Request, id: Id, asked: Reason) -> Released:  # noqa: A002 - the word in the URL
         who = _who(request)
         one = await named(id)
-        done = await stopping.release(one.scope, who.name, _reason(asked))
+        done = await stopping.release(one, who.name, _reason(asked))
         if done is None:
             raise Refused("not-found", "somebody else has ended it meanwhile")
         return Released(id=id, recipients=done)
@@ -139,7 +139,7 @@ def routes(site: Site) -> APIRouter:
     async def drop(request: Request, id: Id, asked: Reason) -> Dropped:  # noqa: A002 - likewise
         who = _who(request)
         one = await named(id)
-        done = await stopping.drop(one.scope, who.name, _reason(asked))
+        done = await stopping.drop(one, who.name, _reason(asked))
         if done is None:
             raise Refused("not-found", "somebody else has ended it meanwhile")
         return Dropped(id=id, cancelled=done)

@@ -2,7 +2,7 @@
 
 Whoever is told that an event was taken may forget it, so it is durable before: in Kafka with `acks=all`, or where
 Kafka is silent for two seconds, in the database. What is kept is published in its order once Kafka answers, and until
-then everything that comes is kept behind it. A record may come twice: killed between publishing and deleting, or taken
+then everything that comes is kept behind it; what is kept for a topic that is missing waits alone. A record may come twice: killed between publishing and deleting, or taken
 by Kafka after we gave up waiting. That is no second event; who reads knows it by its reference. With several of these
 processes, one that did not keep the record itself learns within a moment that something is kept.
 """
@@ -13,13 +13,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, errors
 
-from streams.embedded_log import Append, log_row, read_record
+from streams.embedded_log import Append, NoTopic, log_row, read_record
 from streams.kafka.cluster import Refused, opened
 from streams.kafka.connection import Connection
 from streams.kafka.reach import Away, reachable, refusal
@@ -60,7 +60,7 @@ EPOCH = "intake"
 REST = 0.25
 """Seconds between two looks at what is kept."""
 LOOK_AGAIN = 5.0
-"""Seconds between two looks for a topic that is missing."""
+"""Seconds between two looks for a topic that is missing, and over what is kept for it."""
 
 Place = tuple[str, int, int]
 
@@ -103,8 +103,11 @@ def claim(owner: str) -> Body[bool]:
     return body
 
 
-def _kept() -> Transaction[list[Row]]:
-    return (yield Scan("intake", limit=PART))  # type: ignore[no-any-return]
+def _kept(after: int) -> Body[list[Row]]:
+    def body() -> Transaction[list[Row]]:
+        return (yield Scan("intake", (after,), PART))  # type: ignore[no-any-return]
+
+    return body
 
 
 @dataclass
@@ -124,7 +127,17 @@ class Publisher:
     _topics: frozenset[str] = field(default=frozenset(), init=False)
     _looked: float = field(default=float("-inf"), init=False)
     _keeping: int = field(default=0, init=False)
-    """Grows whenever something is being kept: what was read before that says nothing of it."""
+    """Keeps that are under way."""
+    _kept: int = field(default=0, init=False)
+    """Grows whenever a keep ends: what was read before that says nothing of it."""
+    _aside: frozenset[str] = field(default=frozenset(), init=False)
+    """Topics that are missing, and for which something is kept; it holds up no other topic."""
+    _looks: int = field(default=0, init=False)
+    """Grows whenever the topics are looked up."""
+    _stale: bool = field(default=False, init=False)
+    """Whether one of the topics may be gone since."""
+    _passed: tuple[int, int, int] = field(default=(0, 0, 0), init=False)
+    """Up to where all that is kept is set aside, and `_looks` and `_kept` when that was seen."""
     _said: str = field(default="", init=False)
 
     async def publish(self, appends: Sequence[Append]) -> list[Place | None]:
@@ -134,7 +147,7 @@ class Publisher:
             StoreUnavailable: neither was to be had. Some may have been published; a repeat does no harm.
         """
         await self._see_topics({one.topic for one in appends})
-        if self.behind or self._producer is None:
+        if self.behind or self._producer is None or any(one.topic in self._aside for one in appends):
             return await self._keep(appends)
         answers = await self._sent(appends, self.silent)
         places: list[Place | None] = [one if isinstance(one, tuple) else None for one in answers]
@@ -149,18 +162,15 @@ class Publisher:
         """Publish what is kept, a part at a time; say whether there was any."""
         if self._producer is None and not await self._connect():
             return False
-        before = self._keeping
-        rows = await self.store.read(_kept)
-        if not rows:
-            if before == self._keeping and self.behind:
-                self.behind = False
-                self._tell("")
+        if not await self._ready():
             return False
         self.behind = True
         if not await self.store.run(claim(self.owner)):
             return False
         # Read again: whoever had it before us may have published some of it meanwhile.
-        rows = await self.store.read(_kept)
+        rows = await self._ready()
+        if self._producer is None or not rows:
+            return False
         appends = [
             Append(
                 row["topic"],
@@ -171,19 +181,47 @@ class Publisher:
             for row in rows
         ]
         answers = await self._sent(appends, PART_WITHIN)
-        done = 0
-        while done < len(answers) and isinstance(answers[done], tuple):
-            done += 1
-        if done:
-            # From the first on, so that what is left keeps its order.
-            gone = [(row["seq"],) for row in rows[:done]]
+        left: dict[str, BaseException | None] = {}
+        gone = []
+        for row, answer in zip(rows, answers, strict=True):
+            # Of each topic from the first on, so that what is left keeps its order.
+            if isinstance(answer, tuple) and row["topic"] not in left:
+                gone.append((row["seq"],))
+            elif not isinstance(answer, tuple):
+                left.setdefault(row["topic"], answer)
+        if gone:
             await self.store.run(lambda: (yield Delete("intake", gone)))
-        if done < len(rows):
-            fault = answers[done]
-            self._tell(
-                f"Kafka does not take what is kept: {_why(fault if isinstance(fault, BaseException) else None, self.connection)}"
-            )
-        return done > 0
+        if left:
+            # One of them may be gone since the last look.
+            self._stale = True
+            topic, fault = next(iter(left.items()))
+            self._tell(f"Kafka does not take what is kept for {topic}: {_why(fault, self.connection)}")
+        return bool(gone)
+
+    async def _ready(self) -> list[Row]:
+        """Read the first of what is kept and has a topic; where there is none, nobody is behind any more."""
+        if self._aside or self._stale:
+            await self._look()
+        topics, seen, idle = self._topics, (self._looks, self._kept), not self._keeping
+        # What others keep may be committed out of its order, so what was passed is read again after each look.
+        after, aside = (self._passed[0], self._aside) if self._passed[1:] == seen else (0, frozenset[str]())
+        while True:
+            rows = await self.store.read(_kept(after))
+            ready = [row for row in rows if row["topic"] in topics]
+            aside |= {row["topic"] for row in rows} - topics
+            if ready or len(rows) < PART:
+                break
+            after = rows[-1]["seq"]
+        self._passed = (after, *seen)
+        if new := aside - self._aside:
+            logger.error("what is kept for them waits, other topics go on: %s", self._no_topic(new))
+        self._aside |= aside
+        if not ready and idle and seen[1] == self._kept and not self._keeping:
+            self._aside = aside
+            if self.behind:
+                self.behind = False
+                self._tell("")
+        return ready
 
     async def stop(self) -> None:
         """Let go of the brokers."""
@@ -233,7 +271,8 @@ class Publisher:
                 text = f"Kafka is away, and {MOST_KEPT} records wait for it already"
                 raise StoreUnavailable(text)
         finally:
-            self._keeping += 1
+            self._keeping -= 1
+            self._kept += 1
         return [None] * len(appends)
 
     async def _connect(self) -> bool:
@@ -241,7 +280,7 @@ class Publisher:
         try:
             await reachable(self.connection, within=self.silent)
             async with opened(self.connection, within=self.silent * 2) as cluster:
-                self._topics = frozenset(await cluster.topics())
+                self._see(await cluster.topics())
             producer = AIOKafkaProducer(
                 **self.connection.options(),
                 acks="all",
@@ -264,15 +303,29 @@ class Publisher:
         """A topic that is made by a first record has none of its settings, and what is kept for none would wait for ever."""
         if names <= self._topics or self._producer is None:
             return
-        if time.monotonic() - self._looked >= LOOK_AGAIN:
-            self._looked = time.monotonic()
-            with contextlib.suppress(Away, Refused, Misconfigured):
-                async with opened(self.connection, within=self.silent) as cluster:
-                    self._topics = frozenset(await cluster.topics())
-        if missing := sorted(self.connection.prefix + name for name in names - self._topics):
-            text = f"there is no topic {', '.join(missing)}: tidings topics apply"
+        await self._look()
+        if missing := names - self._topics:
+            text = self._no_topic(missing)
             self._tell(text)
-            raise StoreUnavailable(text)
+            raise NoTopic(text, frozenset(missing))
+
+    async def _look(self) -> None:
+        """Look the topics up, unless that was done a moment ago."""
+        if time.monotonic() - self._looked < LOOK_AGAIN:
+            return
+        self._looked = time.monotonic()
+        with contextlib.suppress(Away, Refused, Misconfigured):
+            async with opened(self.connection, within=self.silent) as cluster:
+                self._see(await cluster.topics())
+
+    def _see(self, topics: Iterable[str]) -> None:
+        self._topics = frozenset(topics)
+        self._looks += 1
+        self._stale = False
+
+    def _no_topic(self, names: Iterable[str]) -> str:
+        missing = ", ".join(sorted(self.connection.prefix + name for name in names))
+        return f"there is no topic {missing}: tidings topics apply"
 
     def _tell(self, text: str) -> None:
         if text == self._said:
@@ -280,7 +333,10 @@ class Publisher:
         if text:
             logger.error("%s", text)
         else:
-            logger.info("Kafka takes events again; nothing is kept any more")
+            logger.info(
+                "Kafka takes events again; nothing is kept any more%s",
+                " but for topics that are missing" * bool(self._aside),
+            )
         self._said = text
 
 

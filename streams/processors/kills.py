@@ -5,7 +5,7 @@ in whatever process. An intent that was committed before has `start_by`, five se
 byte leaves later. A kill is a row: a restart finds it.
 
 A drop cancels in pages while the kill still stands, and ends it in the transaction that finds nothing left: cut off
-anywhere, it is still a kill, and is dropped once more.
+anywhere, it is still a kill, and is dropped once more. A kill is a scope and its instant: no act ends a later one.
 """
 
 from __future__ import annotations
@@ -67,12 +67,15 @@ def kill(scope: str, by: str, reason: str = "") -> Body[Kill | None]:
     return body
 
 
-def release(scope: str, by: str, reason: str = "", *, page: int = 1_000) -> Body[int | None]:
-    """End a kill and wake the recipients whose messages it held; returns how many. None: nothing was stopped."""
+def release(scope: str, by: str, reason: str = "", *, at: Micros | None = None, page: int = 1_000) -> Body[int | None]:
+    """End a kill and wake the recipients whose messages it held; returns how many. None: nothing was stopped.
+
+    `at`: of the kill that is meant; a later one of the same scope stays. None: whichever stands.
+    """
 
     def body() -> Transaction[int | None]:
         yield Exclude(CONTROLS)
-        if not (yield Read("kills", [(scope,)])):
+        if (yield from _since(scope, at)) is None:
             return None
         woken = yield from end_kill(scope, page)
         yield from audit("release", by, {"scope": scope, "reason": reason, "recipients": woken})
@@ -81,58 +84,104 @@ def release(scope: str, by: str, reason: str = "", *, page: int = 1_000) -> Body
     return body
 
 
-async def drop(store: Store, scope: str, by: str, reason: str) -> int | None:
+async def drop(store: Store, scope: str, by: str, reason: str, *, at: Micros | None = None) -> int | None:
     """End a kill and cancel what waits to leave in its scope; returns how many. None: nothing was stopped.
 
-    What waits for a reason of its own, as quiet hours, was not stopped by the kill, and stays. On a cluster the store
-    is one that tells (`streams.processors.outcomes`).
+    What waits for a reason of its own, as quiet hours, was not stopped by the kill, and stays. Where somebody ends the
+    kill meanwhile, the drop ends with it: a later kill of the same scope is another one. `at` as for `release`. On a
+    cluster the store is one that tells (`streams.processors.outcomes`).
     """
+    since = await store.run(_begin_drop(scope, by, reason, at))
+    if since is None:
+        return None
+    act = _Drop(scope, since, by, reason)
     count = 0
     for state in WAITING:
         last: Micros | None = None
         while True:
-            done = await store.run(_drop_page(scope, state, last))
+            done = await store.run(_drop_page(act, state, last, count))
             if done is None:
                 return count or None
             more, last = done
             count += more
             if last is None:
                 break
-    ended = await store.run(_end_drop(scope, by, reason, count))
-    return None if ended is None and not count else count + (ended or 0)
+    ended = await store.run(_end_drop(act, count))
+    return count or None if ended is None else count + ended
 
 
-def _drop_page(scope: str, state: MessageState, above: Micros | None) -> Body[tuple[int, Micros | None] | None]:
-    """Cancel a page of what waits; None: the kill has ended."""
+@dataclass(frozen=True, slots=True)
+class _Drop:
+    """A drop of one kill: that which stands since `at`."""
 
-    def body() -> Transaction[tuple[int, Micros | None] | None]:
+    scope: str
+    at: Micros
+    by: str
+    reason: str
+
+    def audit(self, verb: str, count: int) -> Transaction[None]:
+        return audit(verb, self.by, {"scope": self.scope, "reason": self.reason, "cancelled": count})
+
+    def has_ended(self, count: int) -> Transaction[bool]:
+        """Say whether somebody has ended the kill, and write down how far the drop came."""
+        if (yield from _since(self.scope, self.at)) is not None:
+            return False
+        yield from self.audit("drop cut", count)
+        return True
+
+
+def _since(scope: str, at: Micros | None) -> Transaction[Micros | None]:
+    """Read since when a scope is stopped; None: it is not, or not by the kill of `at`."""
+    row = (yield Read("kills", [(scope,)])).get((scope,))
+    return None if row is None or at not in (None, row["at"]) else row["at"]
+
+
+def _begin_drop(scope: str, by: str, reason: str, at: Micros | None) -> Body[Micros | None]:
+    """Write down that a drop begins, before it cancels anything; returns which kill it is of."""
+
+    def body() -> Transaction[Micros | None]:
         yield Exclude(CONTROLS)
-        if not (yield Read("kills", [(scope,)])):
-            return None
-        rows, last = yield from page_of(str(state), above, PAGE)
-        return (yield from _cancel(scope, rows)), last
+        since = yield from _since(scope, at)
+        if since is not None:
+            yield from audit("drop begun", by, {"scope": scope, "reason": reason})
+        return since
 
     return body
 
 
-def _end_drop(scope: str, by: str, reason: str, count: int) -> Body[int | None]:
+def _drop_page(
+    act: _Drop, state: MessageState, above: Micros | None, count: int
+) -> Body[tuple[int, Micros | None] | None]:
+    """Cancel a page of what waits; None: the kill has ended."""
+
+    def body() -> Transaction[tuple[int, Micros | None] | None]:
+        yield Exclude(CONTROLS)
+        if (yield from act.has_ended(count)):
+            return None
+        rows, last = yield from page_of(str(state), above, PAGE)
+        return (yield from _cancel(act.scope, rows)), last
+
+    return body
+
+
+def _end_drop(act: _Drop, count: int) -> Body[int | None]:
     """Cancel what has come meanwhile, and end the kill in the same transaction."""
 
     def body() -> Transaction[int | None]:
         yield Exclude(CONTROLS)
-        if not (yield Read("kills", [(scope,)])):
+        if (yield from act.has_ended(count)):
             return None
         found: list[Row] = []
         for state in WAITING:
             last: Micros | None = None
             while True:
                 rows, last = yield from page_of(str(state), last, PAGE)
-                found += [row for row in rows if _is_stopped(scope, row)]
+                found += [row for row in rows if _is_stopped(act.scope, row)]
                 if last is None:
                     break
-        more = yield from _cancel(scope, found)
-        yield Delete("kills", [(scope,)])
-        yield from audit("drop", by, {"scope": scope, "reason": reason, "cancelled": count + more})
+        more = yield from _cancel(act.scope, found)
+        yield Delete("kills", [(act.scope,)])
+        yield from act.audit("drop", count + more)
         return more
 
     return body

@@ -152,8 +152,77 @@ def test_every_act_leaves_a_row_of_who_and_why():
         ("kill", "ann", {"scope": "all", "reason": "wrong prices"}),
         ("release", "bob", {"scope": "all", "reason": "mended", "recipients": 2}),
         ("kill", "ann", {"scope": "rule:declined", "reason": "again"}),
+        ("drop begun", "ann", {"scope": "rule:declined", "reason": "wrong prices"}),
         ("drop", "ann", {"scope": "rule:declined", "reason": "wrong prices", "cancelled": 2}),
     ]
+
+
+class Between:
+    """A store that lets somebody else act between two transactions of a drop."""
+
+    def __init__(self, h: House, after: int, *acts) -> None:
+        self.h, self.left, self.acts = h, after, acts
+
+    async def run(self, body, *, urgent: bool = False):
+        done = await self.h.store.run(body, urgent=urgent)
+        self.left -= 1
+        if self.left == 0:
+            for act in self.acts:
+                await self.h.store.run(act)
+        return done
+
+    async def read(self, body):
+        return await self.h.store.read(body)
+
+
+AFTER = {"its beginning": (1, 0), "a page": (2, 5), "its last page": (4, 5)}
+
+
+@pytest.mark.parametrize(("after", "cancelled"), AFTER.values(), ids=AFTER)
+def test_a_release_between_two_pages_cuts_a_drop_which_says_how_far_it_came(after, cancelled):
+    h = house()
+    do(h, kills.kill("all", "ann"))
+    crowd(h, 5)
+    h.run()
+    store = Between(h, after, kills.release("all", "bob", "mended"))
+    assert asyncio.run(kills.drop(store, "all", "ann", "wrong prices")) == (cancelled or None)
+    said = {"scope": "all", "reason": "wrong prices"}
+    assert [(verb, who) for verb, who, _ in audited(h)][1:] == [
+        ("drop begun", "ann"), ("release", "bob"), ("drop cut", "ann"),
+    ]  # fmt: skip
+    assert audited(h)[-1][2] == {**said, "cancelled": cancelled}
+    h.run()
+    assert sorted(h.messages()) == [("accepted", None)] * (5 - cancelled) + [("cancelled", "killed")] * cancelled
+
+
+@pytest.mark.parametrize(("after", "cancelled"), AFTER.values(), ids=AFTER)
+def test_a_drop_neither_cancels_under_a_later_kill_nor_ends_it(after, cancelled):
+    h = house()
+    do(h, kills.kill("all", "ann"))
+    crowd(h, 5)
+    h.run()
+    h.now += MINUTE
+    store = Between(h, after, kills.release("all", "bob"), kills.kill("all", "bob", "mine"))
+    assert asyncio.run(kills.drop(store, "all", "ann", "wrong prices")) == (cancelled or None)
+    (one,) = asyncio.run(h.store.read(kills.standing))
+    assert (one.by, one.at) == ("bob", h.now)
+    assert sorted(h.messages()) == [("cancelled", "killed")] * cancelled + [("held", "killed")] * (5 - cancelled)
+
+
+@pytest.mark.parametrize("verb", ["release", "drop"])
+def test_what_ends_a_kill_ends_no_later_one_of_its_scope(verb):
+    h = house()
+    do(h, kills.kill("all", "ann"))
+    before = h.now
+    do(h, kills.release("all", "bob"))
+    h.now += MINUTE
+    do(h, kills.kill("all", "bob"))
+    if verb == "release":
+        assert do(h, kills.release("all", "ann", "late", at=before)) is None
+    else:
+        assert asyncio.run(kills.drop(h.store, "all", "ann", "late", at=before)) is None
+    assert [one.by for one in asyncio.run(h.store.read(kills.standing))] == ["bob"]
+    assert [verb for verb, _, _ in audited(h)] == ["kill", "release", "kill"]
 
 
 @given(st.sampled_from(["tenant", "channel", "rule", "provider", ""]), st.text(max_size=220))
