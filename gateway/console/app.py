@@ -73,7 +73,7 @@ def _signing(router: APIRouter, pages: Pages) -> None:
     @router.post("/sign-in")
     async def take(request: Request) -> Response:
         form = await fields_of(request)
-        holder = await entrance.door.keys.principal(form.get("key", "").strip())
+        holder = await entrance.door.holder(form.get("key", "").strip())
         if holder is None or holder.key is None or not holder.may("decisions"):
             return pages.render(request, "sign-in.html", status=403, next=inner(form.get("next", "/")), wrong=True)
         response = RedirectResponse(inner(form.get("next", "/")), 303, HEADERS)

@@ -22,8 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.access.door import Door, is_loopback
-from gateway.access.keys import Principal, local
+from gateway.access.door import Door
+from gateway.access.keys import Principal
 from streams.embedded import wall_clock
 from tidings.event import HOUR, Micros
 
@@ -33,8 +33,6 @@ LONGEST_COOKIE = 512
 MAX_FORM = 64 * 1024
 MAX_FIELDS = 50
 SAFE = ("GET", "HEAD")
-BETWEEN = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-"""Headers of a proxy: whoever stands behind one is not at this machine."""
 LOOKS = ("/find",)
 """Takes a form only so that what is typed stands in no URL; changes nothing, and pages of errors have it too."""
 FORM = "application/x-www-form-urlencoded"
@@ -74,17 +72,18 @@ class Entrance:
             request.state.form = await (fields_of(request) if looks else self.form(request, session.binding))
 
     async def _session(self, request: Request) -> Session | None:
-        if is_loopback(self.door.host) and not await self.door.keys.any():
-            if not at_this_machine(request):
+        if await self.door.is_open():
+            guest = await self.door.guest(request)
+            if guest is None:
                 raise HTTPException(
                     403, "without keys the console is open to this machine only, under a name of its own"
                 )
-            return Session(local(self.door.tenant), "local")
+            return Session(guest, "local")
         found = self._read(request.cookies.get(COOKIE, ""))
         if found is None:
             return None
         key_id, binding = found
-        holder = await self.door.keys.by_id(key_id)
+        holder = await self.door.by_id(key_id)
         return None if holder is None else Session(holder, binding)
 
     async def form(self, request: Request, binding: str) -> Mapping[str, str]:
@@ -182,15 +181,6 @@ def sign_out(response: Response) -> None:
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
 
 
-def at_this_machine(request: Request) -> bool:
-    """Return whether somebody at this machine asks, by a name of this machine, and not through a proxy."""
-    if request.client is None or not is_loopback(request.client.host):
-        return False
-    if any(name in request.headers for name in BETWEEN):
-        return False
-    return is_loopback(_host(request.headers.get("host", "")))
-
-
 def same_origin(request: Request) -> bool:
     """Return whether the browser says that the request comes from a page of this host.
 
@@ -202,10 +192,3 @@ def same_origin(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin", "null")
     return urlsplit(origin).netloc == request.headers.get("host")
-
-
-def _host(value: str) -> str:
-    """Return the host of a Host header, without its port."""
-    if value.startswith("["):
-        return value[1:].partition("]")[0]
-    return value.partition(":")[0]
