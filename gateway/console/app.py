@@ -37,7 +37,7 @@ PAGES = (overview, decisions, decision, messages, message, customer, rules, find
 
 def console(site: Site) -> Pages:
     """Return what the pages of an installation are rendered with."""
-    return Pages(site, Entrance(site.door, site.secret or secrets.token_bytes(32)))
+    return Pages(site, Entrance(site.door, site.secret or secrets.token_bytes(32), secure=site.is_over_tls))
 
 
 def routes(site: Site, pages: Pages | None = None) -> APIRouter:
@@ -77,13 +77,13 @@ def _signing(router: APIRouter, pages: Pages) -> None:
         if holder is None or holder.key is None or not holder.may("decisions"):
             return pages.render(request, "sign-in.html", status=403, next=inner(form.get("next", "/")), wrong=True)
         response = RedirectResponse(inner(form.get("next", "/")), 303, HEADERS)
-        sign_in(entrance, request, response, holder.key)
+        sign_in(entrance, response, holder.key)
         return response
 
     @router.post("/sign-out", dependencies=[Depends(entrance.enter)])
-    async def leave() -> Response:
+    async def leave(request: Request) -> Response:
         response = RedirectResponse("/sign-in", 303, HEADERS)
-        sign_out(response)
+        sign_out(entrance, request, response)
         return response
 
 

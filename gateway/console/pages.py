@@ -72,7 +72,7 @@ class Pages:
         self.site = site
         self.entrance = entrance
         self.standings = Standings()
-        self.live = Live()
+        self.live = Live(entrance.lasts)
         self.files = {path.name: static_of(path) for path in sorted(FOLDER.iterdir()) if path.suffix[1:] in KINDS}
 
     @cached_property
