@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.access.door import Door
+from gateway.access.door import Door, is_loopback
 from gateway.config import Config
 from gateway.links.brand import Brand
 from handlers.channels.content import Contents
@@ -77,6 +77,12 @@ class Site:
 
     refused: Callable[[], Sequence[str]] = tuple
     """Why edited rules are not in use, where this process takes them from a folder."""
+
+    @property
+    def is_over_tls(self) -> bool:
+        """Whether browsers reach it over TLS only, which a proxy ends: always, but on loopback."""
+        url = None if self.settings is None else self.settings.settings.public_url
+        return not is_loopback(self.door.host) or (url or "").startswith("https://")
 
     async def close(self) -> None:
         """Let go of what was opened for it; the store is whoever's who gave it."""

@@ -28,17 +28,22 @@ from gateway.console import (
 )
 from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
-from gateway.console.session import Entrance, fields_of, sign_in, sign_out
+from gateway.console.session import Entrance, fields_of, require, sign_in, sign_out
 from gateway.http.bounds import Refuse, plainly
 from gateway.site import Site
 
-PAGES = (overview, decisions, decision, event, messages, message, customer, rules, finding, kills, letters, keyboard)
-"""Modules with `routes(site, pages) -> APIRouter`; of two that match, the first is taken."""
+LOOK = "decisions"
+PAGES = (
+    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK),
+    (finding, LOOK), (kills, LOOK), (letters, "jobs"), (keyboard, LOOK),
+)  # fmt: skip
+"""Modules with `routes(site, pages) -> APIRouter`, and the scope without which none of their routes answers; what changes
+something asks for more. Of two routes that match, the first is taken."""
 
 
 def console(site: Site) -> Pages:
     """Return what the pages of an installation are rendered with."""
-    return Pages(site, Entrance(site.door, site.secret or secrets.token_bytes(32)))
+    return Pages(site, Entrance(site.door, site.secret or secrets.token_bytes(32), secure=site.is_over_tls))
 
 
 def routes(site: Site, pages: Pages | None = None) -> APIRouter:
@@ -57,8 +62,8 @@ def routes(site: Site, pages: Pages | None = None) -> APIRouter:
             return Response(status_code=304, headers=dict(found.headers))
         return found
 
-    for page in PAGES:
-        inside.include_router(page.routes(site, pages))
+    for page, scope in PAGES:
+        inside.include_router(page.routes(site, pages), dependencies=[Depends(require(scope))])
     outside.include_router(inside)
     return outside
 
@@ -74,17 +79,17 @@ def _signing(router: APIRouter, pages: Pages) -> None:
     @router.post("/sign-in")
     async def take(request: Request) -> Response:
         form = await fields_of(request)
-        holder = await entrance.door.keys.principal(form.get("key", "").strip())
-        if holder is None or holder.key is None or not holder.may("decisions"):
+        holder = await entrance.door.holder(form.get("key", "").strip())
+        if holder is None or holder.key is None or not holder.may(LOOK):
             return pages.render(request, "sign-in.html", status=403, next=inner(form.get("next", "/")), wrong=True)
         response = RedirectResponse(inner(form.get("next", "/")), 303, HEADERS)
-        sign_in(entrance, request, response, holder.key)
+        sign_in(entrance, response, holder.key)
         return response
 
     @router.post("/sign-out", dependencies=[Depends(entrance.enter)])
-    async def leave() -> Response:
+    async def leave(request: Request) -> Response:
         response = RedirectResponse("/sign-in", 303, HEADERS)
-        sign_out(response)
+        sign_out(entrance, request, response)
         return response
 
 

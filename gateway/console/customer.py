@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from gateway.console.headers import HEADERS
+from gateway.console.marks import href
 from gateway.console.pages import Pages
+from gateway.console.session import fields
 from gateway.explaining.reading import books_of
 from gateway.site import Site
 from streams.explaining import says
@@ -23,6 +29,7 @@ WINDOWS = {"1d": ("in the last day", DAY), "7d": ("in the last 7 days", 7 * DAY)
            "90d": ("in the last 90 days", 90 * DAY)}  # fmt: skip
 ANSWERS = 12
 """Rules whose answers are shown."""
+NO_ADDRESS = "an address is no order, invoice or event: give the number of one of those"
 CHOICES = {"yes": ("sent", "yes"), "no": ("none", "no"), "unsaid": ("none", "dash"), "locked": ("none", "on")}
 
 
@@ -32,15 +39,29 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     books = books_of(site)
 
     @router.get("/customers/{name:path}")
-    async def page(name: str, request: Request) -> Response:
+    async def show(name: str, request: Request) -> Response:
+        return await page(name, request, request.query_params)
+
+    @router.post("/customers/{name:path}")
+    async def ask(name: str, request: Request) -> Response:
+        """What was typed is looked at first: a mail address never stands in a URL."""
+        form = fields(request)
+        params = {"ask": "1", **{word: form.get(word, "").strip()[:LONGEST_ID] for word in ("rule", "about", "window")}}
+        if is_address(params):
+            return await page(name, request, params, status=422)
+        return RedirectResponse(f"{href('customers', name)}?{urlencode(params)}", 303, HEADERS)
+
+    async def page(name: str, request: Request, params: Mapping[str, str], status: int = 200) -> Response:
         if len(name) > LONGEST_ID or not name.isprintable():
             raise HTTPException(404, "There is no customer with this id")
-        params = request.query_params
         found = await customer(books, name)
         rules = await books.active()
         window = params.get("window", "7d") if params.get("window") in WINDOWS else "7d"
         answer, wrong = None, ""
-        if "ask" in params:
+        if is_address(params):
+            wrong = NO_ADDRESS
+            params = {word: value for word, value in params.items() if word not in ("rule", "about")}
+        elif "ask" in params:
             asked = _text(params.get("rule", "")), _text(params.get("about", ""))
             now = books.now()
             try:
@@ -55,13 +76,18 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         )
         telling = [one for one in rules.active if one.to.kind == "customer"]
         return pages.render(
-            request, "customer.html", c=found, answer=answer, wrong=wrong, windows=WINDOWS, window=window, icons=ICONS,
+            request, "customer.html", status=status, c=found, answer=answer, wrong=wrong, windows=WINDOWS, window=window, icons=ICONS,
             rules=sorted(telling, key=lambda one: one.title or one.id), told=told, named=says.NAMED, brief=says.brief,
             local=moment(books.now(), found.person.timezone), choices=CHOICES, answers=ANSWERS,
             asked={"rule": params.get("rule", "")[:LONGEST_ID], "about": params.get("about", "")[:LONGEST_ID]},
         )  # fmt: skip
 
     return router
+
+
+def is_address(params: Mapping[str, str]) -> bool:
+    """Return whether what is asked about may be somebody's mail address."""
+    return any("@" in params.get(word, "") for word in ("rule", "about"))
 
 
 def _text(value: str) -> str | None:

@@ -22,6 +22,7 @@ from gateway.console.pages import Pages
 from gateway.console.session import fields
 from gateway.console.zones import zones_of
 from gateway.http.look import Asked as Question
+from gateway.intake.judging import LATEST
 from gateway.site import Site
 from streams.ledger.rows import Count, Decision, Filter, Found, Outcome, Page, read_key
 from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
@@ -103,16 +104,20 @@ def text(params: Mapping[str, str], name: str) -> str | None:
 
 
 def instant(value: str) -> Micros | None:
-    """Return the instant of `2026-11-12T14:32` (UTC), with seconds or without, or of digits alone, microseconds."""
-    if value.isascii() and value.isdigit() and len(value) <= 17:  # noqa: PLR2004 - until the year 5138
-        return int(value)
+    """Return the instant of `2026-11-12T14:32` (UTC), with seconds or without, or of digits alone, microseconds.
+
+    One that no event can have is none.
+    """
+    if value.isascii() and value.isdigit() and len(value) <= 17:  # noqa: PLR2004 - more than `LATEST` has
+        return int(value) if int(value) < LATEST else None
     try:
         found = datetime.fromisoformat(value[:40])
     except ValueError:
         return None
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
-    return int(found.timestamp()) * SECOND
+    at = int(found.timestamp()) * SECOND
+    return at if 0 <= at < LATEST else None
 
 
 class Counts:

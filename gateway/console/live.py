@@ -21,6 +21,8 @@ from tidings.ports import StoreUnavailable
 EVERY = 1.0
 """Seconds between two looks."""
 PATIENCE = 5.0
+ASKED_AGAIN = 3.0
+"""Seconds after which a stream asks again who looks: so long may a revoked key, or a session that has ended."""
 STILL_HERE = 10.0
 """Seconds of silence after which a comment says that the line stands."""
 LASTS = 300.0
@@ -37,7 +39,9 @@ Ask = Callable[[], Awaitable[Told]]
 class Live:
     """The streams of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, lasts: Callable[[Request], Awaitable[bool]]) -> None:
+        self.lasts = lasts
+        """Whether who looks may go on."""
         self.open = 0
         self._asked: dict[str, Asked[Told]] = {}
 
@@ -55,16 +59,22 @@ class Live:
         asked = self._asked.setdefault(question, Asked(ask, patience=PATIENCE, keep=EVERY * 0.9))
         ending: asyncio.Event | None = getattr(request.app.state, "ending", None)
         headers = {**HEADERS, "x-accel-buffering": "no"}
-        return StreamingResponse(self._lines(asked, ending or asyncio.Event()), 200, headers, "text/event-stream")
+        return StreamingResponse(
+            self._lines(request, asked, ending or asyncio.Event()), 200, headers, "text/event-stream"
+        )
 
-    async def _lines(self, asked: Asked[Told], ending: asyncio.Event) -> AsyncIterator[str]:
+    async def _lines(self, request: Request, asked: Asked[Told], ending: asyncio.Event) -> AsyncIterator[str]:
         clock = asyncio.get_running_loop().time
-        began = spoken = clock()
+        began = spoken = known = clock()
         said = ""
         self.open += 1
         try:
             while not ending.is_set() and clock() - began < LASTS:
                 try:
+                    if clock() - known >= ASKED_AGAIN:
+                        if not await self.lasts(request):
+                            return
+                        known = clock()
                     told = json.dumps(await asked(), separators=(",", ":"))
                 except (StoreUnavailable, TimeoutError):
                     return  # the browser says that the connection is lost, and tries again

@@ -47,16 +47,19 @@ class Opened:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def first(self, session: Session, message_id: str) -> bool:
-        """Return whether it is the first time."""
-        place = (f"{session.principal.name}/{session.binding}", message_id)
-        if place in self._known:
-            self._known.move_to_end(place)
-            return False
-        self._known[place] = None
+    def known(self, session: Session, message_id: str) -> bool:
+        """Return whether it is written down already."""
+        return self._place(session, message_id) in self._known
+
+    def remember(self, session: Session, message_id: str) -> None:
+        """Remember one that is written down: not before it is."""
+        self._known[self._place(session, message_id)] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return True
+
+    @staticmethod
+    def _place(session: Session, message_id: str) -> tuple[str, str]:
+        return f"{session.principal.name}/{session.binding}", message_id
 
 
 @dataclass
@@ -85,8 +88,9 @@ class One:
             return None
         shown = preview.shown(found.message, became, self.site.now())
         session: Session = request.state.session
-        if self.opened.first(session, found.line.message_id):
+        if not self.opened.known(session, found.line.message_id):
             await self.site.store.run(written("messages open", principal(request).name, found, {}))
+            self.opened.remember(session, found.line.message_id)
         return shown
 
     async def page(self, request: Request, found: MessageDetail, became: Became, **more: Any) -> Response:

@@ -36,6 +36,7 @@ class Entry:
     word: str
     counted: str = ""
     """Name of the figure of what waits there for a person."""
+    scope: str = "decisions"
 
 
 ENTRIES = (
@@ -43,7 +44,7 @@ ENTRIES = (
     Entry("/decisions", "decide", "Decisions"),
     Entry("/messages", "msg", "Messages"),
     Entry("/rules", "rule", "Rules"),
-    Entry("/dead-letters", "letter", "Dead letters", "dead_letters"),
+    Entry("/dead-letters", "letter", "Dead letters", "dead_letters", "jobs"),
     Entry("/kills", "pause", "Stop", "kills"),
 )
 
@@ -72,7 +73,7 @@ class Pages:
         self.site = site
         self.entrance = entrance
         self.standings = Standings()
-        self.live = Live()
+        self.live = Live(entrance.lasts)
         self.files = {path.name: static_of(path) for path in sorted(FOLDER.iterdir()) if path.suffix[1:] in KINDS}
 
     @cached_property
@@ -134,6 +135,7 @@ class Pages:
             "navigation": [
                 {"href": one.href, "icon": one.icon, "word": one.word, "count": standing.waiting.get(one.counted, 0)}
                 for one in ENTRIES
+                if session is None or session.principal.may(one.scope)
             ],
             "banners": standing.banners,
         }

@@ -2,8 +2,8 @@
 
 On loopback, while the store holds no key, the console is open to whoever uses this machine, and to nobody else: the peer
 is loopback, the request names a loopback host (a name that is rebound to 127.0.0.1 is another one), and no proxy stands
-between. Else a sign-in takes a key and gives a cookie: signed, HttpOnly, SameSite=Strict, for twelve hours, and only
-while the key is good.
+between. Else a sign-in takes a key and gives a cookie: signed, HttpOnly, SameSite=Strict, Secure but on loopback, for
+twelve hours, and only while the key is good. Signing out ends the session in this process: a copy of its cookie is none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
@@ -22,19 +22,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.access.door import Door, is_loopback
-from gateway.access.keys import Principal, local
+from gateway.access.door import Door
+from gateway.access.keys import Principal
 from streams.embedded import wall_clock
 from tidings.event import HOUR, Micros
 
 LASTS: Micros = 12 * HOUR
 COOKIE = "tidings"
+BOUND = f"__Host-{COOKIE}"
+"""Its name over TLS: no neighbour of the host, and no page without TLS, can set one of that name."""
 LONGEST_COOKIE = 512
 MAX_FORM = 64 * 1024
 MAX_FIELDS = 50
 SAFE = ("GET", "HEAD")
-BETWEEN = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-"""Headers of a proxy: whoever stands behind one is not at this machine."""
 LOOKS = ("/find",)
 """Takes a form only so that what is typed stands in no URL; changes nothing, and pages of errors have it too."""
 FORM = "application/x-www-form-urlencoded"
@@ -58,6 +58,15 @@ class Entrance:
     """Signs cookies and forms. Drawn by a process, sessions end with it; several processes share one."""
     now: Callable[[], Micros] = wall_clock
     """The real one, also where the shop's runs fast."""
+    secure: bool = False
+    """It is reached over TLS, which a proxy ends: the cookie goes nowhere else."""
+    ended: dict[str, Micros] = field(default_factory=dict, init=False)
+    """Sessions that were signed out, and when they would be over by themselves."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the cookie."""
+        return BOUND if self.secure else COOKIE
 
     async def enter(self, request: Request) -> None:
         """Set `request.state.session` and, of what changes something, `request.state.form`.
@@ -73,18 +82,36 @@ class Entrance:
             looks = request.url.path in LOOKS
             request.state.form = await (fields_of(request) if looks else self.form(request, session.binding))
 
+    async def lasts(self, request: Request) -> bool:
+        """Return whether who began to look may go on.
+
+        Raises:
+            StoreUnavailable: it cannot be said now.
+        """
+        try:
+            return await self._session(request) is not None
+        except HTTPException:
+            return False
+
+    def end(self, session: Session) -> None:
+        """Let its cookie be none from now on."""
+        now = self.now()
+        self.ended = {one: until for one, until in self.ended.items() if until > now}
+        self.ended[session.binding] = now + LASTS
+
     async def _session(self, request: Request) -> Session | None:
-        if is_loopback(self.door.host) and not await self.door.keys.any():
-            if not at_this_machine(request):
+        if await self.door.is_open():
+            guest = await self.door.guest(request)
+            if guest is None:
                 raise HTTPException(
                     403, "without keys the console is open to this machine only, under a name of its own"
                 )
-            return Session(local(self.door.tenant), "local")
-        found = self._read(request.cookies.get(COOKIE, ""))
+            return Session(guest, "local")
+        found = self._read(request.cookies.get(self.name, ""))
         if found is None:
             return None
         key_id, binding = found
-        holder = await self.door.keys.by_id(key_id)
+        holder = await self.door.by_id(key_id)
         return None if holder is None else Session(holder, binding)
 
     async def form(self, request: Request, binding: str) -> Mapping[str, str]:
@@ -119,7 +146,7 @@ class Entrance:
             key_id, since, nonce = json.loads(urlsafe_b64decode(coded + "=" * (-len(coded) % 4)))
         except (ValueError, NotBase64):
             return None
-        if not 0 <= self.now() - int(since) < LASTS:
+        if nonce in self.ended or not 0 <= self.now() - int(since) < LASTS:
             return None
         return str(key_id), str(nonce)
 
@@ -135,12 +162,13 @@ def principal(request: Request) -> Principal:
 
 
 def require(scope: str) -> Callable[[Request], Awaitable[None]]:
-    """Return the dependency that lets only those through who may."""
+    """Return the dependency that lets only those through who may; its `scope` says which it asks for."""
 
     async def allowed(request: Request) -> None:
         if not principal(request).may(scope):
             raise HTTPException(403, f"this needs the scope {scope}")
 
+    allowed.scope = scope  # type: ignore[attr-defined]
     return allowed
 
 
@@ -169,26 +197,18 @@ def fields(request: Request) -> Mapping[str, str]:
     return found
 
 
-def sign_in(entrance: Entrance, request: Request, response: Response, key_id: str) -> None:
+def sign_in(entrance: Entrance, response: Response, key_id: str) -> None:
     """Give the cookie."""
     response.set_cookie(
-        COOKIE, entrance.cookie(key_id), max_age=LASTS // 1_000_000, path="/", secure=request.url.scheme == "https",
+        entrance.name, entrance.cookie(key_id), max_age=LASTS // 1_000_000, path="/", secure=entrance.secure,
         httponly=True, samesite="strict",
     )  # fmt: skip
 
 
-def sign_out(response: Response) -> None:
-    """Take the cookie away."""
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
-
-
-def at_this_machine(request: Request) -> bool:
-    """Return whether somebody at this machine asks, by a name of this machine, and not through a proxy."""
-    if request.client is None or not is_loopback(request.client.host):
-        return False
-    if any(name in request.headers for name in BETWEEN):
-        return False
-    return is_loopback(_host(request.headers.get("host", "")))
+def sign_out(entrance: Entrance, request: Request, response: Response) -> None:
+    """End the session, and take the cookie away."""
+    entrance.end(request.state.session)
+    response.delete_cookie(entrance.name, path="/", secure=entrance.secure, httponly=True, samesite="strict")
 
 
 def same_origin(request: Request) -> bool:
@@ -202,10 +222,3 @@ def same_origin(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin", "null")
     return urlsplit(origin).netloc == request.headers.get("host")
-
-
-def _host(value: str) -> str:
-    """Return the host of a Host header, without its port."""
-    if value.startswith("["):
-        return value[1:].partition("]")[0]
-    return value.partition(":")[0]

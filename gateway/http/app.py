@@ -31,6 +31,7 @@ from tidings.ports import StoreUnavailable
 
 logger = logging.getLogger("tidings.http")
 
+TLS_ONLY = {"strict-transport-security": "max-age=31536000"}
 WITHIN = 0.95
 """Seconds for a whole answer."""
 
@@ -50,7 +51,8 @@ def create_app(
     app = FastAPI(title="Tidings", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     pages = None if site is None else console(site)
     larger = {EVENTS: MOST_BODY} if site is not None else {}
-    protect(app, max_body=max_body, larger=larger, refuse=plainly if pages is None else in_frame(pages))
+    refuse, headers = (plainly if pages is None else in_frame(pages)), (TLS_ONLY if site and site.is_over_tls else {})
+    protect(app, max_body=max_body, larger=larger, refuse=refuse, headers=headers)
     bounds = limits or Limits()
     readiness = Readiness(engine, bounds, lambda: metrics.refused)
 
@@ -113,15 +115,20 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
 
 
 def protect(
-    app: FastAPI, *, max_body: int = MAX_BODY, larger: Mapping[str, int] | None = None, refuse: Refuse = plainly
+    app: FastAPI,
+    *,
+    max_body: int = MAX_BODY,
+    larger: Mapping[str, int] | None = None,
+    refuse: Refuse = plainly,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Bound what an application takes, and make problems (or pages) of everything that it refuses.
 
-    `larger` has the paths whose bodies may have more bytes.
+    `larger` has the paths whose bodies may have more bytes; `headers` are of every answer.
     """
     app.state.refuse = refuse
     app.state.ending = asyncio.Event()
-    app.add_middleware(Bounded, max_body=max_body, larger=larger or {}, refuse=refuse)
+    app.add_middleware(Bounded, max_body=max_body, larger=larger or {}, refuse=refuse, headers=headers or {})
     app.add_exception_handler(Refused, _told)
     app.add_exception_handler(StoreUnavailable, _away)
     app.add_exception_handler(TimeoutError, _away)  # a store that does not answer in time is away

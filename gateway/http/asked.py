@@ -22,11 +22,9 @@ async def principal(site: Site, request: Request, scope: str | None = None) -> P
         Refused: nobody who may.
         StoreUnavailable: it cannot be said now.
     """
-    who = await site.door.bearer(request.headers)
+    who = await site.door.bearer(request)
     if who is None or len(request.headers.getlist("authorization")) > 1:
         raise Refused("unauthorized", headers={"www-authenticate": 'Bearer realm="tidings"'})
-    if who.tenant != site.tenant:
-        raise Refused("scope-missing", f"this installation belongs to {site.tenant!r}, and the key to another tenant")
     if scope is not None and not who.may(scope):
         raise Refused("scope-missing", f"the key has not the scope {scope!r}")
     return who

@@ -52,6 +52,8 @@ class Bounded:
     refuse: Refuse = plainly
     larger: Mapping[str, int] = field(default_factory=dict)
     """Paths whose bodies may have more bytes."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of every answer."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -65,7 +67,7 @@ class Bounded:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["request-id"] = name
+                MutableHeaders(scope=message).update({"request-id": name, **self.headers})
             await send(message)
 
         scope.setdefault("state", {})["request_id"] = name

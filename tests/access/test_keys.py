@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from gateway.access import keys as access
-from gateway.access.door import Door
+from gateway.access.door import BETWEEN, Door
 from gateway.access.keys import Keys, Made, Principal
 from streams.processors import keys as rows
 from streams.stores.migrate import migrate
@@ -144,17 +145,55 @@ def test_a_laptop_is_open_until_it_has_its_first_key(play):
     async def story(store, keys, times):
         door = Door(keys, "127.0.0.1")
         here = {"host": "localhost:8321"}
-        assert (await door.bearer(here)) == Principal("local", "default", frozenset({"admin"}), ("*",))
+        assert (await door.bearer(asks(here))) == Principal("local", "default", frozenset({"admin"}), ("*",))
         new = made()
         await store.run(rows.add(new.row, "ada"))
         times.steady += access.NONE_YET
-        assert await door.bearer(here) is None
-        bearer = await door.bearer({**here, "authorization": f"Bearer {new.key}"})
+        assert await door.bearer(asks(here)) is None
+        bearer = await door.bearer(asks({**here, "authorization": f"Bearer {new.key}"}))
         assert bearer is not None
         assert bearer.name == "billing"
-        assert await door.bearer({**here, "authorization": f"Basic {new.key}"}) is None
+        assert await door.bearer(asks({**here, "authorization": f"Basic {new.key}"})) is None
 
     play(story)
+
+
+def asks(headers: dict[str, str], peer: str = "127.0.0.1") -> Request:
+    """A request as it comes in."""
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": lines, "client": (peer, 50_000)})
+
+
+def test_a_key_of_another_tenant_opens_nothing_however_it_is_shown(play):
+    async def story(store, keys, times):
+        ours, other = made(), made(tenant="other", scopes=frozenset({"admin"}), sources=())
+        for one in (ours, other):
+            await store.run(rows.add(one.row, "ada"))
+        door = Door(keys, "127.0.0.1")
+        for one, comes_in in ((ours, True), (other, False)):
+            found = [
+                await door.bearer(asks({"host": "localhost", "authorization": f"Bearer {one.key}"})),
+                await door.holder(one.key),
+                await door.by_id(one.row["id"]),
+            ]
+            assert [who is not None for who in found] == [comes_in] * 3
+
+    play(story)
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_behind_a_proxy_nobody_comes_in_without_a_key_nor_does_another_machine(name, tmp_path):
+    async def body():
+        store = await SqliteStore.open(tmp_path / "tidings.db")
+        try:
+            door, here = Door(Keys(store, PEPPER, lambda: 0), "127.0.0.1"), {"host": "127.0.0.1:8321"}
+            assert await door.bearer(asks(here)) is not None
+            assert await door.bearer(asks({**here, name: "192.0.2.7"})) is None
+            assert await door.bearer(asks(here, peer="192.0.2.7")) is None
+        finally:
+            await store.close()
+
+    asyncio.run(body())
 
 
 @pytest.mark.parametrize(
@@ -173,7 +212,7 @@ def test_the_open_door_lets_in_nobody_from_elsewhere_and_no_page_of_others(liste
     async def body():
         store = await SqliteStore.open(tmp_path / "tidings.db")
         try:
-            assert await Door(Keys(store, PEPPER, lambda: 0), listens).bearer(headers) is None
+            assert await Door(Keys(store, PEPPER, lambda: 0), listens).bearer(asks(headers)) is None
         finally:
             await store.close()
 
