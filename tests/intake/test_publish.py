@@ -3,12 +3,15 @@
 import asyncio
 import gzip
 import json
+import random
 from typing import Any
 
 import cramjam
 import pytest
 
-from gateway.http.problems import KINDS
+from gateway.http.problems import KINDS, Refused
+from gateway.intake.bounds import MOST_BODY
+from gateway.intake.inflate import inflate
 from gateway.intake.quota import Quota
 from gateway.intake.recent import Known, Recent
 from gateway.site import Paused
@@ -351,6 +354,21 @@ def test_a_compressed_body_is_read_within_the_bounds_of_one_that_is_not(tmp_path
             is_problem(answer, "unsupported-media-type")
 
     run(body())
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 300, 70_000, 3_000_000])
+@pytest.mark.parametrize("bytes_of", [bytes, random.Random(7).randbytes])
+def test_a_zstd_body_is_one_frame_and_nothing_behind_it(size, bytes_of):
+    raw = bytes_of(size)
+    frame = bytes(cramjam.zstd.compress(raw))
+    stream = cramjam.zstd.Compressor()
+    stream.compress(raw)
+    for one in (frame, bytes(stream.finish())):
+        assert inflate("zstd", one, MOST_BODY) == raw
+        for more in (frame, b"\x50\x2a\x4d\x18\x00\x00\x00\x00", b"\x00"):
+            with pytest.raises(Refused) as told:
+                inflate("zstd", one + more, MOST_BODY)
+            assert told.value.code == "malformed"
 
 
 def test_a_store_that_cannot_keep_it_is_a_503_and_no_event(tmp_path):
