@@ -53,7 +53,7 @@ class Publishing:
         bucket = who.key or who.name
         if (wait := self.quota.take(bucket, len(raw))) is not None:
             raise Refused("too-many-requests", headers={**self.quota.headers(bucket), "retry-after": str(wait)})
-        body = _read(kind, request, raw)
+        body = await _read(kind, request, raw)
         headers = {**HEADERS, **self.quota.headers(bucket)}
         items = await self.taking.judged(who, body, self.site.now())
         if asked["atomic"]:
@@ -75,10 +75,10 @@ class Publishing:
         return {"dry_run": True, "as_of": as_of, **_counts(items), "items": _items(items), **found}
 
 
-def _read(kind: str, request: Request, raw: bytes) -> Body:
+async def _read(kind: str, request: Request, raw: bytes) -> Body:
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     try:
-        return read(kind, headers, raw)
+        return await read(kind, headers, raw)
     except NotAnEvent as fault:
         codes = {one.code for one in fault.mistakes}
         code = "malformed" if "not-json" in codes else "contract-violation"
