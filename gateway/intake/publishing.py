@@ -22,8 +22,10 @@ from gateway.intake.taking import Item, Taking
 from gateway.intake.would import would
 from gateway.site import Site
 from streams.json_events import NotAnEvent, rfc3339
+from streams.processors.ground import audit
 
 FLAGS = ("atomic", "dry_run")
+REVEAL = "customers:reveal"
 DRY_RUNS = 2
 """At once in a process."""
 
@@ -70,7 +72,10 @@ class Publishing:
     async def _would(self, who: Principal, items: Sequence[Item]) -> dict[str, Any]:
         async with self._trying:
             appends = [one.fit.append for one in items if one.fit is not None]
-            found = await would(self.site, appends, texts=who.may("decisions"))
+            found = await would(self.site, appends, texts=who.may(REVEAL))
+        if whose := sorted({one["recipient"] for one in found["messages"] if one["text"] is not None}):
+            # Before anybody reads it.
+            await self.site.store.run(lambda: audit("dry-run", who.name, _read_of(whose)))
         as_of = rfc3339(self.site.now())
         return {"dry_run": True, "as_of": as_of, **_counts(items), "items": _items(items), **found}
 
@@ -84,6 +89,12 @@ async def _read(kind: str, request: Request, raw: bytes) -> Body:
         code = "malformed" if "not-json" in codes else "contract-violation"
         code = "too-large" if "too-large" in codes else code
         raise Refused(code, errors=[shown(Given(None), one) for one in fault.mistakes]) from fault
+
+
+def _read_of(recipients: Sequence[str]) -> dict[str, Any]:
+    """Return what is written down of texts that somebody read: whose, never an address."""
+    named = [one for one in recipients if not one.startswith("address:")]
+    return {"recipients": named, "addresses": len(recipients) - len(named)}
 
 
 def _whole(items: Sequence[Item]) -> None:

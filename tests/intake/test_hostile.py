@@ -117,7 +117,8 @@ def test_the_largest_batch_of_mistakes_costs_bounded_work_and_a_bounded_answer(t
 
     async def body():
         async with edge(tmp_path) as shop:
-            one = event(**({"specversion": "1.0", **{f"subjec{n}": 1 for n in range(60)}} if kind == BATCH else {}))
+            more: dict[str, Any] = {"specversion": "1.0", **{f"subjec{n}": 1 for n in range(60)}}
+            one = event(**(more if kind == BATCH else {}))
             room = MOST_BODY // MOST_EVENTS - len(json.dumps(one)) - 400
             one["data"] |= {f"custmer{n:03}": 1 for n in range(room // 17)}
             one["data"]["x" * 300] = one["data"]["custmer000"]
@@ -155,7 +156,7 @@ def test_more_unknown_attributes_than_anybody_needs_are_refused_as_one_mistake(t
     async def body():
         async with edge(tmp_path) as shop:
             for more, status in ((MOST_UNKNOWN, 202), (MOST_UNKNOWN + 1, 422)):
-                given = event(specversion="1.0", **{f"unrelated{n}": n for n in range(more)})
+                given = event(specversion="1.0") | {f"unrelated{n}": n for n in range(more)}
                 answer = await shop.post(given, kind=STRUCTURED)
                 assert answer.status_code == status, answer.text
             assert [one["code"] for one in answer.json()["errors"]] == ["too-many"]
