@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.cli.ingest import mapped
-from gateway.intake.would import would
+from gateway.intake.would import LEAVES, would
 from gateway.letters import INGESTED, Again, again_of
 from gateway.site import Site
 from streams.embedded_log import read_record
@@ -36,7 +36,7 @@ class Tried:
     @property
     def leaving(self) -> int:
         """Messages that would leave at once."""
-        return 0 if self.would is None else sum(one["state"] == "sent" for one in self.would["messages"])
+        return 0 if self.would is None else sum(one["state"] == LEAVES for one in self.would["messages"])
 
 
 def vars_of(letter: Any) -> Row:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -28,6 +29,12 @@ NEEDED = {
     "money": 'money, as {"amount_minor": 12000, "currency": "EUR"} for 120 euros,',
 }  # fmt: skip
 OPTIONAL = ("subject", "correlation_id", "causation_id")
+MOST_MISTAKES = 100
+"""Of one event; behind them nobody looks."""
+MOST_HINTS = 10
+"""Mistakes of one event for which what was meant is looked for: each costs as much as reading the event."""
+MOST_NAME = 64
+"""Characters of a name that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,30 @@ class NotAnEvent(ValueError):
     def __init__(self, mistakes: list[Mistake]) -> None:
         super().__init__("; ".join(str(mistake) for mistake in mistakes))
         self.mistakes = mistakes
+
+
+class _Mistakes(list[Mistake]):
+    """All of one event, up to a bound: at the last of them reading ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hints = MOST_HINTS
+
+    def append(self, one: Mistake) -> None:
+        super().append(one)
+        if len(self) >= MOST_MISTAKES:
+            raise NotAnEvent(list(self))
+
+    def hint(self, name: str, known: Iterable[str]) -> str | None:
+        """Return what was meant by a name, as long as there are hints."""
+        self._hints -= 1
+        return nearest(name, known) if self._hints >= 0 else None
+
+
+def nearest(name: str, known: Iterable[str], like: float = 0.6) -> str | None:
+    """Return which known name is most like one."""
+    found = get_close_matches(name[:MOST_NAME], list(known), 1, like)
+    return found[0] if found else None
 
 
 def parse_json(raw: bytes, *, most: int = MAX_BYTES, deepest: int = MAX_DEPTH) -> Any:
@@ -89,8 +120,8 @@ def is_deep(value: Any, most: int) -> bool:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        times = Counter(name for name, _ in pairs)
+        twice = next(name for name, number in times.items() if number > 1)
         text = f"the key {twice!r} stands twice in one object"
         raise ValueError(text)
     return found
@@ -105,11 +136,11 @@ def from_json(contract: Contract, event: Any, *, tenant: str = "default") -> dic
     """Return the payload (with `meta`) of an event in plain JSON: `{id, source, time, data, subject?, …}`.
 
     Raises:
-        NotAnEvent: with every mistake.
+        NotAnEvent: with every mistake, up to `MOST_MISTAKES`.
     """
     if not isinstance(event, Mapping):
         raise NotAnEvent([Mistake("", f"an object is needed here, not {type(event).__name__}", code="wrong-kind")])
-    mistakes: list[Mistake] = []
+    mistakes = _Mistakes()
     _unknown(event, ENVELOPE, "", mistakes)
     optional = {name: _text(event, name, mistakes) if event.get(name) is not None else None for name in OPTIONAL}
     sequence = event.get("sequence")
@@ -143,16 +174,14 @@ def from_json(contract: Contract, event: Any, *, tenant: str = "default") -> dic
     return {"meta": meta, **payload}
 
 
-def _unknown(found: Mapping[str, Any], known: Any, pointer: str, mistakes: list[Mistake]) -> None:
+def _unknown(found: Mapping[str, Any], known: Any, pointer: str, mistakes: _Mistakes) -> None:
     for name in found:
         if name not in known:
-            near = get_close_matches(str(name), list(known), 1)
-            mistakes.append(
-                Mistake(f"{pointer}/{name}", "there is no such field", near[0] if near else None, "unknown-field")
-            )
+            near = mistakes.hint(str(name), known)
+            mistakes.append(Mistake(f"{pointer}/{name}", "there is no such field", near, "unknown-field"))
 
 
-def _text(event: Mapping[str, Any], name: str, mistakes: list[Mistake]) -> str:
+def _text(event: Mapping[str, Any], name: str, mistakes: _Mistakes) -> str:
     value = event.get(name)
     if not isinstance(value, str) or not value:
         mistakes.append(Mistake(f"/{name}", "a text is needed here", code="missing" if value is None else "wrong-kind"))
@@ -160,9 +189,7 @@ def _text(event: Mapping[str, Any], name: str, mistakes: list[Mistake]) -> str:
     return value
 
 
-def _record(
-    data: Mapping[str, Any], fields: Mapping[str, Field], pointer: str, mistakes: list[Mistake]
-) -> dict[str, Any]:
+def _record(data: Mapping[str, Any], fields: Mapping[str, Field], pointer: str, mistakes: _Mistakes) -> dict[str, Any]:
     _unknown(data, fields, pointer, mistakes)
     found = {}
     for name, field in fields.items():
@@ -176,7 +203,7 @@ def _record(
     return found
 
 
-def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
+def _value(value: Any, kind: Type, place: str, mistakes: _Mistakes) -> Any:
     if value is None:
         if not kind.nullable:
             mistakes.append(Mistake(place, "must not be null", code="null"))
@@ -192,12 +219,11 @@ def _value(value: Any, kind: Type, place: str, mistakes: list[Mistake]) -> Any:
             return _time(value, place, mistakes)
         case "enum" if isinstance(value, str):
             if value not in kind.symbols:
-                near = get_close_matches(value, kind.symbols, 1)
                 mistakes.append(
                     Mistake(
                         place,
                         f"{value!r} is none of {', '.join(kind.symbols)}",
-                        near[0] if near else None,
+                        mistakes.hint(value, kind.symbols),
                         "no-such-symbol",
                     )
                 )
@@ -218,7 +244,7 @@ def _other_kind(value: Any, kind: Type) -> str:
     return f"is {FOUND.get(type(value), type(value).__name__)}; {NEEDED.get(kind.kind, kind.kind)} is needed"
 
 
-def _time(value: Any, place: str, mistakes: list[Mistake]) -> Micros:
+def _time(value: Any, place: str, mistakes: _Mistakes) -> Micros:
     if not isinstance(value, str) or TIME.fullmatch(value) is None:
         mistakes.append(
             Mistake(place, "needs a time with zone and at most six decimals, as 2026-03-05T10:00:00Z", code="bad-time")

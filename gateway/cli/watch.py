@@ -34,7 +34,8 @@ def why_not(rule: Rule, event: Event) -> str | None:
     operator = rule.operator
     if not isinstance(operator, EventOperator) or operator.matcher.type != event.type:
         return None
-    if rule.reads:
+    whole = event.data.get("before_coverage", "FULL") in ("FULL", "ABSENT")
+    if rule.reads or not whole or event.data.get("after_coverage") == "CHANGED_FIELDS_ONLY":
         return None  # what else it read is known inside its transaction only; `rules explain` tells it afterwards
     condition = operator.matcher.condition
     if isinstance(condition, Compiled) and not condition.true(event.data, event, rule.params):

@@ -22,7 +22,7 @@ from gateway.console.pages import Pages
 from gateway.console.session import fields, principal, require
 from gateway.console.standing import Standing
 from gateway.letters import HELPS, at_fault, place_of
-from gateway.redriving import READERS, Place, name_of, read_place, rows_of, vars_of
+from gateway.redriving import READERS, Place, name_of, read_place, rows_of
 from gateway.site import Site
 from streams.ledger.rows import Count, Filter, Outcome, read_key
 from streams.processors.ground import audit
@@ -142,7 +142,7 @@ async def _context(site: Site, request: Request, *, opened: bool) -> dict[str, A
         page_of = await site.ledger.dead_letters(
             reason=reason, waiting=tab != "all", before=read_key(params.get("before", "")), limit=ROWS
         )
-        letters, older = list({place_of(vars_of(one)): one for one in page_of.rows}.values()), page_of.older
+        letters, older = list(page_of.rows), page_of.older
     context: dict[str, Any] = {
         "tab": tab, "letters": letters, "messages": messages, "older": older, "counts": counts, "kind": kind,
         "waiting": total(counts), "failed": failed.get(Outcome.FAILED), "unresolved": failed.get(Outcome.UNRESOLVED),

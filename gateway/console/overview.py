@@ -111,7 +111,6 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     """Return the page, and what changes in it."""
     router = APIRouter()
     beat = Asked(lambda: site.store.read(lambda: _heart(site)), patience=PATIENCE, keep=KEEP)
-    pages.standings.add(lambda: _letters(site))
     empty = first.Empty(site)
 
     @router.get("/")
@@ -182,11 +181,6 @@ def _heart(site: Site) -> Transaction[Heart]:
         if source["max_time"] is not None:
             last = max(source["max_time"], last or 0)
     return Heart(found, last)
-
-
-async def _letters(site: Site) -> Standing:
-    counts = await site.ledger.dead_letter_counts()
-    return Standing({"dead_letters": sum(one.number for one in counts.values())})
 
 
 def needs(seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[Attention]:

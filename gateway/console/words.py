@@ -7,6 +7,7 @@ from collections.abc import Mapping
 SHAPES: Mapping[str, tuple[str, str, str]] = {
     # word in the records: word on the page, colour, shape
     "sent": ("sent", "sent", "sent"),
+    "would_send": ("would be sent", "sent", "sent"),
     "accepted": ("sent", "sent", "sent"),
     "merged": ("in a digest", "sent", "sent"),
     "delivered": ("delivered", "sent", "sent"),

@@ -14,4 +14,10 @@ MOST_DEPTH = 32
 MOST_TEXT = 512
 """Bytes of id, source, subject and key: they are parts of keys of the store."""
 MOST_ERRORS = 100
-"""Mistakes that one answer names."""
+"""Mistakes that one answer names; behind them each refused event of a batch still has one."""
+MOST_SAID = 300
+"""Characters of a pointer and of a detail in an answer."""
+MOST_UNKNOWN = 64
+"""Attributes of a CloudEvent that mean nothing here."""
+AT_ONCE = 50
+"""Events that are worked on before others have their turn."""

@@ -49,6 +49,9 @@ def _gzip(raw: bytes, most: int) -> bytes:
 def _zstd(raw: bytes, most: int) -> bytes:
     if _window(raw) > MOST_WINDOW:
         raise Refused("too-large", f"the zstd frame wants a window of more than {MOST_WINDOW} bytes")
+    if _end(raw) != len(raw):
+        # A second frame would ask for memory of its own.
+        raise Refused("malformed", "the zstd body ends too early, or bytes are left over behind its frame")
     room = bytearray(most + 1)
     try:
         written = cramjam.zstd.decompress_into(raw, room)
@@ -73,3 +76,16 @@ def _window(raw: bytes) -> int:
     exponent, mantissa = raw[5] >> 3, raw[5] & 7
     base = 1 << (10 + exponent)
     return base + base // 8 * mantissa
+
+
+def _end(raw: bytes) -> int:
+    """Return where the first frame ends by what it says itself (RFC 8878, 3.1.1), which may be behind the body."""
+    descriptor = raw[4]
+    single = bool(descriptor & 0x20)
+    at = 5 + (not single) + (0, 1, 2, 4)[descriptor & 3] + (int(single), 2, 4, 8)[descriptor >> 6]
+    last = 0
+    while not last and at < len(raw):
+        block = int.from_bytes(raw[at : at + 3], "little")
+        last, kind, size = block & 1, block >> 1 & 3, block >> 3
+        at += 3 + (1 if kind == 1 else size)  # one byte, repeated
+    return at + (4 if descriptor & 4 else 0) if last else len(raw) + 1

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from gateway.access.keys import Principal
-from gateway.intake.bounds import MOST_DEPTH, MOST_ERRORS, MOST_TEXT
+from gateway.intake.bounds import MOST_DEPTH, MOST_ERRORS, MOST_SAID, MOST_TEXT
 from gateway.intake.reading import Given
 from schemas import Contracts
 from streams.codec import Codec, framed
 from streams.compiled_events import Slowly, compiled
 from streams.embedded_log import Append
-from streams.json_events import Mistake, NotAnEvent, from_json, is_deep
+from streams.json_events import MOST_NAME, Mistake, NotAnEvent, from_json, is_deep
 from streams.wire import MAX_BYTES, plain
 from tidings import ids
 from tidings.contract import Contract
@@ -68,9 +69,14 @@ def shown(given: Given, mistake: Mistake) -> dict[str, Any]:
         if pointer == ours or pointer.startswith(f"{ours}/"):
             pointer = theirs + pointer.removeprefix(ours)
             break
+    pointer = _cut(pointer)
     where = {"header": pointer} if pointer.startswith("ce-") else {"pointer": pointer}
     more = {} if mistake.hint is None else {"did_you_mean": mistake.hint}
-    return {**where, "code": mistake.code, "detail": mistake.text, **more}
+    return {**where, "code": mistake.code, "detail": _cut(mistake.text), **more}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_SAID else text[: MOST_SAID - 1] + "…"
 
 
 @dataclass
@@ -136,12 +142,12 @@ class Judge:
         meta = payload["meta"]
         mistakes += _bounds(meta, now)
         if given.suspect:
-            mistakes += _texts(event, "")
+            mistakes += islice(_texts(event, ""), MOST_ERRORS)
         if mistakes:
             raise Unfit("contract-violation", given, mistakes)
         source = meta["source"]
         if not who.may_publish(source):
-            near = get_close_matches(source, [one for one in who.sources if not one.endswith("*")], 1)
+            near = get_close_matches(source[:MOST_NAME], [one for one in who.sources if not one.endswith("*")], 1)
             text = "this key does not publish as this source"
             raise Unfit("scope-missing", given, [Mistake("/source", text, near[0] if near else None, "other-source")])
         try:
@@ -166,7 +172,7 @@ class Judge:
             return None
         found = self.public.get(name)
         if found is None:
-            near = get_close_matches(name[:200], self.public, 1)
+            near = get_close_matches(name[:MOST_NAME], self.public, 1)
             text = (
                 "only the platform says this" if name in self.codec.contracts.by_type else "there is no such contract"
             )

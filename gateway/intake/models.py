@@ -52,11 +52,14 @@ class Message(Shape):
     firing: str
     recipient: str
     channel: str
-    state: str
+    template: str | None
+    state: str = Field(description="would_send: nothing would hold it back; else why it would not leave now, or never")
     reason: str | None
     because: str | None = Field(description="the reason, as a sentence")
     due_at: str | None = Field(description="until when it would be held")
-    text: dict[str, Any] | None = Field(description="what it would say; with the scope 'decisions' only")
+    text: dict[str, Any] | None = Field(
+        description="what it would say; with the scope 'customers:reveal' only, and written down"
+    )
 
 
 class Timer(Shape):

@@ -22,8 +22,10 @@ from gateway.intake.taking import Item, Taking
 from gateway.intake.would import would
 from gateway.site import Site
 from streams.json_events import NotAnEvent, rfc3339
+from streams.processors.ground import audit
 
 FLAGS = ("atomic", "dry_run")
+REVEAL = "customers:reveal"
 DRY_RUNS = 2
 """At once in a process."""
 
@@ -53,7 +55,7 @@ class Publishing:
         bucket = who.key or who.name
         if (wait := self.quota.take(bucket, len(raw))) is not None:
             raise Refused("too-many-requests", headers={**self.quota.headers(bucket), "retry-after": str(wait)})
-        body = _read(kind, request, raw)
+        body = await _read(kind, request, raw)
         headers = {**HEADERS, **self.quota.headers(bucket)}
         items = await self.taking.judged(who, body, self.site.now())
         if asked["atomic"]:
@@ -70,22 +72,31 @@ class Publishing:
     async def _would(self, who: Principal, items: Sequence[Item]) -> dict[str, Any]:
         async with self._trying:
             appends = [one.fit.append for one in items if one.fit is not None]
-            found = await would(self.site, appends, texts=who.may("decisions"))
+            found = await would(self.site, appends, texts=who.may(REVEAL))
+        if whose := sorted({one["recipient"] for one in found["messages"] if one["text"] is not None}):
+            # Before anybody reads it.
+            await self.site.store.run(lambda: audit("dry-run", who.name, _read_of(whose)))
         as_of = rfc3339(self.site.now())
         return {"dry_run": True, "as_of": as_of, **_counts(items), "items": _items(items), **found}
 
 
-def _read(kind: str, request: Request, raw: bytes) -> Body:
+async def _read(kind: str, request: Request, raw: bytes) -> Body:
     headers: list[tuple[str, str]] = []
     if any(name == b"ce-specversion" for name, _ in request.headers.raw):  # only then are they looked at
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
     try:
-        return read(kind, headers, raw)
+        return await read(kind, headers, raw)
     except NotAnEvent as fault:
         codes = {one.code for one in fault.mistakes}
         code = "malformed" if "not-json" in codes else "contract-violation"
         code = "too-large" if "too-large" in codes else code
         raise Refused(code, errors=[shown(Given(None), one) for one in fault.mistakes]) from fault
+
+
+def _read_of(recipients: Sequence[str]) -> dict[str, Any]:
+    """Return what is written down of texts that somebody read: whose, never an address."""
+    named = [one for one in recipients if not one.startswith("address:")]
+    return {"recipients": named, "addresses": len(recipients) - len(named)}
 
 
 def _whole(items: Sequence[Item]) -> None:

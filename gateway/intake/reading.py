@@ -6,16 +6,16 @@ body, and its mistakes are told where the producer wrote it: a field of the body
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from gateway.http.problems import Refused
-from gateway.intake.bounds import MOST_BODY, MOST_EVENT, MOST_EVENTS
-from streams.json_events import Mistake, NotAnEvent, parse_json
+from gateway.intake.bounds import AT_ONCE, MOST_BODY, MOST_EVENT, MOST_EVENTS, MOST_UNKNOWN
+from streams.json_events import MOST_HINTS, MOST_NAME, Mistake, NotAnEvent, nearest, parse_json
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
@@ -78,14 +78,14 @@ def media_type(value: str | None) -> str:
     return found
 
 
-def read(kind: str, headers: Sequence[tuple[str, str]], raw: bytes) -> Body:
+async def read(kind: str, headers: Sequence[tuple[str, str]], raw: bytes) -> Body:
     """Return the events of a body.
 
     Raises:
         NotAnEvent: the whole body cannot be read, or holds too many.
     """
     if kind == LINES:
-        return Body(list(_lines(raw)), bulk=True)
+        return Body(await _in_turn(_lines(raw)), bulk=True)
     if kind == PLAIN and any(name == "ce-specversion" for name, _ in headers):
         return Body([_binary(headers, raw)], bulk=False)
     found = parse_json(raw, most=MOST_BODY, deepest=ANY_DEPTH)
@@ -96,10 +96,20 @@ def read(kind: str, headers: Sequence[tuple[str, str]], raw: bytes) -> Body:
         _few_enough(len(found))
         large = len(raw) > MOST_EVENT
         read_one = _plain if kind == PLAIN else _structured
-        return Body([read_one(_sized(one, large=large), suspect) for one in found], bulk=True)
+        return Body(await _in_turn(read_one(_sized(one, large=large), suspect) for one in found), bulk=True)
     if len(raw) > MOST_EVENT:
         raise NotAnEvent([Mistake("", f"{len(raw)} bytes; an event has {MOST_EVENT} at most", code="too-large")])
     return Body([(_structured if kind == STRUCTURED else _plain)(found, suspect)], bulk=False)
+
+
+async def _in_turn(given: Iterator[Given]) -> list[Given]:
+    """Return the events of a batch; others have their turn meanwhile."""
+    found = []
+    for number, one in enumerate(given, 1):
+        found.append(one)
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return found
 
 
 def _few_enough(number: int) -> None:
@@ -180,14 +190,15 @@ def _cloud(found: Mapping[str, Any], places: Mapping[str, str], *, suspect: bool
         mistakes.append(Mistake(place("datacontenttype"), f"only {PLAIN} is read", code="unsupported"))
     if "data_base64" in found:
         mistakes.append(Mistake("/data_base64", "data is given as JSON", "data", "unsupported"))
-    for name in found:
-        if name in ATTRIBUTES or name == "data_base64":
-            continue
+    unknown = [name for name in found if name not in ATTRIBUTES and name != "data_base64"]
+    if len(unknown) > MOST_UNKNOWN:
+        text = f"{len(unknown)} attributes that nobody knows; at most {MOST_UNKNOWN}"
+        return Given(None, [*mistakes, Mistake("", text, code="too-many")])
+    for tried, name in enumerate(unknown):
         if isinstance(found[name], dict | list):
             mistakes.append(Mistake(place(name), "an attribute is a text, a number, true or false", code="wrong-kind"))
-        near = get_close_matches(name, ATTRIBUTES, 1, NEAR)
-        if near:
-            mistakes.append(Mistake(place(name), "there is no such attribute", near[0], "unknown-field"))
+        if tried < MOST_HINTS and len(name) <= MOST_NAME and (near := nearest(name, ATTRIBUTES, NEAR)):
+            mistakes.append(Mistake(place(name), "there is no such attribute", near, "unknown-field"))
     event = {name: found[name] for name in ("id", "source", "type", "time", "subject", "data") if name in found}
     event |= {ours: found[theirs] for theirs, ours in OURS.items() if theirs in found}
     if (number := found.get("sequence")) is not None:

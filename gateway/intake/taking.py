@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.access.keys import Principal
 from gateway.http.problems import KINDS
+from gateway.intake.bounds import AT_ONCE, MOST_ERRORS
 from gateway.intake.judging import Fit, Judge, Unfit, shown
 from gateway.intake.reading import Body, Given
 from gateway.intake.recent import Known, Name, Recent
@@ -17,8 +18,6 @@ from streams.embedded_log import Append, NoTopic
 from streams.json_events import Mistake
 from tidings.event import Micros
 
-AT_ONCE = 50
-"""Events that are judged before others have their turn."""
 GROUP = 2000
 """Records that share one commit at most."""
 
@@ -112,9 +111,14 @@ class Taking:
 
     async def judged(self, who: Principal, body: Body, now: Micros) -> list[Item]:
         """Return every event of a body, or why it is none."""
-        items = []
+        items, left = [], MOST_ERRORS
         for number, given in enumerate(body.given, 1):
-            items.append(self._judged(who, given, now))
+            item = self._judged(who, given, now)
+            if item.refusal is not None:
+                # A batch of nothing but mistakes has an answer that is no larger than it.
+                item.refusal = replace(item.refusal, errors=item.refusal.errors[: max(1, left)])
+                left -= len(item.refusal.errors)
+            items.append(item)
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
         return items

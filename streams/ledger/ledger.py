@@ -140,16 +140,16 @@ class Ledger:
         self, *, reader: str | None = None, reason: str | None = None, waiting: bool = False,
         before: Key | None = None, limit: int = LIMIT,
     ) -> Page[DeadLetter]:  # fmt: skip
-        """Return records that could not be read, newest first; `waiting`: those that nobody has redriven."""
+        """Return records that could not be read, newest first, each once; `waiting`: those that nobody has redriven."""
         found = await self.asking.ask(*newest.dead_letters(reader, reason, before, limit + 1, waiting=waiting))
         rows = [newest.dead_letter(one) for one in found]
         return Page(rows[:limit], rows[limit - 1].place if len(rows) > limit else None)
 
     async def dead_letter_counts(self) -> Mapping[str, Count]:
-        """Return how many of the newest records that could not be read wait for a person, by reason."""
+        """Return how many records that could not be read wait for a person, by reason, each record once."""
         rows = await self.asking.ask(newest.COUNT_LETTERS)
-        more = sum(int(row[2]) for row in rows) > COUNTED
-        return {str(row[0]): Count(int(row[1]), more) for row in rows if row[1]}
+        more = sum(int(row[1]) for row in rows) > COUNTED
+        return {str(row[0]): Count(int(row[1]), more) for row in rows}
 
     async def audit(self, *, before: int | None = None, limit: int = LIMIT) -> Page[AuditLine]:
         """Return what people did, newest first."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from streams.ledger.lists import COUNTED, Statement
 from streams.ledger.rows import Attempt, AuditLine, DeadLetter, Key, ReceiptLine
+from streams.processors.detect import READER
 from tidings import canonical
 
 ATTEMPTS = (
@@ -15,9 +16,15 @@ ATTEMPTS = (
 )
 RECEIPTS = "SELECT receipt, at, received_at, provider_id, detail FROM receipts WHERE message_id = $1 ORDER BY provider_id LIMIT 100"
 AUDIT = "SELECT seq, at, who, verb, body FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
+WAITING = "redriven_at IS NULL AND aside_at IS NULL"
+ONCE = (
+    f"NOT (reader <> '{READER}' AND EXISTS (SELECT 1 FROM dead_letters o WHERE o.reader = '{READER}' "
+    'AND o.topic = dead_letters.topic AND o.partition = dead_letters.partition AND o."offset" = dead_letters."offset"))'
+)
+"""A record that several readers could not read has a row of each of them: it is one, the one of whoever decides."""
 COUNT_LETTERS = (
-    "SELECT reason, sum(CASE WHEN redriven_at IS NULL AND aside_at IS NULL THEN 1 ELSE 0 END), count(*) FROM "
-    f"(SELECT reason, redriven_at, aside_at FROM dead_letters ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
+    f"SELECT reason, count(*) FROM (SELECT reason FROM dead_letters WHERE {WAITING} AND {ONCE} "
+    f"ORDER BY appended_at DESC LIMIT {COUNTED + 1}) AS few GROUP BY reason"
 )
 LETTER = (
     'reader, topic, partition, "offset", reason, detail, schema_id, appended_at, '
@@ -55,10 +62,12 @@ def dead_letters(
     where = []
     if reader is not None:
         where.append(f"reader = {to.put(reader)}")
+    else:
+        where.append(ONCE)
     if reason is not None:
         where.append(f"reason = {to.put(reason)}")
     if waiting:
-        where.append("redriven_at IS NULL AND aside_at IS NULL")
+        where.append(WAITING)
     if before is not None:
         where.append(f"appended_at <= {to.put(before.at)}")
         if len(before.ids) == 1 and (place := _place(before.ids[0])) is not None:

@@ -22,6 +22,11 @@ from tidings.scopes import reaches
 
 STEPS = 10_000
 """SQLite's instructions between two looks at the clock; about a tenth of a millisecond."""
+LETTERS_WAIT = (
+    'dead_letters_by_wait ON dead_letters (appended_at, reader, topic, partition, "offset") '
+    "WHERE redriven_at IS NULL AND aside_at IS NULL"
+)
+"""The index of what waits for a person, which no body searches: lists and counts of pages walk it."""
 MESSAGES = "SELECT state, count(*) FROM messages INDEXED BY messages_by_work WHERE due_at IS NOT NULL GROUP BY state"
 KEYS = "SELECT class, count(*) FROM state INDEXED BY state_by_due WHERE due IS NOT NULL GROUP BY class"
 RECORDS = "SELECT count(*) FROM records INDEXED BY records_by_unread WHERE unread IS NOT NULL"

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from streams.stores.counts import LETTERS_WAIT
 from tidings.errors import Misconfigured
 from tidings.tables import TABLES, Column
 
-FORMAT = 6
+FORMAT = 7
 """Version of the file's layout, in `user_version`."""
 OLDEST = 4
 """The oldest that is brought up."""
@@ -100,6 +101,7 @@ def schema() -> Iterable[str]:
             nullable = [f'"{c.name}" IS NOT NULL' for c in table.columns if c.null and c.name in index.columns]
             where = f" WHERE {' AND '.join(nullable)}" if nullable else ""
             yield f'CREATE INDEX IF NOT EXISTS "{table.name}_{index.name}" ON "{table.name}" ({names(index.columns)}){where}'
+    yield f"CREATE INDEX IF NOT EXISTS {LETTERS_WAIT}"
     yield "CREATE TABLE IF NOT EXISTS sequences (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 
 

@@ -11,13 +11,16 @@ from gateway.redriving import read_place
 from schemas import contracts
 from streams.embedded import wall_clock
 from streams.embedded_log import Append
+from streams.ledger.lists import COUNTED
+from streams.ledger.rows import Count
 from tests.edge import edge
 from tests.http.asking import run, until
+from tests.ledger.laboratory import stands
 from tests.live.engines import customer, failed, rows
 from tidings import canonical
 from tidings.errors import Refusal
 from tidings.event import MINUTE, SECOND
-from tidings.ports import Put, Scan
+from tidings.ports import Insert, Put, Scan
 
 pytestmark = pytest.mark.live
 
@@ -41,6 +44,31 @@ def plain(body: bytes) -> str:
 
 async def audit(shop: Any) -> list[tuple[str, dict[str, Any]]]:
     return [(row["verb"], canonical.loads(row["body"])) for row in await rows(shop.engine, "audit")]
+
+
+@pytest.mark.parametrize("kept", ["sqlite", "postgres"])
+def test_a_record_of_two_readers_counts_once_and_is_found_however_old_it_is(tmp_path, kept):
+    def letter(offset: int, at: int, **more: Any) -> dict[str, Any]:
+        return {
+            "reader": "detect", "topic": TOPIC, "partition": 0, "offset": offset, "reason": "not_avro", "detail": "",
+            "schema_id": None, "appended_at": at, "key": None, "value": b"x", "headers": b"[]", "redriven_at": None,
+            "aside_at": None, **more,
+        }  # fmt: skip
+
+    def body():
+        # Older than all that were dealt with, of which there are more than are counted.
+        waiting = [letter(n, n) for n in range(30)]
+        yield Insert("dead_letters", [*waiting, *({**one, "reader": "people"} for one in waiting)])
+        for start in range(100, 100 + COUNTED + 500, 500):
+            yield Insert("dead_letters", [letter(n, n, aside_at=1) for n in range(start, start + 500)])
+
+    for stand in stands(kept, tmp_path):
+        stand(stand.store.run(body))
+        assert stand(stand.ledger.dead_letter_counts()) == {"not_avro": Count(30)}
+        first = stand(stand.ledger.dead_letters(waiting=True, limit=25))
+        second = stand(stand.ledger.dead_letters(waiting=True, limit=25, before=first.older))
+        assert [one.offset for one in (*first.rows, *second.rows)] == list(reversed(range(30)))
+        assert second.older is None
 
 
 def test_a_record_is_tried_redriven_and_told_and_another_is_set_aside(tmp_path):

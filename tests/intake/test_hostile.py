@@ -1,13 +1,17 @@
 """Hostile bodies and slow clients: bounded work, a clear answer, and the next request is served."""
 
+import asyncio
 import json
 import time
+from difflib import get_close_matches
 from typing import Any
 
 import pytest
 
 from gateway.http.serve import _Timed
-from gateway.intake.bounds import MOST_BODY, MOST_EVENT, MOST_EVENTS
+from gateway.intake.bounds import AT_ONCE, MOST_BODY, MOST_EVENT, MOST_EVENTS, MOST_UNKNOWN
+from gateway.intake.reading import read
+from streams.json_events import MOST_HINTS
 from tests.http.asking import exchange, parsed, run
 from tests.intake.edge import edge, event
 from tests.intake.test_publish import BATCH, STRUCTURED, is_problem
@@ -96,6 +100,66 @@ def test_mistakes_without_number_are_told_up_to_a_bound(tmp_path):
             secret = event(source="x")
             secret["data"]["customer_id"] = {"MARKER": "ada@example.org"}
             assert "ada@example.org" not in (await shop.post(secret)).text
+
+    run(body())
+
+
+@pytest.mark.parametrize("kind", ["application/json", BATCH])
+def test_the_largest_batch_of_mistakes_costs_bounded_work_and_a_bounded_answer(tmp_path, monkeypatch, kind):
+    asked = 0
+
+    def near(*given: Any) -> list[str]:
+        nonlocal asked
+        asked += 1
+        return get_close_matches(*given)
+
+    monkeypatch.setattr("streams.json_events.get_close_matches", near)
+
+    async def body():
+        async with edge(tmp_path) as shop:
+            more: dict[str, Any] = {"specversion": "1.0", **{f"subjec{n}": 1 for n in range(60)}}
+            one = event(**(more if kind == BATCH else {}))
+            room = MOST_BODY // MOST_EVENTS - len(json.dumps(one)) - 400
+            one["data"] |= {f"custmer{n:03}": 1 for n in range(room // 17)}
+            one["data"]["x" * 300] = one["data"]["custmer000"]
+            raw = json.dumps([one] * MOST_EVENTS).encode()
+            assert MOST_BODY * 0.9 < len(raw) <= MOST_BODY
+            answer = await shop.post(raw, kind=kind)
+            assert (answer.status_code, answer.json()["refused"]) == (207, MOST_EVENTS)
+            assert all(item["problem"]["errors"] for item in answer.json()["items"])
+            assert len(answer.content) < MOST_BODY / 8
+            assert 0 < asked <= MOST_EVENTS * 2 * MOST_HINTS
+
+    run(body())
+
+
+def test_others_have_their_turn_while_a_batch_is_read():
+    async def body():
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        found = await read(BATCH, [], b"[" + b",".join([GOOD] * MOST_EVENTS) + b"]")
+        task.cancel()
+        assert len(found.given) == MOST_EVENTS
+        assert turns >= MOST_EVENTS // AT_ONCE
+
+    run(body())
+
+
+def test_more_unknown_attributes_than_anybody_needs_are_refused_as_one_mistake(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            for more, status in ((MOST_UNKNOWN, 202), (MOST_UNKNOWN + 1, 422)):
+                given = event(specversion="1.0") | {f"unrelated{n}": n for n in range(more)}
+                answer = await shop.post(given, kind=STRUCTURED)
+                assert answer.status_code == status, answer.text
+            assert [one["code"] for one in answer.json()["errors"]] == ["too-many"]
 
     run(body())
 

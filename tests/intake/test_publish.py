@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import random
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +12,10 @@ import httpx
 import pytest
 
 from gateway.http.app import create_app
-from gateway.http.problems import KINDS
+from gateway.http.problems import KINDS, Refused
+from gateway.intake.bounds import MOST_BODY
+from gateway.intake.inflate import inflate
+from gateway.intake.publishing import REVEAL
 from gateway.intake.quota import Quota
 from gateway.intake.recent import Known, Recent
 from gateway.metrics import Metrics
@@ -21,11 +25,13 @@ from schemas.examples import examples
 from streams.codec import Codec
 from streams.embedded import wall_clock
 from streams.embedded_log import read_record
+from streams.json_events import rfc3339
 from streams.processors import keys as rows
 from tests.http.asking import run, until
 from tests.intake.edge import Edge, edge, event
-from tidings import ids
-from tidings.ports import StoreUnavailable
+from tests.live.engines import RULES
+from tidings import canonical, ids
+from tidings.ports import Scan, StoreUnavailable
 
 pytestmark = pytest.mark.live
 
@@ -255,6 +261,7 @@ def test_a_dry_run_says_what_would_be_decided_and_writes_nothing(tmp_path):
             assert found["items"][0]["status"] == "accepted"
             assert [one["rule"] for one in found["decisions"]] == ["payment-failed"]
             assert {one["channel"] for one in found["messages"]} == {"email"}
+            assert {one["state"] for one in found["messages"]} <= {"would_send", "held", "suppressed"}
             await asyncio.sleep(0.1)
             assert await shop.log() == before
             assert not shop.provider.taken
@@ -264,16 +271,67 @@ def test_a_dry_run_says_what_would_be_decided_and_writes_nothing(tmp_path):
     run(body())
 
 
-def test_texts_of_a_dry_run_are_for_those_who_may_read_decisions(tmp_path):
+def test_texts_of_a_dry_run_are_for_those_who_may_reveal_and_that_is_written_down(tmp_path):
     async def body():
         async with edge(tmp_path, started=True) as shop:
+            await shop.post([found.event for found in introductions()])
+            await until(shop.engine.at_rest)
             given = event("billing.payment.failed", id="dry")
-            publisher, reader = await shop.key("one"), await shop.key("two", "events", "decisions")
-            for key, may in ((publisher, False), (reader, True)):
+            given["data"]["customer_id"] = "c-1"
+            keys = {False: await shop.key("one", "events", "decisions"), True: await shop.key("two", "events", REVEAL)}
+            for may, key in keys.items():
                 found = (await shop.post(given, query="?dry_run=true", key=key)).json()
-                assert found["messages"], found
-                texts = [one["text"] for one in found["messages"] if one["state"] == "sent"]
-                assert all((one is not None) == may for one in texts)
+                sent = [one for one in found["messages"] if one["state"] == "would_send"]
+                assert sent, found
+                assert all((one["text"] is not None) == may and one["template"] for one in sent)
+                lines = [
+                    one
+                    for one in await shop.engine.store.read(lambda: (yield Scan("audit")))
+                    if one["verb"] == "dry-run"
+                ]
+                assert [one["who"] for one in lines] == ["two"] * may
+            assert canonical.loads(lines[0]["body"])["recipients"] == ["customer:c-1"]
+
+
+CHANGED = (
+    RULES
+    + b"""
+  - id: email-changed
+    title: The address was changed
+    owner: team-crm
+    severity: high
+    status: live
+    when: { event: crm.customer.changed, changed: [email] }
+    to: customer
+    topic: news
+    then: [{ send: email, template: failed, with: { code: customer_id } }]
+"""
+)
+
+
+def test_a_dry_run_judges_an_event_as_completed_and_never_calls_silent_what_speaks(tmp_path):
+    def changed(name: str, at: str, email: str) -> dict[str, Any]:
+        data = {
+            "customer_id": "c-1", "before": None, "after": {"email": email}, "changed_fields": ["email"],
+            "before_coverage": "UNKNOWN", "after_coverage": "FULL",
+        }  # fmt: skip
+        return event("crm.customer.changed", id=name, subject="c-1", time=at) | {"data": data}
+
+    async def body():
+        async with edge(tmp_path, started=True, rules=CHANGED) as shop:
+            now = wall_clock()
+            at, later = rfc3339(now - 60_000_000), rfc3339(now)
+            assert (await shop.post(changed("a", at, "ada@example.org"))).status_code == 202
+            await until(shop.engine.at_rest)
+            found = (await shop.post(changed("b", later, "ada@example.com"), query="?dry_run=true")).json()
+            assert "email-changed" in {one["rule"] for one in found["decisions"]}, json.dumps(found)
+            assert "email-changed" not in {one["rule"] for one in found["silent"]}
+            # The same address again: silent, and the stored one is veiled.
+            found = (await shop.post(changed("b", later, "ada@example.org"), query="?dry_run=true")).json()
+            assert "email-changed" not in {one["rule"] for one in found["decisions"]}
+            (silent,) = (one for one in found["silent"] if one["rule"] == "email-changed")
+            assert "email changed is false" in silent["because"]
+            assert "ada@" not in json.dumps(found["silent"])
 
     run(body())
 
@@ -379,6 +437,21 @@ def test_a_compressed_body_is_read_within_the_bounds_of_one_that_is_not(tmp_path
             is_problem(answer, "unsupported-media-type")
 
     run(body())
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 300, 70_000, 3_000_000])
+@pytest.mark.parametrize("bytes_of", [bytes, random.Random(7).randbytes])
+def test_a_zstd_body_is_one_frame_and_nothing_behind_it(size, bytes_of):
+    raw = bytes_of(size)
+    frame = bytes(cramjam.zstd.compress(raw))
+    stream = cramjam.zstd.Compressor()
+    stream.compress(raw)
+    for one in (frame, bytes(stream.finish())):
+        assert inflate("zstd", one, MOST_BODY) == raw
+        for more in (frame, b"\x50\x2a\x4d\x18\x00\x00\x00\x00", b"\x00"):
+            with pytest.raises(Refused) as told:
+                inflate("zstd", one + more, MOST_BODY)
+            assert told.value.code == "malformed"
 
 
 def test_a_store_that_cannot_keep_it_is_a_503_and_no_event(tmp_path):

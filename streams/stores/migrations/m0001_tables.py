@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from streams.stores.counts import LETTERS_WAIT
 from streams.stores.postgres_sql import names
 from tidings.tables import SEQUENCES, TABLES, Table
 
@@ -71,6 +72,7 @@ def statements(schema: str) -> Iterable[str]:
     """Return the statements of the step."""
     for table in TABLES.values():
         yield from _table(table)
+    yield f"CREATE INDEX {LETTERS_WAIT}"
     for name in SEQUENCES:
         yield f'CREATE SEQUENCE "seq_{name}"'
     yield MAKE_PARTITIONS.format(schema=f'"{schema}"', storage=f"'{STORAGE}'")
