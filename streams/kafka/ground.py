@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka import errors
@@ -175,6 +175,15 @@ class Ground:
             for reader, topic, partition in ended:
                 logger.warning("%s:%d is the log again that %s read, and goes on", topic, partition, reader)
         return {(topic, partition): finding for (_, topic, partition), finding in found.items()}
+
+    async def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the ids that topics have now; of those that there are, where the brokers give any.
+
+        Raises:
+            Away, Misconfigured: nothing is known.
+        """
+        async with opened(self.connection, within=self.within) as cluster:
+            return await cluster.ids(topics)
 
     async def database(self) -> Older | None:
         """Compare the database with what the topics know; where it is older, hold dispatch and delivery as a whole.

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,6 +49,14 @@ class Ground(Protocol):
 
         Raises:
             Away, Refused, StoreUnavailable: nothing is known; read nothing, and ask again.
+        """
+        ...
+
+    async def ids(self, topics: Collection[str]) -> Mapping[str, str]:
+        """Return the ids that topics have now; of those that there are, where the brokers give any.
+
+        Raises:
+            Away, Refused: nothing is known.
         """
         ...
 
@@ -314,17 +322,22 @@ class Intake:
         """Go on with what nobody has moved since we had it; anything else is taken over as if it were new."""
         if not before:
             return {}
+        ids: Mapping[str, str] = {}
         try:
+            if self.ground is not None:
+                # A topic that was made again under us comes with a rebalance as well, and its offsets say nothing.
+                ids = await self.ground.ids({topic for topic, _ in before})
             rows = await self.store.read(ground.read_sources(sorted(before), (detect.READER, people.READER)))
-        except StoreUnavailable:
-            return {}
+        except (Away, Refused, Misconfigured, StoreUnavailable):
+            return {}  # whoever takes them over says it
 
         def is_same(place: Partition) -> bool:
             part, positions = before[place]
             known = {reader: row for (reader, *_), row in _of(rows, place).items()}
             logs = {(row["base"], row["log_id"]) for row in known.values()}
             at = {reader: row["next_offset"] for reader, row in known.items()}
-            return logs == {(part.base, part.log_id)} and at == positions
+            is_ours = self.ground is None or ids.get(place[0]) == part.log_id
+            return is_ours and logs == {(part.base, part.log_id)} and at == positions
 
         return self._begin([place for place in before if is_same(place)], rows)
 

@@ -299,6 +299,9 @@ class Held:
     def __init__(self):
         self.found = {(TOPIC, 0): "the topic was made again"}
 
+    async def ids(self, topics):
+        return {}
+
     async def check(self, places):
         return {place: self.found[place] for place in places if place in self.found}
 
@@ -336,6 +339,10 @@ class Looking:
         self.asked: list[list[tuple[str, int]]] = []
         self.let = asyncio.Event()
         self.let.set()
+        self.named: dict[str, str] = {}
+
+    async def ids(self, topics):
+        return self.named
 
     async def check(self, places):
         self.asked.append(sorted(places))
@@ -366,6 +373,16 @@ def test_what_somebody_else_has_moved_over_a_rebalance_is_looked_at_as_if_it_wer
         assert await bench.intake.take(bench.batch(0, 3))
         await bench.move(7)
         assert await bench.intake.assigned(frozenset([bench.place])) == {bench.place: 7}
+        assert bench.ground.asked == [[(TOPIC, 0)]] * 2
+
+    play(story, ground=Looking())
+
+
+def test_a_topic_that_was_made_again_under_us_is_looked_at_as_if_it_were_new():
+    async def story(bench):
+        assert await bench.intake.take(bench.batch(0, 3))
+        bench.ground.named = {TOPIC: "another one by now"}
+        await bench.intake.assigned(frozenset([bench.place]))
         assert bench.ground.asked == [[(TOPIC, 0)]] * 2
 
     play(story, ground=Looking())

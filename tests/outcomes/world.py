@@ -90,7 +90,7 @@ def ended(name: str, who: str = "customer:c-1", state: str = "accepted", **more:
     row = {
         "message_id": name, "tenant": "default", "recipient": who, "run_id": f"run-{name}", "firing_id": f"firing-{name}",
         "rule": "late", "role": "notice", "step": 0, "channel": "email", "state": state, "reason": None, "open": None,
-        "due_at": None, "created_at": 1, "deadline": 10**15, "start_by": None, "seen": 0, "rev": 0, "owner": None,
+        "due_at": None, "created_at": 1, "deadline": 10**15, "start_by": None, "seen": 0, "rev": 0, "owner": None, "reference": None,
         "attempt": 1, "on_unknown": "resend", "receipt": None, "body": canonical.dumps({"reference": f"ref-{name}"}),
     }  # fmt: skip
     return {**row, **more}
