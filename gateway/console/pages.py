@@ -136,4 +136,5 @@ class Pages:
                 for one in ENTRIES
             ],
             "banners": standing.banners,
+            "outside": False,
         }
