@@ -92,3 +92,25 @@ def test_a_test_that_still_runs_is_not_counted_as_one_that_does_not_pass(tmp_pat
             assert set(said[:-1]) <= {f"running {number} of 5 …" for number in range(1, 6)}
 
     run(story())
+
+
+def test_a_message_of_every_channel_has_a_page(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop, browsing(shop) as client:
+            await shop.customer()
+            await shop.rests()
+            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
+            await shop.happens("sales.order.shipped", order_id="ord-1", customer_id="c-1", carrier="DHL")
+            await shop.happens(
+                "crm.complaint.opened", complaint_id="cmp-1", customer_id="c-1", topic="late", tier="vip"
+            )
+            await shop.rests(SOON)
+            rows = (await shop.site().ledger.messages()).rows
+            for one in rows:
+                answer = await client.get(f"/messages/{one.message_id}")
+                assert answer.status_code == 200, one.channel
+                assert "Was good until" not in answer.text
+                assert "by post <span" in answer.text or one.attempts == 0
+            assert {"email", "push", "slack", "webhook"} <= {one.channel for one in rows}
+
+    run(story())
