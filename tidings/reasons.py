@@ -96,7 +96,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NEWER_EPISODE: "The same thing has happened again meanwhile; the all-clear waits for what becomes of that.",
     Reason.SUPERSEDED: "The customer was told meanwhile that the same thing happened again, so no all-clear was sent.",
     Reason.NO_ADDRESS: "We have no address of the customer for this channel.",
-    Reason.KILLED: "Sending was stopped by an operator: the message waits until it is released, or was dropped.",
+    Reason.KILLED: "Sending is stopped by an operator: the message waits until it is released or dropped.",
     Reason.RENDER: "The text of the message lacks a value, and a blank is never sent.",
     Reason.REFUSED: "The provider refused the message for good.",
     Reason.GIVEN_UP: "The provider did not take the message after many attempts.",

@@ -74,14 +74,15 @@ def _signing(router: APIRouter, pages: Pages) -> None:
 
     @router.get("/sign-in")
     async def ask(request: Request, next: str = "/") -> Response:  # noqa: A002 - the word in the URL
-        return pages.render(request, "sign-in.html", next=inner(next), wrong=False)
+        return pages.render(request, "sign-in.html", next=inner(next), wrong=False, outside=True)
 
     @router.post("/sign-in")
     async def take(request: Request) -> Response:
         form = await fields_of(request)
         holder = await entrance.door.holder(form.get("key", "").strip())
         if holder is None or holder.key is None or not holder.may(LOOK):
-            return pages.render(request, "sign-in.html", status=403, next=inner(form.get("next", "/")), wrong=True)
+            back = inner(form.get("next", "/"))
+            return pages.render(request, "sign-in.html", status=403, next=back, wrong=True, outside=True)
         response = RedirectResponse(inner(form.get("next", "/")), 303, HEADERS)
         sign_in(entrance, response, holder.key)
         return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -11,11 +11,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.console.headers import HEADERS
-from gateway.console.marks import href, utc
+from gateway.console.marks import href
 from gateway.console.pages import Pages
 from gateway.console.session import fields
 from gateway.site import Site
+from streams.explaining.seen import sentence_of
 from streams.ledger.rows import Filter, Found
+from streams.wording import moment
+from tidings.contract import Contract
 from tidings.ports import Read, Transaction
 
 LONGEST = 200
@@ -62,19 +65,26 @@ def answer(pages: Pages, request: Request, typed: str, found: Sequence[Found]) -
     """Go to the page of what was found; where it is several, let people choose."""
     if len(found) == 1:
         return RedirectResponse(place_of(found[0]), 303, HEADERS)
-    choices = [Choice(KINDS.get(one.kind, one.kind), _named(one), _why(one), place_of(one)) for one in found[:MOST]]
+    contracts = pages.site.contracts.by_type
+    choices = [
+        Choice(KINDS.get(one.kind, one.kind), _named(one, contracts), one.why, place_of(one)) for one in found[:MOST]
+    ]
     return pages.render(
         request, "find.html", status=200 if choices else 404, typed=typed, choices=choices, is_address="@" in typed
     )
 
 
-def _named(found: Found) -> str:
-    """Return what names it for people: of an event what happened."""
-    return found.event_type if found.kind == "event" and found.event_type else found.id
-
-
-def _why(found: Found) -> str:
-    return f"{found.why}, {utc(found.at)}" if found.at is not None else found.why
+def _named(found: Found, contracts: Mapping[str, Contract]) -> str:
+    """Return what names it for people: of an event what happened, to whom, and when."""
+    if found.kind != "event" or not found.event_type:
+        return found.id
+    contract = contracts.get(found.event_type)
+    parts = [found.event_type if contract is None else sentence_of(contract)]
+    if found.customer is not None:
+        parts.append(found.customer.partition(":")[2])
+    if found.at is not None:
+        parts.append(moment(found.at))
+    return ", ".join(parts)
 
 
 def place_of(found: Found) -> str:

@@ -28,7 +28,8 @@ from tidings.scopes import ALL, CHANNELS, read_reason, said, scope_of
 HERE = "/kills"
 PARTS = 12
 """Rules and channels that are listed with what waits of them, those with most first."""
-KINDS = ("channel", "rule", "tenant")
+KINDS = ("rule", "tenant")
+"""What is stopped by a name that is typed; of channels there are few, and one is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,15 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     """Return the page and its forms."""
     router = APIRouter()
     stopping = Stopping(site)
-    pages.standings.add(lambda: _banner(site, stopping))
+    frame = pages.standings.add(lambda: _banner(site, stopping))
     allowed = [Depends(require("kill"))]
 
     async def page(
         request: Request, status: int = 200, *, wrong: str = "", given: Mapping[str, str] | None = None
     ) -> Response:
+        # The frame of this page may not say of a second ago what the page says is over.
+        frame.forget()
+        await pages.stand(request)
         standing, counts = await stopping.standing(), await stopping.unsent()
         rows = [
             Row(id_of(one), one, said(one.scope), None if counts is None else counts.of(one.scope)) for one in standing

@@ -131,7 +131,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             stream=f"/live/overview?window={window}&top={top}",
             # Paused, it shows what was when it was loaded, and says so.
             paused=site.now() if request.query_params.get("paused") else None,
-            needs=needs(seen, heart, request.state.standing),
+            needs=list(needs(seen, heart, request.state.standing)),
             flow=list(flow(site, seen, window)),
             sum=sum_of(seen, window),
             rows=page.rows,

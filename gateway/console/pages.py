@@ -138,4 +138,5 @@ class Pages:
                 if session is None or session.principal.may(one.scope)
             ],
             "banners": standing.banners,
+            "outside": False,
         }

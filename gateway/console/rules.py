@@ -76,6 +76,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         response = pages.render(
             request, "rule.html", here="/rules", rule=rule, did=found, source=source, tests=tests, files=files, same=same,
             has_files=folder is not None, rules=rules, passed=sum(result is not None and result.passed for _, result in tests or ()),
+            playing=sum(result is None for _, result in tests or ()),
             readers=[other.id for other in rules.rules if other.id != rule.id and other.types & rule.types],
         )  # fmt: skip
         return _again_soon(response, missing=waiting)

@@ -43,9 +43,10 @@ class Standings:
     def __init__(self) -> None:
         self._asked: list[Asked[Standing]] = []
 
-    def add(self, ask: Callable[[], Awaitable[Standing]]) -> None:
-        """Let a part be asked from now on."""
+    def add(self, ask: Callable[[], Awaitable[Standing]]) -> Asked[Standing]:
+        """Let a part be asked from now on; its own page lets what is remembered of it be forgotten."""
         self._asked.append(Asked(ask, patience=PATIENCE, keep=KEEP))
+        return self._asked[-1]
 
     async def __call__(self) -> Standing:
         """Return what is known now."""

@@ -177,9 +177,14 @@ class Asked(Generic[T]):
             self._task.add_done_callback(_heard)
         return await asyncio.wait_for(asyncio.shield(self._task), self.patience)
 
+    def forget(self) -> None:
+        """Let the next who asks have an answer that begins now: what was known, or is being asked, may be of before."""
+        self._known = self._task = None
+
     async def _answer(self) -> T:
         found = await self._ask()
-        self._known = (asyncio.get_running_loop().time(), found)
+        if self._task is asyncio.current_task():
+            self._known = (asyncio.get_running_loop().time(), found)
         return found
 
 

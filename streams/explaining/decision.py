@@ -241,7 +241,8 @@ class _Made:
         first = self._no()
         if state == "sent" or first is None or (first.is_open and first.reason != Reason.KILLED):
             return None
-        return next((text for reason, text in says.NEXT.items() if reason == first.reason), None)
+        known = says.NEXT if first.is_open else {**says.NEXT, **says.NEXT_ENDED}
+        return next((text for reason, text in known.items() if reason == first.reason), None)
 
     def would(self, state: str) -> list[Would]:
         if state == "sent" or self.rules is None or self.rule is None:

@@ -67,6 +67,10 @@ NEXT: dict[Reason, str] = {
     Reason.KILLED: "It waits until the operator lets sending go on, or until its deadline.",
 }
 """What would have to be otherwise for somebody to hear of it the next time."""
+NEXT_ENDED: dict[Reason, str] = {
+    Reason.KILLED: "It is not sent any more. The next time it happens and nothing is stopped, they are told.",
+}
+"""The same of what does not wait any more, where the other says that it does."""
 
 
 def brief(reason: str | None) -> str:

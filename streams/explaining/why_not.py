@@ -16,10 +16,11 @@ from handlers.rules.conditions.interpret import render_duration
 from streams.explaining import says, veil
 from streams.explaining.books import Books
 from streams.explaining.seen import sentence_of
-from streams.explaining.stored import Stored, read_decision
+from streams.explaining.stored import Stored, people_of, read_decision
 from streams.explaining.terms import Looked, look
 from streams.json_events import rfc3339
 from streams.processors.detect import READER
+from streams.processors.dispatch import resolve
 from streams.wording import counted, moment
 from tidings import canonical, ids
 from tidings.event import DAY, MINUTE, Event, Micros
@@ -341,6 +342,7 @@ class _Rule:
         state = kept.state or {}
         armed = state.get("armed")
         awaited = says.listed(list(dict.fromkeys(one.type for one in operator.expect)), "or")
+        off = await self._off(event)
         closer = await self._closer(event, looked, operator)
         if armed is not None and armed["order"][3] == event.ref:
             due = armed["due"]
@@ -348,7 +350,7 @@ class _Rule:
             if closer is not None and closer.occurred_at <= due:
                 return self._ended(event, looked, closer, operator)
             if due > self.books.now():
-                head = f"it tells on {moment(due)} unless {awaited} comes"
+                head = f"it tells on {moment(due)} unless {awaited} comes{off}"
                 text = f"It waits. {self._title(event)}: {head}."
             else:
                 head = f"its deadline passed on {moment(due)}, and it decides next"
@@ -362,11 +364,28 @@ class _Rule:
         if kept.waits:
             late = render_duration(operator.allowed_lateness)
             tells = "" if looked.until is None else f" it tells on {moment(looked.until)} unless {awaited} comes;"
-            text = f"It waits. {self._title(event)}:{tells} for {late} events that happened before it may still come."
-            head = f"it waits, and{tells.rstrip(';')}" if tells else "it waits for what may still come"
+            text = (
+                f"It waits. {self._title(event)}:{tells} for {late} events that happened before it may still come{off}."
+            )
+            head = f"it waits, and{tells.rstrip(';')}{off}" if tells else "it waits for what may still come"
             return Candidate("waiting", text, event, looked=looked, until=looked.until, head=head)
         text = f"{self._title(event)}: it waited, and waits no more; what ended that is not kept any more."
         return Candidate("ended", text, event, looked=looked, head="it waited, and waits no more")
+
+    async def _off(self, event: Event) -> str:
+        """Return what is to be said beside a promise to tell, where the customer wants nothing of this topic now."""
+        topic, customer = self.rule.topic, self.books.archive.customer_of(event)
+        notice = None if topic is None else self.rules.notice_topics.get(topic)
+        if (
+            topic is None
+            or customer is None
+            or self.rule.to.kind != "customer"
+            or (notice is not None and notice.locked)
+        ):
+            return ""
+        who = (event.tenant, f"customer:{customer}")
+        person = resolve(self.rules, who, await self.books.reader.read(lambda: people_of(who)))
+        return ", but they have switched this topic off" if person.has_switched_off(topic) else ""
 
     @staticmethod
     def _behind(read: dict[str, Micros | None]) -> str:

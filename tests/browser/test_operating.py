@@ -43,7 +43,7 @@ def test_everything_is_stopped_with_one_button_and_goes_on_again(browser, own):
 
 def test_a_name_that_was_mistyped_says_what_was_meant_and_keeps_what_was_typed(visitor):
     page = visitor.go("/kills")
-    part = page.get_by_role("region", name="Stop a part")
+    part = page.get_by_role("region", name="Stop a rule or a tenant")
     part.get_by_label("Kind").select_option("rule")
     part.get_by_label("Name").fill("payment-faild")
     part.get_by_label("Why?").fill("wrong prices")

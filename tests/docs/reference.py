@@ -29,7 +29,7 @@ from gateway.metrics import Metrics, State
 from schemas import contracts
 from streams.stores.counts import Waiting
 from tests.docs.pages import ROOT
-from tidings.reasons import OPEN, MessageState, Reason
+from tidings.reasons import ENDED, OPEN, MessageState, Reason
 
 FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made by `make reference` from the code; edit the code. -->"
@@ -195,8 +195,14 @@ def reasons() -> Iterator[str]:
     yield "The word in a record, in a metric's label, in the console and on the command line is the same."
     yield from ["", "## States of a message", "", "| state | |", "|---|---|"]
     yield from (f"| `{state}` | {'may still change' if state in OPEN else 'the end'} |" for state in MessageState)
-    yield from ["", "## Reasons", "", "| reason | what support may say |", "|---|---|"]
-    yield from (f"| `{reason}` | {_cell(reason.sentence)} |" for reason in Reason)
+    yield from [
+        "",
+        "## Reasons",
+        "",
+        "| reason | what support may say | once it does not wait any more |",
+        "|---|---|---|",
+    ]
+    yield from (f"| `{reason}` | {_cell(reason.sentence)} | {_cell(ENDED.get(reason, ''))} |" for reason in Reason)
 
 
 def _sentence(text: str) -> str:
