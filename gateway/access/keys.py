@@ -7,7 +7,9 @@ was cut or mistyped, and what a scanner of source code finds by its prefix, is t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
+import logging
 import re
 import secrets
 import string
@@ -21,6 +23,10 @@ from typing import Any
 from streams.processors import keys as rows
 from tidings.event import SECOND, Micros
 from tidings.ports import Body, Row, Store, StoreUnavailable
+
+logger = logging.getLogger("tidings.keys")
+
+UNPROVEN = "keys exist, and without secret_key this process can prove none of them: every key is answered 401"
 
 SCOPES: Mapping[str, str] = {
     "events": "publish events, and ask what came of them",
@@ -245,7 +251,25 @@ class Keys:
         if not self._any and self.monotonic() - self._looked >= NONE_YET:
             self._any = await self.store.read(rows.any_key)
             self._looked = self.monotonic()
+            if self._any and self.pepper is None:
+                logger.error(UNPROVEN, extra={"fields": {"mend": "set the secret_key with which they were made"}})
         return self._any
+
+    async def are_dead(self) -> bool:
+        """Say whether there are keys of which this process can prove none.
+
+        Raises:
+            StoreUnavailable: it cannot be said now.
+        """
+        return self.pepper is None and await self.any()
+
+    async def watch(self) -> None:
+        """Look for the first key as long as it could not be proven, so that the log says so before anybody knocks."""
+        while self.pepper is None and not self._any:
+            with contextlib.suppress(StoreUnavailable):
+                if await self.any():
+                    return
+            await asyncio.sleep(FRESH)
 
     def _take_down(self, number: str) -> None:
         now = self.monotonic()

@@ -28,6 +28,7 @@ from gateway.metrics import Metrics
 from handlers.providers.catcher import FileCatcher
 from schemas import contracts
 from streams import clock as clocks
+from streams import control
 from streams.embedded import Engine, wall_clock
 from streams.json_events import rfc3339
 from tidings.event import DAY, HOUR, Micros
@@ -68,7 +69,7 @@ async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> 
 
     found, files, texts = loaded(example())
     assert found.rules is not None, "the example's rules load; a test says so"
-    file = folder / "tidings.db"
+    file, url = folder / "tidings.db", url_of(listener)
     again = file.exists()
     clock = await clocks.resumed(file, arguments.speed, wall_clock() // DAY * DAY + OPENS)
     catcher = FileCatcher(folder / "caught.jsonl", clock)
@@ -76,7 +77,7 @@ async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> 
     telling = Telling(arguments, found.rules, clock, again=again)
     engine = Engine(
         file, contracts(), files, texts, found.rules, lambda _channel: post, clock, speed=arguments.speed, kind="demo",
-        render=contents(folder, url_of(listener)),
+        render=contents(folder, url),
     )  # fmt: skip
     metrics = Metrics(lambda: engine.rules, contracts().by_type, clock)
     engine.observe = both(metrics.observe, telling.tell)
@@ -91,15 +92,16 @@ async def _demo(arguments: Namespace, folder: Path, listener: socket.socket) -> 
         await engine.start()
         async with (
             _kept(engine),
+            control.serving(folder, engine.store),
             served(engine, metrics, site_of(engine, HOST, name=SHOP, folder=example()), listener),
-            telling.showing(stage, play, f"everything in one process; {_begins(file, again=again)}", url_of(listener)),
+            telling.showing(stage, play, f"everything in one process; {_begins(file, again=again)}", url),
         ):
             await played(stage, play, arguments.duration, stop)
         await engine.stop()
         clock.freeze()
         await engine.store.run(clocks.keep)
         counts = await stage.count()
-    return telling.ended(counts, _next(play.told, catcher.path, arguments.data))
+    return telling.ended(counts, _next(play.told, catcher.path, arguments.data, url))
 
 
 def both(*observers: Callable[[object], None]) -> Callable[[object], None]:
@@ -222,18 +224,20 @@ def wants_table(arguments: Namespace) -> bool:
     return sys.stdout.isatty()
 
 
-def _next(event: str | None, caught: Path, data: Path) -> list[str]:
+def _next(event: str | None, caught: Path, data: Path, url: str) -> list[str]:
     """Return what one may try now. Commands stay whole, so that they can be copied."""
     tidings, at = _command(), "" if data == DEMO and not CONFIG.is_file() else f" --data {data}"
     left = f"Everything that would have left is in {caught}. Run it again, and the shop goes on at the same hour."
+    console = f"The console was at {url}, and is there while the shop is open."
     ways = (
         (f"rules explain {event or 'EVENT'}{at}", "what every rule made of one event, term by term, with values"),
+        (f"why-not c-finn{at}", "why a customer did not hear of something, rule by rule"),
         ("templates preview billing/invoice-overdue", "a message, with the example values of its contract"),
         (f"dead-letters list{at}", "the records that nobody could read, and why"),
     )
     tried = [line for words, says in ways for line in (f"  {tidings} {words}", *folded([f"      {says}"], " " * 6))]
     tutorial = folded([f"  The rules, as a tutorial: {example() / 'README.md'}"], "  ")
-    return [*folded([left]), "", "Where to go next:", *tried, *tutorial]
+    return [*folded([left, console]), "", "Where to go next:", *tried, *tutorial]
 
 
 def _command() -> str:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -34,6 +35,12 @@ logger = logging.getLogger("tidings.http")
 TLS_ONLY = {"strict-transport-security": "max-age=31536000"}
 WITHIN = 0.95
 """Seconds for a whole answer."""
+MOST_MISTAKES = 20
+OTHERWISE = "is not as /openapi.json says"
+SAID = {
+    "missing": "is missing", "extra-forbidden": "has a field that is not known here", "json-invalid": "is no JSON",
+    "string-type": "has to be a text", "string-too-short": "must not be empty", "string-too-long": "is too long",
+}  # fmt: skip
 
 
 def create_app(
@@ -54,7 +61,7 @@ def create_app(
     refuse, headers = (plainly if pages is None else in_frame(pages)), (TLS_ONLY if site and site.is_over_tls else {})
     protect(app, max_body=max_body, larger=larger, refuse=refuse, headers=headers)
     bounds = limits or Limits()
-    readiness = Readiness(engine, bounds, lambda: metrics.refused)
+    readiness = Readiness(engine, bounds, lambda: metrics.refused, None if site is None else site.door.keys)
 
     counted = Asked(lambda: engine.waiting(within=PATIENCE), patience=PATIENCE, keep=KEEP)
 
@@ -104,7 +111,7 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
     from gateway.kills.app import routes as kills
     from gateway.links.app import routes as links
 
-    app.state.beside = (site.proof.forever,)
+    app.state.beside = (site.proof.forever, site.door.keys.watch)
 
     app.router.routes += intake(site).routes
     app.router.routes += kills(site).routes
@@ -177,7 +184,21 @@ def methods(app: FastAPI, path: str) -> set[str]:
     }
 
 
-async def _invalid(request: Request, _: Exception) -> Response:
-    # What was sent is not repeated: it may hold anything.
+async def _invalid(request: Request, fault: Exception) -> Response:
     refuse: Refuse = request.app.state.refuse
-    return refuse(request.scope, 422, request.state.request_id, {})
+    found = refuse(request.scope, 422, request.state.request_id, {})
+    if found.headers["content-type"] != PROBLEM or not isinstance(fault, RequestValidationError):
+        return found
+    return problem(422, request.state.request_id, errors=[_mistake(one) for one in fault.errors()[:MOST_MISTAKES]])
+
+
+def _mistake(one: Mapping[str, Any]) -> dict[str, str]:
+    """Return where something is wrong, and what; what was sent is not repeated: it may hold anything."""
+    part, *where = one["loc"]
+    code = str(one["type"]).replace("_", "-")
+    if code == "extra-forbidden" or part != "body":
+        # A name that we do not know is theirs; of a path and a query the names are ours.
+        name = f"the {part}" if part == "body" else f"{part} {' '.join(map(str, where))}"
+        return {"pointer": "", "code": code, "detail": f"{name} {SAID.get(code, OTHERWISE)}"}
+    pointer = "" if code == "json-invalid" else "".join(f"/{name}" for name in where)
+    return {"pointer": pointer, "code": code, "detail": SAID.get(code, OTHERWISE)}

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from gateway.access.keys import UNPROVEN, Keys
 from gateway.http.look import Asked, Look, Progress, look
 from streams.processors.detect import READER
 from tidings.event import SECOND, Micros
@@ -81,21 +82,24 @@ def alive(engine: Progress, limits: Limits, now: float | None = None) -> list[Ch
 class Readiness:
     """Asks the store, with deadlines."""
 
-    def __init__(self, engine: Progress, limits: Limits, refused: Callable[[], bool]) -> None:
+    def __init__(self, engine: Progress, limits: Limits, refused: Callable[[], bool], keys: Keys | None = None) -> None:
         self.engine = engine
         self.limits = limits
         self.refused = refused
+        self.dead = Asked(_no if keys is None else keys.are_dead, patience=PATIENCE, keep=KEEP)
         self.look = Asked(lambda: engine.store.read(look(engine.rules)), patience=PATIENCE, keep=KEEP)
         self.commit = Asked(lambda: engine.store.run(_probe, urgent=True), patience=PATIENCE, keep=KEEP)
 
     async def __call__(self) -> list[Check]:
         """Return every check, within a second."""
-        committed, seen = await asyncio.gather(_tried(self.commit()), _tried(self.look()))
+        committed, seen, dead = await asyncio.gather(_tried(self.commit()), _tried(self.look()), _tried(self.dead()))
         checks = [Check("store", *_stored(committed))]
         if not isinstance(seen, Look):
             return [*checks, Check("work", "wrong", f"the store cannot be read: {_why(seen)}")]
         looked = [self._rules(seen), self._lag(seen), self._due(seen), _sending(seen)]
         checks += [check for check in looked if check.name in self.engine.concerns]
+        if dead is True:
+            checks.append(Check("keys", "wrong", f"{UNPROVEN}; set secret_key"))
         if self.engine.skews:
             why = self.engine.halted
             checks.append(Check("clock", "wrong" if why else "ok", why or "agrees with the others"))
@@ -125,6 +129,10 @@ class Readiness:
         if seen.waits > self.limits.waits:
             return Check("deliveries", "wrong", f"{says}; the limit is {self.limits.waits / SECOND:g} s")
         return Check("deliveries", "ok", says)
+
+
+async def _no() -> bool:
+    return False
 
 
 def _again(seen: Look) -> str:

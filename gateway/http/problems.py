@@ -26,7 +26,10 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "malformed": Kind(400, "send one well-formed HTTP/1.1 request", "The request could not be read at all."),
+    "malformed": Kind(
+        400, "mend what 'errors' or 'detail' name; where there is neither, the request itself was no well-formed HTTP/1.1",
+        "The request, or what it holds, could not be read at all.",
+    ),
     "unknown-parameter": Kind(
         400, "leave the parameter out, or write it as the document does",
         "A parameter that nobody knows is refused and not ignored: a dry run that is written wrongly would be a real one.",
@@ -38,7 +41,9 @@ KINDS: Mapping[str, Kind] = {
     "scope-missing": Kind(
         403, "use a key that may do this", "The key is good, and may not do this: its scopes or its sources leave it out.",
     ),
-    "not-found": Kind(404, "nothing is served under this path", "There is no such thing, or it is somebody else's."),
+    "not-found": Kind(
+        404, "look at the path, and at the id or the name in it", "There is no such thing, or it is somebody else's.",
+    ),
     "method-not-allowed": Kind(405, "the Allow header names the methods that there are"),
     "too-slow": Kind(408, "send the whole request in time"),
     "state-conflict": Kind(
@@ -56,7 +61,7 @@ KINDS: Mapping[str, Kind] = {
         422, "mend what 'errors' names; GET /v1/contracts/TYPE shows the fields and an event that is taken",
         "The event does not keep its contract. Every mistake is named at once, each with its place.",
     ),
-    "invalid": Kind(422, "mend what 'errors' names"),
+    "invalid": Kind(422, "mend what 'errors' or 'detail' name"),
     "too-many-requests": Kind(
         429, "wait for as long as Retry-After says", "The key has used up its quota, which is counted in bytes of content.",
     ),

@@ -1,6 +1,5 @@
 """Every command of the README and of the tutorials runs as written, in the order in which it stands there."""
 
-import json
 import os
 import re
 import shutil
@@ -35,17 +34,7 @@ def folder(tmp_path_factory) -> Path:
     tools = place / ".venv" / "bin"
     tools.mkdir(parents=True)
     (tools / "tidings").symlink_to(Path(sys.executable).with_name("tidings"))
-    (place / "payload.json").write_text(json.dumps(PAYLOAD), "utf-8")
     return place
-
-
-PAYLOAD = {
-    "id": "evt_1", "object": "event", "type": "invoice.payment_failed", "created": 1_772_704_800, "api_version": "2026-01-28",
-    "data": {"object": {
-        "id": "in_1", "object": "invoice", "number": "A-1", "customer": "cus_1", "currency": "eur", "amount_due": 7600, "amount_paid": 0,
-        "attempt_count": 1, "status": "open", "due_date": 1_772_964_000, "created": 1_772_704_000,
-    }},
-}  # fmt: skip
 
 
 def lines_of(block: Block) -> str:

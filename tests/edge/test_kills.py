@@ -35,6 +35,23 @@ async def ended(shop: Any, count: int) -> None:
     await until(all_ended)
 
 
+def test_a_request_that_leaves_something_out_is_told_what(tmp_path):
+    async def body():
+        async with edge(tmp_path) as shop:
+            key = f"Bearer {await shop.key('on-call', 'kill')}"
+            for asked, wrong in (
+                ('{"scope": "all"}', ("/reason", "missing")),
+                ('{"scope": "all", "reason": "x", "secret-word": 1}', ("", "extra-forbidden")),
+                ('{"scope": "all"', ("", "json-invalid")),
+            ):
+                answer = await shop.post("/v1/kills", asked, JSON, authorization=key)
+                assert (answer.status, answer.json["code"]) == (422, "invalid")
+                assert [(one["pointer"], one["code"]) for one in answer.json["errors"]] == [wrong]
+                assert "secret-word" not in answer.body.decode()
+
+    run(body())
+
+
 def test_a_script_of_whoever_is_on_call_stops_counts_and_releases(tmp_path):
     async def body():
         async with edge(tmp_path) as shop:

@@ -62,6 +62,28 @@ def micros(text: str) -> int:
     return of_moment(datetime.fromisoformat(text))
 
 
+def test_an_operator_stops_and_releases_beside_the_running_shop(tmp_path):
+    shop = subprocess.Popen(
+        [*COMMAND, "demo", "--for", "45s", "--json", "--data", str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 40
+        while not (tmp_path / "tidings.sock").exists():
+            assert shop.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        sms = ("--channel", "sms", "--reason", "a try", "--data", tmp_path)
+        assert "stopped: channel sms" in run("kill", *sms).stdout
+        assert "channel sms" in run("kills", "--data", tmp_path).stdout
+        assert "released: channel sms" in run("release", *sms, "--confirm").stdout
+        shop.send_signal(signal.SIGTERM)
+        _, told = shop.communicate(timeout=60)
+        assert shop.returncode == 0, told
+    finally:
+        shop.kill()
+        shop.wait()
+
+
 @pytest.fixture(scope="module")
 def minute(tmp_path_factory):
     """Half a minute in which every story begins."""

@@ -32,7 +32,7 @@ def test_it_holds_what_the_command_needs_and_no_tests(wheel):
     for needed in (
         "schemas/avro/lock.json", "schemas/avro/tidings/billing/v1/InvoiceIssued.avsc", "gateway/examples/shop/customers.json",
         "gateway/examples/shop/README.md", "gateway/examples/shop/tests/billing.test.yaml", "gateway/examples/shop/teams.yaml",
-        "tidings/py.typed", "tidings/testing/memory.py",
+        "gateway/examples/shop/payloads/stripe.json", "tidings/py.typed", "tidings/testing/memory.py",
     ):  # fmt: skip
         assert needed in names, needed
     assert not [name for name in names if "__pycache__" in name or name.endswith(".db")]
