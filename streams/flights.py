@@ -16,8 +16,8 @@ from streams.processors.dispatch import Who
 from streams.processors.results import Result
 from tidings.ports import Outgoing
 
-GATHER = 0.01
-"""Seconds that a free slot waits at most for others to become free with it: about what a transaction takes."""
+GATHER = 0.05
+"""Seconds that a free slot waits at most for others to become free with it."""
 LOOK = 1.0
 """Seconds between two signs of life while nothing becomes free."""
 
@@ -32,6 +32,8 @@ class Flights:
     under_way: set[asyncio.Task[None]] = field(default_factory=set)
     asked: dict[str, float] = field(default_factory=dict)
     """By message: since when its provider is asked (`time.monotonic`)."""
+    took: float = 0.0
+    """Seconds that it took to fill slots the last time."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -49,7 +51,9 @@ class Flights:
             await self._move(LOOK)
             return True
         await self._gather_slots()
+        began = time.monotonic()
         taken = await self.deliverer.take(self.free)
+        self.took = time.monotonic() - began
         for outgoing, who in taken or ():
             self.begun[outgoing.message_id, outgoing.attempt] = outgoing
             task = asyncio.create_task(self._fly(outgoing, who))
@@ -63,9 +67,9 @@ class Flights:
         return self.deliverer.concurrency - len(self.begun)
 
     async def _gather_slots(self) -> None:
-        """Wait a moment until a quarter of the slots is free: one at a time, each would cost two transactions."""
-        end = time.monotonic() + GATHER
-        while self.free < self.deliverer.concurrency // 4 and (left := end - time.monotonic()) > 0:
+        """Wait until half of the slots is free, for as long as it takes to fill them: four would cost as much as eight."""
+        end = time.monotonic() + min(self.took, GATHER)
+        while self.free < self.deliverer.concurrency // 2 and (left := end - time.monotonic()) > 0:
             await self._move(left)
 
     async def _move(self, seconds: float) -> None:
