@@ -81,6 +81,11 @@ def entries(events: Iterable[Event], contracts: Mapping[str, Contract]) -> Entri
         contract = contracts.get(event.type)
         if contract is None:
             continue
+        try:
+            words = list(words_of(event, contract))
+        except Exception as fault:  # noqa: BLE001 - as in `readable`
+            _without_words(event, fault)
+            continue
         block = event.offset // BLOCK
         blocks.setdefault((event.topic, event.partition, block), event.appended_at)
         rows += [
@@ -89,7 +94,7 @@ def entries(events: Iterable[Event], contracts: Mapping[str, Contract]) -> Entri
                 "term": number_of(event.tenant, word), "offset": event.offset,
                 "appended_at": event.appended_at,
             }
-            for word in words_of(event, contract)
+            for word in words
         ]  # fmt: skip
     rows.sort(key=lambda row: (row["topic"], row["partition"], row["block"], row["tenant"], row["term"], row["offset"]))
     made = [{"topic": t, "partition": p, "block": b, "appended_at": at} for (t, p, b), at in sorted(blocks.items())]
@@ -108,9 +113,13 @@ def readable(records: Iterable[LogRecord], decode: Decoder) -> list[Event]:
         except BadContract:
             continue
         except Exception as fault:  # noqa: BLE001 - whatever it is
-            place = (record.topic, record.partition, record.offset)
-            logger.error("%s[%d]@%d is not found by its words: %s", *place, type(fault).__name__)  # noqa: TRY400 - no text of it
+            _without_words(record, fault)
     return found
+
+
+def _without_words(one: LogRecord | Event, fault: Exception) -> None:
+    """Say that a record is not found by its words; nothing of what it holds."""
+    logger.error("%s[%d]@%d is not found by its words: %s", one.topic, one.partition, one.offset, type(fault).__name__)
 
 
 def write(found: Entries) -> Transaction[None]:
