@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from tidings.event import MINUTE, Micros
 from tidings.ports import Body, Exclude, Find, Insert, Now, Put, Read, Row, Scan, Transaction
 
