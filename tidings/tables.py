@@ -159,6 +159,7 @@ KEYS = _table(
     "used_at:int?",
     by_name="tenant name",
 )
+SIGNED_OUT = _table("signed_out", 1, "session:text until:int", by_until="until")
 INTAKE = _table("intake", 1, "seq:int at:int topic:text key:bytes? value:bytes headers:bytes")
 
 TABLES: Mapping[str, Table] = {
@@ -166,7 +167,7 @@ TABLES: Mapping[str, Table] = {
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, SNAPSHOTS, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
         RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, ENDINGS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS,
-        INTAKE,
+        SIGNED_OUT, INTAKE,
     )
 }  # fmt: skip
 

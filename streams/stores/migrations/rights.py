@@ -56,6 +56,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "catalogue": {WORKER: "SI"},
     "told": {DELIVERER: "S"},
     "keys": {GATEWAY: "S"},
+    "signed_out": {GATEWAY: "SID"},
     "intake": {GATEWAY: "SID"},
 }
 """What READER and GATEWAY may is S, and what OPERATOR may SIUD, where it is not written: what was done is written down for good. Whoever finds the database too old may stop sending."""
