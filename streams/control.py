@@ -19,7 +19,7 @@ from streams.embedded_log import Append, append
 from streams.processors import keys, kills
 from streams.processors.endings import PATIENCE, Ending
 from streams.processors.kills import Kill
-from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
+from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, set_aside, to_json
 from tidings.event import Micros
 from tidings.ports import Body, Store, StoreUnavailable
 from tidings.scopes import read_scope
@@ -81,6 +81,10 @@ def _asked(line: bytes) -> Callable[[Store], Awaitable[Any]]:
             scope, by, reason, at, total = what
             numbers = (None if at is None else int(at), None if total is None else int(total))
             return _stopping(verb, read_scope(str(scope)), str(by), str(reason), *numbers)
+        case "set_aside":
+            places, who, reason = what
+            keyed = [(str(reader), str(topic), int(part), int(offset)) for reader, topic, part, offset in places]
+            return _running(set_aside(keyed, str(who), str(reason)))
         case "add_key":
             row, who = what
             return _running(keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who)))
@@ -156,6 +160,16 @@ def redrive_by(folder: Path, letters: Sequence[Redriven]) -> int | None:
         StoreUnavailable: one runs, and did not take them.
     """
     done = _ask(folder, {"redrive": letters_to_json(letters)})
+    return None if done is None else int(done)
+
+
+def set_aside_by(folder: Path, places: Sequence[tuple[str, str, int, int]], who: str, reason: str) -> int | None:
+    """Set dead letters aside through the running engine of a folder; None where none runs.
+
+    Raises:
+        StoreUnavailable: one runs, and did not do it.
+    """
+    done = _ask(folder, {"set_aside": [[list(place) for place in places], who, reason]})
     return None if done is None else int(done)
 
 

@@ -26,6 +26,7 @@ from streams.redrive import Redriven
 from tidings import canonical
 from tidings.ports import Read, Row, Scan, Transaction
 from tidings.rule import RuleSet
+from tidings.scopes import read_reason
 
 PATIENCE = 20.0
 DETAIL = 160
@@ -172,6 +173,29 @@ async def _redrive(arguments: Namespace) -> int:
     count, who = await there.redrive([Redriven(key_of(one.row), one.appends) for one in readable])
     print(f"{count} redriven; {who}")
     return 0
+
+
+def aside(arguments: Namespace) -> int:
+    """`tidings dead-letters set-aside`."""
+    try:
+        reason = read_reason(arguments.reason)
+    except ValueError as fault:
+        raise Told(str(fault)) from None
+    return asyncio.run(_aside(arguments, reason))
+
+
+async def _aside(arguments: Namespace, reason: str) -> int:
+    async with looked_at(arguments) as there:
+        named = set(map(place_of, _named(await there.reader.read(every_letter), arguments.places)))
+        rows = await there.reader.read(_rows)
+        # A record that two readers could not read is one letter, and goes with both.
+        count = await there.set_aside([key_of(row) for row in rows if place_of(row) in named], reason)
+    print(f"{counted(count, 'dead letter')} set aside; whoever names one redrives it all the same")
+    return 0
+
+
+def _rows() -> Transaction[list[Row]]:
+    return (yield Scan("dead_letters"))  # type: ignore[no-any-return]
 
 
 async def _chosen(arguments: Namespace, there: Installation) -> list[Again]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 from gateway import config
+from gateway.cli import doctor_access
 from gateway.cli.doctor_ways import ways
 from gateway.cli.folder import read_rules
 from gateway.cli.found import Found
@@ -65,6 +68,7 @@ def examine(settings: Config) -> Iterator[Found]:
     """Yield everything that can be looked at from outside."""
     rules, found = _rules(settings)
     yield from found
+    yield doctor_access.secret(settings)
     yield Found("history", "ok", f"{settings.settings.history}: {HISTORY[settings.settings.history]}")
     if settings.on_cluster:
         from gateway.cli.doctor_cluster import cluster  # what Kafka needs is read only where there is one
@@ -73,6 +77,7 @@ def examine(settings: Config) -> Iterator[Found]:
         yield from ways(settings, rules)
         return
     yield from _file(settings, rules)
+    yield from _keys(settings)
     yield from _disk(settings)
     running = _running(settings)
     if running:
@@ -148,6 +153,15 @@ def _file(settings: Config, rules: RuleSet | None) -> Iterator[Found]:
         )  # fmt: skip
     if rules is not None:
         yield from _left(path, rules)
+
+
+def _keys(settings: Config) -> Iterator[Found]:
+    """Look at the keys of a file that can be read; what is wrong with one that cannot has been said."""
+    path = settings.data / "tidings.db"
+    if not path.is_file():
+        return
+    with contextlib.suppress(Misconfigured, StoreUnavailable), contextlib.closing(SqliteReader(path)) as reader:
+        yield doctor_access.keys(settings, reader.read(doctor_access.every_key), time.time_ns() // 1000)
 
 
 def _left(path: Path, rules: RuleSet) -> Iterator[Found]:

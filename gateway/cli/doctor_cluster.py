@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer, errors
 
+from gateway.cli import doctor_access
 from gateway.cli.doctor_database import database
 from gateway.cli.doctor_processes import processes
 from gateway.cli.found import Found
@@ -121,6 +123,12 @@ async def _database(settings: Config, together: Together) -> Findings:
         yield found
     async for found in processes(settings.postgres()):
         yield found
+    try:
+        rows = await together.store.read(doctor_access.every_key)
+    except Misconfigured:
+        yield Found("keys", "note", "this user may not see them", "ask as a gateway, or as an operator")
+    else:
+        yield doctor_access.keys(settings, rows, time.time_ns() // 1000)
 
 
 async def _registry(settings: Config) -> Findings:

@@ -1,4 +1,4 @@
-"""`tidings doctor` on a cluster: who delivers and who archives, as the database knows it.
+"""`tidings doctor` on a cluster: who delivers, archives and serves, as the database knows it.
 
 Nothing is asked of the processes, which may be anywhere. A process is there while the server has a connection under its
 name; that it works is told by the lease that one of the deliverers renews every few seconds, and by what lies in the
@@ -57,11 +57,12 @@ class Hand:
 
 
 async def processes(place: Place) -> AsyncIterator[Found]:
-    """Yield who delivers and who archives."""
+    """Yield who delivers, who archives and who serves."""
     connection = await connect(place, {**SETTINGS, "application_name": "tidings doctor"})
     try:
         yield await _deliverers(connection)
         yield await _archive(connection, place)
+        yield await _gateways(connection)
     except asyncpg.InsufficientPrivilegeError:
         yield Found("deliverers", "note", "this user may not see what waits", "ask as a deliverer, or as an operator")
     finally:
@@ -115,6 +116,15 @@ async def _archive(connection: asyncpg.Connection, place: Place) -> Found:
         return Found("archive", "note", says, "tidings archive")
     beside = f", {len(names) - 1} more stand by" if len(names) > 1 else ""
     return Found("archive", "ok", f"copies{': ' + names[0] if len(names) == 1 else beside}")
+
+
+async def _gateways(connection: asyncpg.Connection) -> Found:
+    names = await _named(connection, "gateway")
+    if not names:
+        return Found(
+            "gateways", "note", "none: no events over HTTP, no console, no unsubscribe links", "tidings gateway"
+        )
+    return Found("gateways", "ok", f"{counted(len(names), 'gateway')}: {_some(names)}")
 
 
 async def _named(connection: asyncpg.Connection, verb: str) -> list[str]:

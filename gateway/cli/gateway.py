@@ -32,7 +32,7 @@ logger = logging.getLogger("tidings.run")
 def gateway(arguments: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when it ended in order, 75 where the database did not come."""
     settings = config.read(arguments.config)
-    place, kafka = settings.postgres(), settings.kafka()
+    place, kafka = settings.postgres("gateway", arguments.name), settings.kafka()
     http = settings.settings.http or Http()
     guarded(http.host, settings)
     logs.configure()

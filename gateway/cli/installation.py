@@ -25,7 +25,7 @@ from streams.codec import Codec
 from streams.embedded_log import Append, append
 from streams.preview import Preview
 from streams.processors.audit import audit
-from streams.redrive import Redriven, redrive
+from streams.redrive import Redriven, redrive, set_aside
 from streams.rule_book import RuleBook
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader, SqliteStore
@@ -112,6 +112,18 @@ class Installation:
         if count is not None:
             return count, ENGINE
         return await self._taken(redrive(letters)), NEXT_RUN
+
+    async def set_aside(self, places: Sequence[tuple[str, str, int, int]], reason: str) -> int:
+        """Mark dead letters as not to be tried again by themselves; return how many were not marked before."""
+        if self.folder is not None:
+            count = control.set_aside_by(self.folder, places, operator(), reason)
+            return count if count is not None else await self._taken(set_aside(places, operator(), reason))
+        assert self.settings is not None, "a cluster is configured"
+        store = await PostgresStore.open(self.settings.postgres(), writers=1, urgent=1, readers=1)
+        try:
+            return await store.run(set_aside(places, operator(), reason))
+        finally:
+            await store.close()
 
     async def _publish(self, appends: Sequence[Append], said: Mapping[str, object]) -> None:
         assert self.settings is not None, "a cluster is configured"

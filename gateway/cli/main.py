@@ -290,7 +290,13 @@ def _dead_letters(verbs: Any) -> None:
         help="for payloads of other systems (default: sources.yaml of the configured rules, else of the example)",
     )
     again.add_argument("--confirm", action="store_true", help="append them to the log, or publish them")
-    for action in (listing, show, again):
+    aside = actions.add_parser(
+        "set-aside", help="take some off the list of what waits: they are not tried again by themselves"
+    )
+    aside.set_defaults(run="gateway.cli.dead_letters:aside")
+    aside.add_argument("places", nargs="+", metavar="PLACE", help="which, as 'billing.invoice.paid.v1[0]@7'")
+    aside.add_argument("--reason", required=True, metavar="TEXT", help="one line, for whoever comes next")
+    for action in (listing, show, again, aside):
         add_place(action)
     for action in (listing, show):
         action.add_argument("--json", action="store_true", help="as JSON, with all bytes")

@@ -14,11 +14,12 @@ from typing import cast
 import asyncpg
 import pytest
 
+from gateway.access import keys as access
 from gateway.cli.doctor_cluster import copies
 from gateway.cli.main import main
 from streams.kafka.cluster import Broker, Cluster, Topic
 from streams.kafka.connection import Connection
-from streams.processors import outcomes
+from streams.processors import keys, outcomes
 from streams.processors.ground import ARCHIVE, Older, hold_dispatch
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
@@ -153,6 +154,16 @@ def test_from_an_empty_database_to_one_that_works_and_what_then_moves_under_it(d
         finally:
             await store.close()
 
+    async def have_gateway_and_key(place: Place) -> None:
+        store = await PostgresStore.open(replace(place, who="tidings gateway here"))
+        try:
+            made = access.make(b"pepper", "ada", tenant="default", scopes=frozenset({"admin"}))
+            assert not await store.run(keys.add(made.row, "a test"))
+            seen.update(await asyncio.to_thread(doctor.found))
+        finally:
+            await store.close()
+
+    seen: dict[str, tuple[str, str, str]] = {}
     doctor_found: dict[str, tuple[str, str, str]] = {}
     with services.database() as place:
         doctor.configure(connection, place)
@@ -172,6 +183,11 @@ def test_from_an_empty_database_to_one_that_works_and_what_then_moves_under_it(d
         assert found["topics"][0] == found["clocks of the brokers"][0] == found["rules in use"][0] == "ok"
         assert found["workers"] == ("note", "none reads", "tidings worker")
         assert found["copies"][0] == "note"
+        assert found["gateways"][2] == "tidings gateway"
+        assert found["keys"] == ("note", "none: nobody comes in over HTTP", "tidings keys create NAME --role …")
+        asyncio.run(have_gateway_and_key(place))
+        assert seen["gateways"] == ("ok", "1 gateway: here", "")
+        assert seen["keys"][0] == "wrong", "there is a key, and no secret_key"
         asyncio.run(disturb(place))
         state, says, mend = doctor_found[f"source {TOPIC}:0"]
         assert state == "wrong"

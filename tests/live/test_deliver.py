@@ -368,3 +368,17 @@ def test_a_clock_is_near_enough_up_to_a_second():
         asyncio.run(guard.measure())
         verdicts[by] = guard.halted == ""
     assert verdicts == {0: True, SECOND: True, -SECOND: True, SECOND + 1: False, -SECOND - 1: False}
+
+
+def test_an_answer_that_was_read_late_is_no_wrong_clock_and_a_wrong_clock_is_so_twice():
+    class Late:
+        said = iter((9 * SECOND, 1_000, -9 * SECOND, -8 * SECOND))
+
+        async def skew(self):
+            return next(self.said)
+
+    guard = ClockGuard(Late())
+    asyncio.run(guard.measure())
+    assert (guard.halted, guard.skew) == ("", 1_000)
+    asyncio.run(guard.measure())
+    assert "8.0 s" in guard.halted

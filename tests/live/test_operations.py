@@ -78,6 +78,22 @@ def test_a_reason_that_no_dead_letter_has_is_not_told_as_all_being_well(shop, ca
     assert "the reasons are unmapped" in run(capsys, "dead-letters", "list", "--data", shop, "--reason", "xyz")[1]
 
 
+def test_a_dead_letter_that_was_set_aside_is_tried_again_only_by_its_name(shop, capsys):
+    (letter,) = letters(capsys, shop)
+    aside = ("dead-letters", "set-aside", letter["place"], "--data", shop, "--reason")
+    assert run(capsys, *aside, " ")[0] == 1
+    assert run(capsys, "dead-letters", "set-aside", "nowhere[0]@1", "--data", shop, "--reason", "x")[0] == 1
+    assert run(capsys, *aside, "a test of theirs")[1].startswith("1 dead letter set aside")
+    assert run(capsys, *aside, "a test of theirs")[1].startswith("0 dead letters set aside")
+    assert letters(capsys, shop)[0]["aside_at"] is not None
+    assert "(set aside)" in run(capsys, "dead-letters", "list", "--data", shop)[1]
+    assert run(capsys, "dead-letters", "redrive", "--data", shop)[1] == "nothing to redrive\n"
+    mapping = ("--mapping", shop / "mapping.yaml")
+    assert (
+        "can be read: 1 event" in run(capsys, "dead-letters", "redrive", letter["place"], "--data", shop, *mapping)[1]
+    )
+
+
 def test_the_file_of_a_configuration_is_read_where_there_is_one_and_said(shop, capsys, monkeypatch, tmp_path):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
