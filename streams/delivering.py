@@ -12,6 +12,7 @@ from typing import get_args
 
 from streams.flights import Flights
 from streams.loops import Loop, RealRuntime
+from streams.processors import endings
 from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe
 from streams.rule_book import RuleBook
@@ -25,6 +26,8 @@ PASSES = 2
 """Such transactions side by side: one waits for its commit while the other is computed."""
 RECONCILE = 0.5
 """Seconds between two looks for what is of unknown outcome; it settles for a minute."""
+ENDINGS = 0.5
+"""Seconds between two looks for stops that are ending, and that nobody goes on with."""
 Step = Callable[[], Awaitable[bool]]
 
 
@@ -87,6 +90,7 @@ class Delivering:
             loops[f"deliver {name}"] = Loop(before(flights.step), longest=longest, since=flights.since)
         for name, one in self.by_way.items():
             loops[f"reconcile {name}"] = Loop(before(one.reconcile), RECONCILE)
+        loops["endings"] = Loop(before(lambda: endings.go_on(self.store)), ENDINGS)
         return loops
 
     @property

@@ -91,13 +91,13 @@ class Door:
         """
         return self._ours(await self.keys.principal(key))
 
-    async def by_id(self, number: str) -> Principal | None:
-        """Return whose key has this id; None: nobody's of this installation. For sessions, which hold no key.
+    async def of_session(self, number: str, session: str) -> Principal | None:
+        """Return who sits in a session that began with the key of this id; None: nobody of this installation any more.
 
         Raises:
             StoreUnavailable: it cannot be said now.
         """
-        return self._ours(await self.keys.by_id(number))
+        return self._ours(await self.keys.of_session(number, session))
 
     def _ours(self, found: Principal | None) -> Principal | None:
         """Of tenants that share a store, each has its own installation."""

@@ -24,7 +24,7 @@ from gateway.intake.told import counts, told, written
 from gateway.intake.would import would
 from gateway.site import Site
 from streams.json_events import NotAnEvent, rfc3339
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 
 FLAGS = ("atomic", "dry_run")
 REVEAL = "customers:reveal"

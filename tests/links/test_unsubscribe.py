@@ -99,7 +99,7 @@ def test_a_message_that_is_held_meanwhile_is_suppressed_as_well(tmp_path):
             await shop.engine.publish("billing.payment.failed", failed("p-1"))
             await until(lambda: _held(shop))
             assert (await shop.post(token(), CLICK)).status == 200
-            await shop.engine.store.run(kills.release("all", "somebody"))
+            await kills.release(shop.engine.store, "all", "somebody")
             await until(lambda: _ended(shop, 1))
             assert await accepted(shop) == [("suppressed", "topic_off")]
 
