@@ -151,11 +151,18 @@ class Ledger:
         more = sum(int(row[1]) for row in rows) > COUNTED
         return {str(row[0]): Count(int(row[1]), more) for row in rows}
 
-    async def audit(self, *, before: int | None = None, limit: int = LIMIT) -> Page[AuditLine]:
-        """Return what people did, newest first."""
-        found = await self.asking.ask(newest.AUDIT, 2**62 if before is None else before, limit + 1)
-        rows = [newest.audit(one) for one in found]
-        return Page(rows[:limit], Key(rows[limit - 1].seq) if len(rows) > limit else None)
+    async def audit(
+        self, *, who: str | None = None, verb: str | None = None, before: Key | None = None, after: Key | None = None,
+        limit: int = LIMIT,
+    ) -> Page[AuditLine]:  # fmt: skip
+        """Return what people did, newest first: older than `before`, or the next ones newer than `after`."""
+        found = await self.asking.ask(*newest.audit(who, verb, before, after, limit + 1))
+        rows = [newest.audit_line(one) for one in found[:limit]]
+        more = len(found) > limit
+        if after is not None:
+            rows.reverse()
+            return Page(rows, Key(rows[-1].seq) if rows else after, Key(rows[0].seq) if more else None)
+        return Page(rows, Key(rows[-1].seq) if more else None, Key(rows[0].seq) if before and rows else None)
 
     # -- what a text names
 

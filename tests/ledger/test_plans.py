@@ -76,7 +76,11 @@ async def everything(ledger: Ledger) -> None:
     await ledger.dead_letters()
     await ledger.dead_letters(before=(await ledger.decisions(limit=1)).rows[0].place)
     await ledger.dead_letter_counts()
-    await ledger.audit()
+    for who in (None, "ann"):
+        for verb in (None, "kill"):
+            page = await ledger.audit(who=who, verb=verb, limit=5)
+            await ledger.audit(who=who, verb=verb, before=page.older)
+            await ledger.audit(who=who, verb=verb, after=page.older)
 
     async def at_once(_: float) -> None:
         return None
