@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.processors import kills
+from tests.kernel.house import MORNING, ONE, House, house, profile
 from tests.kernel.stories import fired, rules, steps
-from tests.kernel.test_passes import MORNING, ONE, House, house, profile
 from tidings import canonical, scopes
 from tidings.event import DAY, HOUR, MINUTE
 from tidings.ports import Outcome, Scan
