@@ -39,7 +39,7 @@ POLL = 0.5
 """Seconds that one question for records may take; what becomes possible meanwhile interrupts it."""
 FETCH_WAIT_MS = 100
 """A broker answers an empty fetch after this time; meanwhile it is asked for no other partition that it leads."""
-GATHER = 0.02
+GATHER = 0.04
 """Seconds that records wait for others behind a batch that was small: a transaction for each one would cost twenty times
 what its decision does. Whoever comes after a pause does not wait."""
 FEW = 100

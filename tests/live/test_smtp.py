@@ -368,8 +368,8 @@ def test_a_connection_carries_the_next_message_unless_the_server_has_closed_it(e
         stages = [(await smtp.send(outgoing(to))).stage for to in people]
         assert (stages, taken) == (["accepted"] * 3, people)
         assert connections == (3 if ends else 1)
-        while smtp._kept:  # noqa: ASYNC110 - it closes what nothing comes for
-            await asyncio.sleep(0.01)
+        for _ in range(connections):  # what nothing comes for is closed
+            await ended.acquire()
         server.close()
         await server.wait_closed()
 
