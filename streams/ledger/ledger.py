@@ -14,7 +14,7 @@ from streams.ledger import lists, newest
 from streams.ledger.about import about_of, ids_of
 from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
 from streams.ledger.find import Finder
-from streams.ledger.lists import BOTH, BUDGET, COUNTED, COUNTED_FEW, Statement, Walk
+from streams.ledger.lists import BOTH, BUDGET, COUNTED, COUNTED_FEW, COUNTED_STATES, Statement, Walk
 from streams.ledger.rows import (
     ALL,
     AuditLine,
@@ -231,18 +231,20 @@ class Ledger:
         # Side by side: a store searches for several at once.
         counted = await asyncio.gather(
             *(
-                self._ask(lists.count_states(self.tenant, about, word.states, runs=runs, roles=roles, upto=COUNTED))
+                self._ask(
+                    lists.count_states(self.tenant, about, word.states, runs=runs, roles=roles, upto=COUNTED_STATES)
+                )
                 for word in words
             )
         )
         every = 0
         for word, ((number, some),) in zip(words, counted, strict=True):
             if number:
-                found[word] = Count(min(number, COUNTED), some > COUNTED)
+                found[word] = Count(min(number, COUNTED_STATES), some > COUNTED_STATES)
             every += some
         if runs:
-            ((every,),) = await self._ask(lists.count_runs(walk, COUNTED))
-        found[None] = Count(min(every, COUNTED), every > COUNTED)
+            ((every,),) = await self._ask(lists.count_runs(walk, COUNTED_STATES))
+        found[None] = Count(min(every, COUNTED_STATES), every > COUNTED_STATES)
         return found
 
     async def _ask(self, statement: Statement) -> list[Sequence[Any]]:
