@@ -64,7 +64,14 @@ SOURCES = _table(
     by_topic="reader topic",
 )
 HOLDS = _table("holds", 3, "reader:text topic:text partition:int reason:text at:int body:bytes")
-AUDIT = _table("audit", 1, "seq:int at:int who:text verb:text body:bytes")
+AUDIT = _table(
+    "audit",
+    1,
+    "seq:int at:int who:text verb:text body:bytes",
+    by_who="who seq",
+    by_verb="verb seq",
+    by_both="who verb seq",
+)
 FLOORS = _table("floors", 1, "rule:text w:int")
 STATE = _table("state", 1, "k:bytes class:text tenant:text key:text value:bytes? due:int?", by_due="class due")
 BUFFER = _table("buffer", 5, "k:bytes time:int rank:int source:text ref:text value:bytes", by_time="k time")

@@ -62,20 +62,28 @@ def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None =
     def body() -> Transaction[list[Message]]:
         now = yield Now()
         # Others claim from the same end: what they hold is passed over, and what stands behind it is tried.
-        due = yield from waiting("pending", now, limit * LOOKED_THROUGH, channels)
         taken: list[Message] = []
-        while due and len(taken) < limit:
-            wanted = limit - len(taken)
-            tried, due = due[:wanted], due[wanted:]
-            held = yield Lock("messages", sorted((row["message_id"],) for row in tried), skip_locked=True)
-            # Read behind the locks: whoever drops waits for them, or is seen.
-            dropping = yield from read_dropping()
-            for row in held.values():
-                if row is None or any(reaches_row(scope, row) and row["created_at"] <= at for scope, at in dropping):
-                    continue
-                claimed = delivery.claim(read_message(row), owner, now, pace)
-                if claimed is not None:
-                    taken.append(claimed)
+        tried: set[str] = set()
+        for looked in (limit, limit * LOOKED_THROUGH):
+            found = yield from waiting("pending", now, looked, channels)
+            due = [row["message_id"] for row in found if row["message_id"] not in tried]
+            while due and len(taken) < limit:
+                wanted = limit - len(taken)
+                some, due = due[:wanted], due[wanted:]
+                tried.update(some)
+                held = yield Lock("messages", sorted((name,) for name in some), skip_locked=True)
+                # Read behind the locks: whoever drops waits for them, or is seen.
+                dropping = yield from read_dropping()
+                for row in held.values():
+                    if row is None or any(
+                        reaches_row(scope, row) and row["created_at"] <= at for scope, at in dropping
+                    ):
+                        continue
+                    claimed = delivery.claim(read_message(row), owner, now, pace)
+                    if claimed is not None:
+                        taken.append(claimed)
+            if len(taken) == limit or len(found) < looked:
+                break
         if taken:
             yield Put("messages", [message_row(message) for message in taken])
         return taken

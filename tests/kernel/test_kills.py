@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.processors import deliver, endings, kills
+from tests.kernel.house import MORNING, ONE, House, house, profile
 from tests.kernel.stories import fired, rules, steps
-from tests.kernel.test_passes import MORNING, ONE, House, house, profile
 from tidings import canonical, scopes
 from tidings.delivery import Pace
 from tidings.event import DAY, HOUR, MINUTE
