@@ -21,7 +21,7 @@ from streams.processors.audit import audit
 from streams.processors.deliver import lock_people, wake
 from streams.processors.dispatch import CONTROLS, DROPPING, active_kills, read_dropping
 from tidings import canonical
-from tidings.event import MINUTE, Micros
+from tidings.event import MINUTE, SECOND, Micros
 from tidings.gates import GROUND
 from tidings.message import message_row, read_message
 from tidings.ports import Body, Delete, Exclude, Find, Insert, Lock, Now, Put, Read, Row, Scan, Store, Transaction
@@ -46,6 +46,10 @@ SWEEPS: dict[str, tuple[tuple[MessageState, str], ...]] = {
 """The states that are gone through one after another, and what is done with what is found there."""
 PATIENCE = 2.0
 """Seconds that whoever asks waits for the end; then it is left to whoever runs."""
+ROUND = 5.0
+"""Seconds for which whoever runs goes on with one, before it looks for others."""
+TAKEN: Micros = 2 * SECOND
+"""So long after a page somebody is at it, and nobody else waits for the lock to do the next."""
 SHOWN: Micros = 3 * MINUTE
 """How long the row of one that is over stays, for whoever waits for it."""
 
@@ -109,30 +113,33 @@ def end(
     return body
 
 
-def page(scope: str, at: Micros) -> Body[Ending | None]:
-    """Return the body that does the next page of an ending; None: it is over, and gone."""
+def page(scope: str, at: Micros, *, idle: bool = False, size: int | None = None) -> Body[Ending | None]:
+    """Return the body that does the next page of an ending; None: it is gone, or with `idle` somebody is at it."""
 
     def body() -> Transaction[Ending | None]:
         yield Exclude(ENDINGS)
         row = (yield Read("endings", [(scope, at)])).get((scope, at))
         now = yield Now()
-        if row is None or row["due_at"] > now:
-            return None if row is None else _read(row)
+        if row is None or (idle and row["due_at"] > now):
+            return None
         if _is_over(row):
+            if row["due_at"] > now:
+                return _read(row)
             yield Delete("endings", [(scope, at)])
             return None
         state, act = SWEEPS[row["verb"]][row["sweep"]]
         after = None if row["after_at"] is None else (row["after_at"], row["after_id"])
-        rows = yield Find("messages", "by_work", (str(state),), limit=PAGE, after=after)
+        limit = PAGE if size is None else size
+        rows = yield Find("messages", "by_work", (str(state),), limit=limit, after=after)
         row = dict(row)
         mine = [one for one in rows if is_stopped(scope, one)]
         yield from (_cancel(row, mine) if act == CANCEL else _release(row, mine, now))
-        if len(rows) == PAGE:
+        if len(rows) == limit:
             row |= {"after_at": rows[-1]["due_at"], "after_id": rows[-1]["message_id"]}
         else:
             row |= {"sweep": row["sweep"] + 1, "after_at": None, "after_id": None}
+        row["due_at"] = now + (SHOWN if _is_over(row) else TAKEN)
         if _is_over(row):
-            row["due_at"] = now + SHOWN
             yield from _tell(row)
         yield Put("endings", [row], only=MOVES)
         if row["sweep"]:
@@ -153,11 +160,13 @@ async def finish(store: Store, ending: Ending, *, patience: float | None = None)
     return ending
 
 
-async def go_on(store: Store) -> bool:
-    """Do a page of everything that ends; say whether anything does."""
+async def go_on(store: Store, *, patience: float = ROUND, size: int | None = None) -> bool:
+    """Go on for a while with everything that ends and that nobody is at; say whether there was anything."""
     due = await store.read(_due)
     for scope, at in due:
-        await store.run(page(scope, at))
+        taken = await store.run(page(scope, at, idle=True, size=size))
+        if taken is not None:
+            await finish(store, taken, patience=patience)
     return bool(due)
 
 

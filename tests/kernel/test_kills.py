@@ -203,6 +203,9 @@ def test_an_end_that_was_cut_off_anywhere_is_gone_on_with_by_whoever_runs(pages,
         for _ in range(pages):
             page(h, one)
         h.run()  # beside it
+        if pages > 0:
+            assert not asyncio.run(endings.go_on(h.store)), "somebody may be at it"
+        h.now += endings.TAKEN
         while asyncio.run(endings.go_on(h.store)):
             h.run()
         h.run()

@@ -242,7 +242,7 @@ def drop_forgotten(patch: pytest.MonkeyPatch) -> None:
 def end_not_gone_on_with(patch: pytest.MonkeyPatch) -> None:
     """Whoever ends a kill and is killed leaves the rest to nobody."""
 
-    async def go_on(_store: Any) -> bool:
+    async def go_on(_store: Any, **_: Any) -> bool:
         return False
 
     patch.setattr(endings, "go_on", go_on)

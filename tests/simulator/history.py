@@ -226,7 +226,7 @@ class History:
         )  # fmt: skip
         while True:
             await deliverer.step()
-            await endings.go_on(self.store)
+            await endings.go_on(self.store, patience=0, size=1)
             await self.scheduler.sleep(int((0.5 + self.random.random() * 8) * SECOND))
 
     # -- what happens
@@ -404,7 +404,7 @@ class History:
                 ending = await self.store.run(endings.end(verb, scope, "sim", "a trial"))
                 # Whoever asked may be killed before the first page, or after one: then the deliverers do the rest.
                 if ending is not None and self.random.random() < 0.5:
-                    await self.store.run(endings.page(scope, ending.at))
+                    await self.store.run(endings.page(scope, ending.at, size=1))
             elif what < 0.5:
                 place = self.random.choice([p for p in self.places() if p[0] in TOPICS.values()])
                 self.log.stalled.add(place)
