@@ -61,6 +61,12 @@ def number(value: int) -> bytes:
     Raises:
         Slowly: it has more than 64 bits.
     """
+    if 0 <= value < 1 << 20:
+        if value < 1 << 6:
+            return bytes((value << 1,))
+        if value < 1 << 13:
+            return bytes((value << 1 & 127 | 128, value >> 6))
+        return bytes((value << 1 & 127 | 128, value >> 6 & 127 | 128, value >> 13))
     if not -MAX_LONG <= value <= MAX_LONG:
         raise Slowly
     left = (value << 1) ^ (value >> 63)
@@ -179,10 +185,9 @@ def write(event, tenant):
         k = b""
         if event["type"] != TYPE: raise Slowly
         source = event["source"]; name = event["id"]; at = instant(event["time"])
-        if type(source) is not str or not source or type(name) is not str or not name: raise Slowly
-        s = source.encode(); i = name.encode()
+        s = encode(source); i = encode(name)
         ns = len(s); ni = len(i)
-        if ns > LONGEST or ni > LONGEST: raise Slowly
+        if not 0 < ns <= LONGEST or not 0 < ni <= LONGEST: raise Slowly
         if len(event) == NEEDED: subject = NULL; rest = ABSENCES
         else: subject, rest = more(event, tenant)
         d = event["data"]
@@ -190,7 +195,7 @@ def write(event, tenant):
 TAIL = """
         if not k or len(k) > LONGEST: raise Slowly
         return source, name, at, k, b"".join(({parts}))
-    except (KeyError, UnicodeEncodeError): raise Slowly from None
+    except (KeyError, TypeError, UnicodeEncodeError): raise Slowly from None
 """
 
 
@@ -204,7 +209,7 @@ class _Source:
         self.constants: dict[str, Any] = {
             "Slowly": Slowly, "ABSENT": ABSENT, "SMALL": SMALL, "NULL": NULL, "VALUE": VALUE, "NEEDED": NEEDED,
             "LONGEST": LONGEST, "ABSENCES": NULL * 3, "TYPE": contract.type, "NAMED": text(contract.type),
-            "number": number, "text": text, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
+            "number": number, "text": text, "encode": str.encode, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
         }  # fmt: skip
 
     def made(self) -> Write:
@@ -273,8 +278,7 @@ class _Source:
                 size = self._new()
                 self._add(
                     depth,
-                    f"if type({value}) is not str: raise Slowly",
-                    f"{part} = {value}.encode()",
+                    f"{part} = encode({value})",
                     f"{size} = len({part})",
                     f"{size} = SMALL[{size}] if {size} < {len(SMALL)} else number({size})",
                 )
