@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from streams.json_events import MAX_LONG, TIME
+from streams.json_events import CURRENCY, MAX_LONG, TIME
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 from tidings.event import Micros
 
@@ -33,6 +33,8 @@ LONGEST = 512
 """Bytes of a part of an event's name, and of its key, that are written here; what is longer is somebody's mistake."""
 DEEPEST = 20
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC) - EPOCH, datetime.max.replace(tzinfo=UTC) - EPOCH
+"""What there is of time, as UTC has it; a zone may lie beyond."""
 
 
 ABSENT: Any = object()
@@ -96,6 +98,19 @@ def text(value: Any) -> bytes:
     return (SMALL[size] if size < 1024 else number(size)) + raw  # noqa: PLR2004 - of SMALL
 
 
+_CURRENCIES: dict[str, bytes] = {}
+"""By code: its Avro. There are no more of them than three letters make."""
+CURRENCY_OF = "currency"
+"""The field of an amount that is one."""
+
+
+def _currency(value: Any) -> bytes:
+    if type(value) is not str or CURRENCY.fullmatch(value) is None:
+        raise Slowly
+    found = _CURRENCIES[value] = text(value)
+    return found
+
+
 _tenanted = lru_cache(64)(text)
 """There are few of them."""
 
@@ -125,6 +140,8 @@ def _instant(value: Any) -> Micros:
         since = datetime.fromisoformat(value) - EPOCH
     except (ValueError, OverflowError):
         raise Slowly from None
+    if not FIRST <= since <= LAST:
+        raise Slowly
     whole = (since.days * 86_400 + since.seconds) * 1_000_000
     if value[-1] == "Z":
         if len(_SECONDS) >= MOST:
@@ -209,7 +226,8 @@ class _Source:
         self.constants: dict[str, Any] = {
             "Slowly": Slowly, "ABSENT": ABSENT, "SMALL": SMALL, "NULL": NULL, "VALUE": VALUE, "NEEDED": NEEDED,
             "LONGEST": LONGEST, "ABSENCES": NULL * 3, "TYPE": contract.type, "NAMED": text(contract.type),
-            "number": number, "text": text, "encode": str.encode, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
+            "number": number, "text": text, "encode": str.encode,
+            "CURRENCIES": _CURRENCIES, "currency": _currency, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
         }  # fmt: skip
 
     def made(self) -> Write:
@@ -235,8 +253,10 @@ class _Source:
         self.constants[name] = value
         return name
 
-    def _record(self, fields: Mapping[str, Field], holder: str, path: tuple[str, ...], depth: int) -> list[str]:
-        """Add the steps that write a record, and return the parts that it has."""
+    def _record(
+        self, fields: Mapping[str, Field], holder: str, path: tuple[str, ...], depth: int, *, currency: str | None = None
+    ) -> list[str]:  # fmt: skip
+        """Add the steps that write a record, and return the parts that it has; `currency`: the field that is one."""
         if len(path) > DEEPEST:
             raise _Otherwise
         self._add(depth, f"if type({holder}) is not dict: raise Slowly")
@@ -248,6 +268,10 @@ class _Source:
             here = (*path, name)
             if one.default is NO_DEFAULT:
                 self._add(depth, f"{value} = {holder}[{key}]")
+                if name == currency:
+                    self._add(depth, f"{value} = CURRENCIES.get({value}) or currency({value})")
+                    parts.append(value)
+                    continue
                 parts += self._value(one.type, value, here, depth)
                 continue
             part = self._new()
@@ -309,7 +333,9 @@ class _Source:
                     f"{part} = {symbols}.get({value}) if type({value}) is str else None",
                     f"if {part} is None: raise Slowly",
                 )
-            case "money" | "record":
+            case "money" if path != self.contract.key[: len(path)] and _is_plain(kind.fields.get(CURRENCY_OF)):
+                return self._record(kind.fields, value, path, depth, currency=CURRENCY_OF)
+            case "record":
                 return self._record(kind.fields, value, path, depth)
             case "array" if kind.item is not None:
                 one = self._new()
@@ -325,6 +351,11 @@ class _Source:
             case _:
                 raise _Otherwise
         return [part]
+
+
+def _is_plain(one: Field | None) -> bool:
+    """Say whether a field is a text that is always given."""
+    return one is not None and one.default is NO_DEFAULT and one.type.kind == "string" and not one.type.nullable
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ CODEC = Codec(contracts())
 EVENTS = [(contracts().by_full_name[one.full_name], one.event) for one in examples()]
 EVENTS += [(one, described(one, full=full)) for one in KNOWN for full in (True, False)]
 ODD: list[Any] = [
-    None, True, 0, -1, 2**63, 1.5, "", "x", "2026-03-05T10:00:00Z", "2026-13-05T10:00:00Z", "0000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
+    None, True, 0, -1, 2**63, 1.5, "", "x", "EUR", "EURO", "eur", "2026-03-05T10:00:00Z", "2026-13-05T10:00:00Z", "0000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
     "9999-12-31T23:59:59.999999-12:00",
 ]  # fmt: skip
 
@@ -87,9 +87,18 @@ def test_whatever_an_envelope_holds_both_ways_agree_or_the_slow_one_is_asked(cho
     same(contract, {**event, **envelope})
 
 
-SECOND = st.sampled_from(["2026-11-26T12:00:00", "2026-02-30T12:00:00", "2026-11-26T23:59:60", "1969-12-31T23:59:59"])
+SECOND = st.sampled_from(
+    [
+        "2026-11-26T12:00:00",
+        "2026-02-30T12:00:00",
+        "2026-11-26T23:59:60",
+        "1969-12-31T23:59:59",
+        "9999-12-31T23:59:59",
+        "0001-01-01T00:00:00",
+    ]
+)
 REST = st.sampled_from(
-    ["Z", "z", "", "+00:00", "-01:30", ".5Z", ".000001Z", ".123456Z", ".12345 Z", ".+12345Z", ".1234567Z", ".12345²Z", ".١٢٣٤٥٦Z"]
+    ["Z", "z", "", "+00:00", "+01:30", "-01:30", ".5Z", ".000001Z", ".123456Z", ".12345 Z", ".+12345Z", ".1234567Z", ".12345²Z", ".١٢٣٤٥٦Z"]
 )  # fmt: skip
 
 
