@@ -115,6 +115,7 @@ class Taking:
         for number, given in enumerate(body.given, 1):
             try:
                 items.append(Item(quick(given) or self.judge.slowly(who, given, now)))
+                given.event = None  # its record has what it held; many batches may wait for the commit
             except Unfit as fault:
                 # A batch of nothing but mistakes has an answer that is no larger than it.
                 errors = fault.errors[: max(1, left)]
