@@ -59,16 +59,18 @@ class Pressure:
     room: int = ROOM
     _seen: tuple[float, int, int] | None = field(default=None, init=False)
     """When it was looked, what waited, what had been taken."""
+    _looked: float = field(default=0.0, init=False)
     _paused: Paused | None = field(default=None, init=False)
 
     async def __call__(self) -> Paused | None:
-        """Say why nothing is taken in now, if so; at most a second old.
+        """Say why nothing is taken in now, if so; about a second old at most.
 
         Raises:
             StoreUnavailable: it cannot be said now.
         """
         now = time.monotonic()
-        if self._seen is None or now - self._seen[0] >= LOOK_EVERY:
+        if self._seen is None or now - self._looked >= LOOK_EVERY:
+            self._looked = now  # who asks meanwhile is told what was seen before
             before = self._seen
             waits, taken = await self.engine.store.read(_lag)
             self._seen = (now, waits, taken)

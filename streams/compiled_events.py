@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from streams.json_events import MAX_LONG, TIME
+from streams.json_events import CURRENCY, MAX_LONG, TIME
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 from tidings.event import Micros
 
@@ -33,6 +33,8 @@ LONGEST = 512
 """Bytes of a part of an event's name, and of its key, that are written here; what is longer is somebody's mistake."""
 DEEPEST = 20
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST, LAST = datetime.min.replace(tzinfo=UTC) - EPOCH, datetime.max.replace(tzinfo=UTC) - EPOCH
+"""What there is of time, as UTC has it; a zone may lie beyond."""
 
 
 ABSENT: Any = object()
@@ -61,6 +63,12 @@ def number(value: int) -> bytes:
     Raises:
         Slowly: it has more than 64 bits.
     """
+    if 0 <= value < 1 << 20:
+        if value < 1 << 6:
+            return bytes((value << 1,))
+        if value < 1 << 13:
+            return bytes((value << 1 & 127 | 128, value >> 6))
+        return bytes((value << 1 & 127 | 128, value >> 6 & 127 | 128, value >> 13))
     if not -MAX_LONG <= value <= MAX_LONG:
         raise Slowly
     left = (value << 1) ^ (value >> 63)
@@ -88,6 +96,19 @@ def text(value: Any) -> bytes:
     raw = value.encode()
     size = len(raw)
     return (SMALL[size] if size < 1024 else number(size)) + raw  # noqa: PLR2004 - of SMALL
+
+
+_CURRENCIES: dict[str, bytes] = {}
+"""By code: its Avro. There are no more of them than three letters make."""
+CURRENCY_OF = "currency"
+"""The field of an amount that is one."""
+
+
+def _currency(value: Any) -> bytes:
+    if type(value) is not str or CURRENCY.fullmatch(value) is None:
+        raise Slowly
+    found = _CURRENCIES[value] = text(value)
+    return found
 
 
 _tenanted = lru_cache(64)(text)
@@ -119,6 +140,8 @@ def _instant(value: Any) -> Micros:
         since = datetime.fromisoformat(value) - EPOCH
     except (ValueError, OverflowError):
         raise Slowly from None
+    if not FIRST <= since <= LAST:
+        raise Slowly
     whole = (since.days * 86_400 + since.seconds) * 1_000_000
     if value[-1] == "Z":
         if len(_SECONDS) >= MOST:
@@ -179,10 +202,9 @@ def write(event, tenant):
         k = b""
         if event["type"] != TYPE: raise Slowly
         source = event["source"]; name = event["id"]; at = instant(event["time"])
-        if type(source) is not str or not source or type(name) is not str or not name: raise Slowly
-        s = source.encode(); i = name.encode()
+        s = encode(source); i = encode(name)
         ns = len(s); ni = len(i)
-        if ns > LONGEST or ni > LONGEST: raise Slowly
+        if not 0 < ns <= LONGEST or not 0 < ni <= LONGEST: raise Slowly
         if len(event) == NEEDED: subject = NULL; rest = ABSENCES
         else: subject, rest = more(event, tenant)
         d = event["data"]
@@ -190,7 +212,7 @@ def write(event, tenant):
 TAIL = """
         if not k or len(k) > LONGEST: raise Slowly
         return source, name, at, k, b"".join(({parts}))
-    except (KeyError, UnicodeEncodeError): raise Slowly from None
+    except (KeyError, TypeError, UnicodeEncodeError): raise Slowly from None
 """
 
 
@@ -204,7 +226,8 @@ class _Source:
         self.constants: dict[str, Any] = {
             "Slowly": Slowly, "ABSENT": ABSENT, "SMALL": SMALL, "NULL": NULL, "VALUE": VALUE, "NEEDED": NEEDED,
             "LONGEST": LONGEST, "ABSENCES": NULL * 3, "TYPE": contract.type, "NAMED": text(contract.type),
-            "number": number, "text": text, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
+            "number": number, "text": text, "encode": str.encode,
+            "CURRENCIES": _CURRENCIES, "currency": _currency, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
         }  # fmt: skip
 
     def made(self) -> Write:
@@ -230,8 +253,10 @@ class _Source:
         self.constants[name] = value
         return name
 
-    def _record(self, fields: Mapping[str, Field], holder: str, path: tuple[str, ...], depth: int) -> list[str]:
-        """Add the steps that write a record, and return the parts that it has."""
+    def _record(
+        self, fields: Mapping[str, Field], holder: str, path: tuple[str, ...], depth: int, *, currency: str | None = None
+    ) -> list[str]:  # fmt: skip
+        """Add the steps that write a record, and return the parts that it has; `currency`: the field that is one."""
         if len(path) > DEEPEST:
             raise _Otherwise
         self._add(depth, f"if type({holder}) is not dict: raise Slowly")
@@ -243,6 +268,10 @@ class _Source:
             here = (*path, name)
             if one.default is NO_DEFAULT:
                 self._add(depth, f"{value} = {holder}[{key}]")
+                if name == currency:
+                    self._add(depth, f"{value} = CURRENCIES.get({value}) or currency({value})")
+                    parts.append(value)
+                    continue
                 parts += self._value(one.type, value, here, depth)
                 continue
             part = self._new()
@@ -273,8 +302,7 @@ class _Source:
                 size = self._new()
                 self._add(
                     depth,
-                    f"if type({value}) is not str: raise Slowly",
-                    f"{part} = {value}.encode()",
+                    f"{part} = encode({value})",
                     f"{size} = len({part})",
                     f"{size} = SMALL[{size}] if {size} < {len(SMALL)} else number({size})",
                 )
@@ -305,7 +333,9 @@ class _Source:
                     f"{part} = {symbols}.get({value}) if type({value}) is str else None",
                     f"if {part} is None: raise Slowly",
                 )
-            case "money" | "record":
+            case "money" if path != self.contract.key[: len(path)] and _is_plain(kind.fields.get(CURRENCY_OF)):
+                return self._record(kind.fields, value, path, depth, currency=CURRENCY_OF)
+            case "record":
                 return self._record(kind.fields, value, path, depth)
             case "array" if kind.item is not None:
                 one = self._new()
@@ -321,6 +351,11 @@ class _Source:
             case _:
                 raise _Otherwise
         return [part]
+
+
+def _is_plain(one: Field | None) -> bool:
+    """Say whether a field is a text that is always given."""
+    return one is not None and one.default is NO_DEFAULT and one.type.kind == "string" and not one.type.nullable
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -50,13 +50,16 @@ def append(records: Sequence[Append]) -> Body[list[tuple[str, int, int]]]:
         now = yield Now()
         stamps = {place: max(now, times.get(place, now)) for place in places}
         rows: list[Row] = []
+        found: list[tuple[str, int, int]] = []
         for record in records:
             place = (record.topic, record.partition)
-            rows.append(_row(record, ends[place], stamps[place]))
-            ends[place] += 1
+            offset = ends[place]
+            rows.append(_row(record, offset, stamps[place]))
+            found.append((*place, offset))
+            ends[place] = offset + 1
         yield Insert("log", rows, blind=True)
         yield Put("log_heads", [{"topic": t, "partition": p, "next_offset": ends[t, p]} for t, p in places])
-        return [(row["topic"], row["partition"], row["offset"]) for row in rows]
+        return found
 
     return body
 

@@ -18,6 +18,8 @@ from tidings.event import Event, Micros
 
 MAX_LONG = 2**63 - 1
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+CURRENCY = re.compile(r"[A-Z]{3}")
+"""The form of ISO 4217."""
 ENVELOPE = ("id", "source", "time", "type", "subject", "tenant", "correlation_id", "causation_id", "sequence", "data")
 FOUND = {
     bool: "true or false", int: "a whole number", float: "a number with decimals", str: "a text", list: "a list",
@@ -232,12 +234,21 @@ def _value(value: Any, kind: Type, place: str, mistakes: _Mistakes) -> Any:
                 )
             return value
         case "money" | "record" if isinstance(value, Mapping):
-            return _record(value, kind.fields, place, mistakes)
+            found = _record(value, kind.fields, place, mistakes)
+            if kind.kind == "money":
+                _currency(found.get("currency"), f"{place}/currency", mistakes)
+            return found
         case "array" if isinstance(value, list) and kind.item is not None:
             return [_value(part, kind.item, f"{place}/{number}", mistakes) for number, part in enumerate(value)]
         case _:
             mistakes.append(Mistake(place, _other_kind(value, kind), code="wrong-kind"))
             return None
+
+
+def _currency(value: Any, place: str, mistakes: list[Mistake]) -> None:
+    if isinstance(value, str) and CURRENCY.fullmatch(value) is None:
+        near = value.upper() if CURRENCY.fullmatch(value.upper()) else None
+        mistakes.append(Mistake(place, "a currency is three capital letters, as EUR", near, "no-such-currency"))
 
 
 def _other_kind(value: Any, kind: Type) -> str:
@@ -255,7 +266,7 @@ def _time(value: Any, place: str, mistakes: _Mistakes) -> Micros:
         return 0
     try:
         return micros(datetime.fromisoformat(value))
-    except ValueError as fault:
+    except (ValueError, OverflowError) as fault:  # the last hours of the year 9999, in a zone west of us
         mistakes.append(Mistake(place, str(fault), code="bad-time"))
         return 0
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -33,6 +34,7 @@ from tidings.ports import StoreUnavailable
 logger = logging.getLogger("tidings.http")
 
 TLS_ONLY = {"strict-transport-security": "max-age=31536000"}
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 WITHIN = 0.95
 """Seconds for a whole answer."""
 MOST_MISTAKES = 20
@@ -53,9 +55,12 @@ def create_app(
 ) -> FastAPI:
     """Return the application for a running engine; with a site the whole edge, else health and metrics.
 
-    FastAPI's own pages load from a CDN and are off; so is the redirect of a path with one slash too many.
+    FastAPI's own pages load from a CDN and are off; so is its telemetry, which the environment could turn on, and the
+    redirect of a path with one slash too many.
     """
-    app = FastAPI(title="Tidings", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Tidings", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY
+    )  # fmt: skip
     pages = None if site is None else console(site)
     larger = {EVENTS: MOST_BODY} if site is not None else {}
     refuse, headers = (plainly if pages is None else in_frame(pages)), (TLS_ONLY if site and site.is_over_tls else {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -15,12 +16,22 @@ class Direct(APIRoute):
     """A route whose operation takes the request, and nothing else.
 
     FastAPI declares it in the document and hands the request over; its search for parameters, dependencies and a model
-    of the body would find none, and takes longer than most operations.
+    of the body would find none, and takes longer than most operations. An operation that has any goes FastAPI's way.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **words: Any) -> None:
+        super().__init__(path, endpoint, **words)
+        wants, taken = self.dependant, [*inspect.signature(endpoint).parameters]
+        self._direct = (
+            inspect.iscoroutinefunction(endpoint)
+            and taken == [wants.request_param_name]
+            and not wants.dependencies
+            and self.max_body_size is None
+        )
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if self.dependant.path_params or scope["method"] not in (self.methods or ()):
+        if not self._direct or scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
         answer: Response = await self.endpoint(Request(scope, receive, send))

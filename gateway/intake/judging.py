@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -88,36 +88,46 @@ class Judge:
     def __post_init__(self) -> None:
         self.public = public(self.codec.contracts)
         known = self.codec.contracts
-        self._written = {name: compiled(one, plain(known.schema(one.full_name))) for name, one in self.public.items()}
+        writers = [(one, compiled(one, plain(known.schema(one.full_name)))) for one in self.public.values()]
+        self._written = {one.type: (one, write) for one, write in writers if write is not None}
 
-    def __call__(self, who: Principal, given: Given, now: Micros) -> Fit:
-        """Return an event as it is appended.
+    def quick(self, who: Principal, now: Micros) -> Callable[[Given], Fit | None]:
+        """Return what returns an event as it is appended, or None: there may be something to say of it.
+
+        It is made for each body: what its events share is looked up once.
+        """
+        written, tenant, latest, sources = self._written, who.tenant, now + SKEW, set[str]()
+        number, event_ref = self.codec.schemas.written, ids.event_ref
+
+        def judge(given: Given) -> Fit | None:
+            event = given.event
+            if event is None or given.mistakes or (given.suspect and any(_texts(event, ""))):
+                return None
+            try:
+                contract, write = written[event["type"]]
+                if given.dataschema is not None and not _is_schema(given.dataschema, contract):
+                    return None
+                source, name, at, key, body = write(event, tenant)
+            except (KeyError, TypeError, Slowly):
+                return None
+            value = framed(number(contract), body)
+            if not 0 <= at <= latest or len(value) > MAX_BYTES:
+                return None
+            if source not in sources:
+                if not who.may_publish(source):
+                    return None
+                sources.add(source)
+            ref = event_ref(tenant, source, name, at)
+            return Fit(name, source, contract.type, at, ref, Append(contract.topic, key, value))
+
+        return judge
+
+    def slowly(self, who: Principal, given: Given, now: Micros) -> Fit:
+        """Return an event as it is appended, or find everything that is wrong with it.
 
         Raises:
             Unfit: it does not keep its contract, or is not this principal's to say.
         """
-        return self._quickly(who, given, now) or self._slowly(who, given, now)
-
-    def _quickly(self, who: Principal, given: Given, now: Micros) -> Fit | None:
-        """Return an event as it is appended; None: there may be something to say of it."""
-        event = given.event
-        if event is None or given.mistakes or (given.suspect and any(_texts(event, ""))):
-            return None
-        try:
-            contract = self.public[event["type"]]
-            write = self._written[contract.type]
-            if write is None or (given.dataschema is not None and not _is_schema(given.dataschema, contract)):
-                return None
-            source, name, at, key, body = write(event, who.tenant)
-        except (KeyError, TypeError, Slowly):
-            return None
-        value = framed(self.codec.schemas.written(contract), body)
-        if not 0 <= at <= now + SKEW or len(value) > MAX_BYTES or not who.may_publish(source):
-            return None
-        ref = ids.event_ref(who.tenant, source, name, at)
-        return Fit(name, source, contract.type, at, ref, Append(contract.topic, key, value))
-
-    def _slowly(self, who: Principal, given: Given, now: Micros) -> Fit:
         mistakes = list(given.mistakes)
         event = given.event
         if event is None:

@@ -72,10 +72,11 @@ class Publishing:
         await self.taking.take(who, items, body.given, atomic=asked["atomic"])
         if asked["atomic"]:
             _whole(items)
+        headers = self.quota.headers(bucket)
         if not body.bulk:
-            _alone(items, self.quota.headers(bucket))
+            _alone(items, headers)
         status, said = written(items, bulk=body.bulk)
-        return Answer(said, status, [*ALWAYS, *encoded(self.quota.headers(bucket))])
+        return Answer(said, status, [*ALWAYS, *encoded(headers)])
 
     async def _would(self, who: Principal, items: Sequence[Item]) -> dict[str, Any]:
         async with self._trying:

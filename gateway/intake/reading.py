@@ -94,7 +94,7 @@ async def read(kind: str, headers: Sequence[tuple[str, str]], raw: bytes) -> Bod
     if kind == PLAIN and any(name == "ce-specversion" for name, _ in headers):
         return Body([_binary(headers, raw)], bulk=False)
     found = parse_json(raw, most=MOST_BODY, deepest=ANY_DEPTH)
-    suspect = b"\\u" in raw
+    suspect = b"\\" in raw and b"\\u" in raw
     if kind == BATCH or (kind == PLAIN and isinstance(found, list)):
         if not isinstance(found, list):
             raise NotAnEvent([Mistake("", "a list of events is needed here", code="wrong-kind")])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tidings.event import Micros
 
-MOST = 50_000
-"""Events that are remembered; each takes about 500 bytes."""
+MOST = 100_000
+"""Events that are remembered, the newest half of them surely; each takes about 400 bytes."""
 
 Name = tuple[str, str, str]
 """(tenant, source, id): what a producer calls an event."""
@@ -27,36 +26,42 @@ class Known:
     durable: bool = False
 
 
+class _Generation:
+    def __init__(self) -> None:
+        self.by_name: dict[Name, Known] = {}
+        self.by_ref: dict[str, Name] = {}
+
+
 @dataclass
 class Recent:
-    """The newest events of this process."""
+    """The newest events of this process, in two generations: the older one goes as a whole, when the younger is full."""
 
     most: int = MOST
-    _by_name: OrderedDict[Name, Known] = field(default_factory=OrderedDict)
-    _by_ref: dict[str, Name] = field(default_factory=dict)
+    _young: _Generation = field(default_factory=_Generation)
+    _old: _Generation = field(default_factory=_Generation)
 
     def get(self, name: Name) -> Known | None:
         """Return what bears a name, if it is remembered."""
-        return self._by_name.get(name)
+        return self._young.by_name.get(name) or self._old.by_name.get(name)
 
     def of_ref(self, tenant: str, ref: str) -> tuple[Name, Known] | None:
         """Return an event of a tenant by our reference, if it is remembered and durable."""
-        name = self._by_ref.get(ref)
-        known = None if name is None or name[0] != tenant else self._by_name.get(name)
+        name = self._young.by_ref.get(ref) or self._old.by_ref.get(ref)
+        known = None if name is None or name[0] != tenant else self.get(name)
         return None if name is None or known is None or not known.durable else (name, known)
 
     def begin(self, name: Name, known: Known) -> None:
         """Remember what is about to be published, so that two at a time cannot take one name."""
-        self._by_name[name] = known
-        self._by_ref[known.ref] = name
-        if len(self._by_name) > self.most:
-            _, old = self._by_name.popitem(last=False)
-            self._by_ref.pop(old.ref, None)
+        if len(self._young.by_name) >= self.most // 2:
+            self._young, self._old = _Generation(), self._young
+        self._young.by_name[name] = known
+        self._young.by_ref[known.ref] = name
 
     def forget(self, names: Iterable[Name]) -> None:
         """Forget what was not published after all."""
         for name in names:
-            known = self._by_name.get(name)
-            if known is not None and not known.durable:
-                del self._by_name[name]
-                self._by_ref.pop(known.ref, None)
+            for part in (self._young, self._old):
+                known = part.by_name.get(name)
+                if known is not None and not known.durable:
+                    del part.by_name[name]
+                    part.by_ref.pop(known.ref, None)

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.intake.bounds import MOST_TEXT
 from schemas.examples import described
-from streams.json_events import MAX_LONG, TIME
+from streams.json_events import CURRENCY, MAX_LONG, TIME
 from tidings.contract import NO_DEFAULT, Contract, Field, Type
 
 SHORT = {"type": "string", "minLength": 1, "maxLength": MOST_TEXT}
@@ -78,7 +78,11 @@ def _bare(kind: Type) -> dict[str, Any]:
             return _time()
         case "enum":
             return {"type": "string", "enum": list(kind.symbols)}
-        case "money" | "record":
+        case "money":
+            found = _record(kind.fields)
+            found["properties"]["currency"] |= {"pattern": f"^{CURRENCY.pattern}$"}
+            return found
+        case "record":
             return _record(kind.fields)
         case "array" if kind.item is not None:
             return {"type": "array", "items": _type(kind.item)}

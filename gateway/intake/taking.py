@@ -111,10 +111,11 @@ class Taking:
 
     async def judged(self, who: Principal, body: Body, now: Micros) -> list[Item]:
         """Return every event of a body, or why it is none."""
-        items, left, judge = [], MOST_ERRORS, self.judge
+        items, left, quick = [], MOST_ERRORS, self.judge.quick(who, now)
         for number, given in enumerate(body.given, 1):
             try:
-                items.append(Item(judge(who, given, now)))
+                items.append(Item(quick(given) or self.judge.slowly(who, given, now)))
+                given.event = None  # its record has what it held; many batches may wait for the commit
             except Unfit as fault:
                 # A batch of nothing but mistakes has an answer that is no larger than it.
                 errors = fault.errors[: max(1, left)]

@@ -18,6 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +39,11 @@ URGENT_IN_A_ROW = 256
 """After so many urgent bodies one that is not urgent has its turn, so that nobody starves."""
 VARIABLES = 900
 """Variables in one statement, below SQLite's smallest limit."""
+
+
+TOGETHER = (32, 8)
+"""Rows that one statement writes where there are so many. Python's lock is let go of and taken again for each statement,
+and a fifth of the writer's time went into that."""
 
 
 class WrongOrder(AssertionError):
@@ -396,14 +403,21 @@ class _Transaction:
             self._write("INSERT OR IGNORE", op.table, op.rows)
             return []
         inserted = []
-        statement = _insert_statement("INSERT OR IGNORE", TABLES[op.table])
+        statement = _insert_statement("INSERT OR IGNORE", op.table)
         for row in map(values_of(op.table), op.rows):
             cursor = self.connection.execute(statement, row)
             inserted.append(cursor.rowcount == 1)
         return inserted
 
     def _write(self, verb: str, name: str, rows: Sequence[Row]) -> None:
-        self.connection.executemany(_insert_statement(verb, TABLES[name]), map(values_of(name), rows))
+        values = list(map(values_of(name), rows))
+        for number in TOGETHER:
+            if len(values) >= number:
+                end = len(values) // number * number
+                parts = [tuple(chain.from_iterable(values[at : at + number])) for at in range(0, end, number)]
+                self.connection.executemany(_insert_statement(verb, name, number), parts)
+                values = values[end:]
+        self.connection.executemany(_insert_statement(verb, name), values)
 
     def _delete(self, op: ports.Delete) -> None:
         where = " AND ".join(f'"{name}" = ?' for name in TABLES[op.table].key_names)
@@ -426,8 +440,10 @@ class _Transaction:
             raise WrongOrder(text)
 
 
-def _insert_statement(verb: str, table: Table) -> str:
-    return f'{verb} INTO "{table.name}" VALUES ({", ".join("?" * len(table.columns))})'
+@cache
+def _insert_statement(verb: str, name: str, number: int = 1) -> str:
+    one = f"({', '.join('?' * len(TABLES[name].columns))})"
+    return f'{verb} INTO "{name}" VALUES {", ".join([one] * number)}'
 
 
 def by_keys(table: Table, number: int) -> str:

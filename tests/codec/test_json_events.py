@@ -65,6 +65,15 @@ def test_a_value_of_another_kind_is_told_with_the_form_that_is_needed_and_withou
     assert str(told.value) == f"/data/{field}: {text}"
 
 
+@pytest.mark.parametrize(
+    ("currency", "meant"), [("EURO", None), ("eur", "EUR"), ("€", None), ("", None), ("EUR\n", None)]
+)
+def test_a_currency_has_three_capital_letters(currency, meant):
+    assert mistakes(data={"amount_due": {"amount_minor": 12000, "currency": currency}}) == {
+        "/data/amount_due/currency": meant
+    }
+
+
 @pytest.mark.parametrize(("change", "place"), [
     ({"data": []}, "/data"), ({"data": None}, "/data"), ({"type": "x.y"}, "/type"), ({"tenant": "other"}, "/tenant"),
     ({"id": 7}, "/id"), ({"source": None}, "/source"), ({"time": 1_772_704_800}, "/time"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas import contracts
 from schemas.examples import described, examples
 from streams.codec import Codec, framed
-from streams.compiled_events import Slowly, compiled
+from streams.compiled_events import Slowly, compiled, number
 from streams.json_events import NotAnEvent, from_json
 from streams.quick_avro import NoFit, writer
 from streams.wire import plain
@@ -25,7 +25,7 @@ CODEC = Codec(contracts())
 EVENTS = [(contracts().by_full_name[one.full_name], one.event) for one in examples()]
 EVENTS += [(one, described(one, full=full)) for one in KNOWN for full in (True, False)]
 ODD: list[Any] = [
-    None, True, 0, -1, 2**63, 1.5, "", "x", "2026-03-05T10:00:00Z", "2026-13-05T10:00:00Z", "0000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
+    None, True, 0, -1, 2**63, 1.5, "", "x", "EUR", "EURO", "eur", "2026-03-05T10:00:00Z", "2026-13-05T10:00:00Z", "0000-01-01T00:00:00Z", [], [1], {}, {"a": 1},
     "9999-12-31T23:59:59.999999-12:00",
 ]  # fmt: skip
 
@@ -85,6 +85,40 @@ ENVELOPES = st.fixed_dictionaries(
 def test_whatever_an_envelope_holds_both_ways_agree_or_the_slow_one_is_asked(chosen, envelope):
     contract, event = chosen
     same(contract, {**event, **envelope})
+
+
+SECOND = st.sampled_from(
+    [
+        "2026-11-26T12:00:00",
+        "2026-02-30T12:00:00",
+        "2026-11-26T23:59:60",
+        "1969-12-31T23:59:59",
+        "9999-12-31T23:59:59",
+        "0001-01-01T00:00:00",
+    ]
+)
+REST = st.sampled_from(
+    ["Z", "z", "", "+00:00", "+01:30", "-01:30", ".5Z", ".000001Z", ".123456Z", ".12345 Z", ".+12345Z", ".1234567Z", ".12345²Z", ".١٢٣٤٥٦Z"]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(SECOND, REST), min_size=1, max_size=6))
+def test_instants_of_one_second_are_read_as_each_by_itself(times):
+    contract = contracts().by_type["billing.payment.failed"]
+    for second, rest in times:
+        same(contract, {**described(contract), "time": second + rest})
+
+
+@given(st.integers(-(2**70), 2**70) | st.integers(-300, 2**21))
+def test_every_number_is_written_as_by_the_library_or_the_slow_way_is_asked(value):
+    out = io.BytesIO()
+    try:
+        found = number(value)
+    except Slowly:
+        assert abs(value) > 2**63 - 1
+        return
+    fastavro.schemaless_writer(out, "long", value)
+    assert found == out.getvalue()
 
 
 @given(st.sampled_from(EVENTS), st.data())

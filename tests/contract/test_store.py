@@ -209,6 +209,26 @@ def test_insert_keeps_what_is_there_and_says_so(make: Any, tmp_path: Path) -> No
     run(make, tmp_path, test)
 
 
+def test_many_rows_at_once_are_written_as_one_after_the_other(make: Any, tmp_path: Path) -> None:
+    """Whatever their number: what was there stays where it is only inserted, and of a key that repeats the first."""
+
+    async def test(store: Store) -> None:
+        for number in (1, 7, 8, 9, 31, 32, 33, 75):
+            names = [f"{number}-{n:02}" for n in range(number)]
+
+            def body(names: list[str] = names, number: int = number) -> Transaction[None]:
+                yield Put("floors", [floor(name, 1) for name in names])
+                rows = [floor(name, 2) for name in (names[-1], f"{number}-new", *names, f"{number}-new")]
+                yield Insert("floors", [*rows[:-1], floor(f"{number}-new", 3)], blind=True)
+
+            await store.run(body)
+            found = {row["rule"]: row["w"] for row in await store.read(everything("floors"))}
+            mine = {name: w for name, w in found.items() if name.startswith(f"{number}-")}
+            assert mine == {**dict.fromkeys(names, 1), f"{number}-new": 2}
+
+    run(make, tmp_path, test)
+
+
 def test_concurrent_inserts_of_one_key_succeed_once(make: Any, tmp_path: Path) -> None:
     def body() -> Transaction[Any]:
         return (yield Insert("floors", [floor("a", 1)]))

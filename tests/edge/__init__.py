@@ -56,7 +56,8 @@ class Edge:
         return await self.post(path, urlencode({"csrf": token, **fields}), origin=origin)
 
     async def key(self, name: str, *scopes: str, tenant: str = "default") -> str:
-        made = make(pepper_of(SECRET), name, tenant=tenant, scopes=frozenset(scopes))
+        sources = ("*",) if "events" in scopes else ()
+        made = make(pepper_of(SECRET), name, tenant=tenant, scopes=frozenset(scopes), sources=sources)
         assert not await self.engine.store.run(keys.add(made.row, "a test"))
         return made.key
 
