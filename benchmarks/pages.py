@@ -1,186 +1,259 @@
-"""What pages ask of the store, over a million decisions: 50th and 95th percentile of each question.
+"""Every page of the console over a million decisions: time by the clock, of the processor, and size, on either store.
 
-Of a file also the processor's time, which others on the machine do not lengthen.
+Each asking is another one (another customer, another instant), so nothing that a page remembers answers it. What the
+processor did is counted as well: of a file all of it is ours, of a server the part on our side.
 
-python -m benchmarks.pages [--decisions N] [--data FOLDER] [--postgres HOST:PORT/DATABASE]
+python -m benchmarks.pages [--decisions N] [--events N] [--data FOLDER | --postgres HOST:PORT/DATABASE] [--only WORD]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import random
-import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.plausible import Rows, rows
+import httpx
+from fastapi import FastAPI
+
+from benchmarks.filled import BUSY, OVER, fill, opened
+from gateway.console.app import console, in_frame
+from gateway.console.app import routes as console_routes
+from gateway.http.app import protect
 from streams.ledger.ledger import Ledger
 from streams.ledger.proof import Proof
-from streams.ledger.rows import Filter, Outcome
-from streams.stores.migrate import migrate
+from streams.ledger.rows import Decision, Filter, MessageLine, Outcome
 from streams.stores.place import Place
-from streams.stores.postgres_connections import connect
-from streams.stores.rows import values_of
-from streams.stores.sqlite import SqliteStore
-from tidings.event import DAY, HOUR
-from tidings.tables import TABLES
+from tests.explaining.laboratory import Shop
+from tidings.event import DAY, HOUR, MINUTE, Micros
 
-NOW = 1_800_000_000_000_000
 DECISIONS = 1_000_000
-TURNS = 60
-Ask = Callable[[], Awaitable[Any]]
+EVENTS = 250_000
+"""Of the newest decisions the events are kept: a log reaches back less far than what was decided."""
+FIRINGS = 2_000
+"""Of the one customer who is never quiet, in four days."""
+TURNS = 40
+WALL, BYTES = 50.0, 40_000
+"""What a page may cost: milliseconds at the 95th percentile, bytes."""
 
 
-def fill_file(path: Path, decisions: int) -> None:
-    """Make a file and write rows of so many decisions."""
+@dataclass
+class Known:
+    """What to ask for."""
 
-    async def make() -> None:
-        await (await SqliteStore.open(path, lambda: NOW)).close()
+    now: Micros
+    decisions: list[Decision] = field(default_factory=list)
+    messages: list[MessageLine] = field(default_factory=list)
+    busy: list[Decision] = field(default_factory=list)
+    refs: list[str] = field(default_factory=list)
+    chance: random.Random = field(default_factory=lambda: random.Random(7))
 
-    asyncio.run(make())
-    with closing(sqlite3.connect(path, isolation_level=None)) as file:
-        file.execute("PRAGMA synchronous=OFF")
-        file.execute("PRAGMA cache_size=-400000")
-        for part in rows(decisions, NOW, over=30 * DAY, at_once=20_000):
-            file.execute("BEGIN")
-            for table, found in vars(part).items():
-                marks = ", ".join("?" * len(TABLES[table].columns))
-                file.executemany(f"INSERT INTO {table} VALUES ({marks})", map(values_of(table), found))
-            file.execute("COMMIT")
-        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def ever(self) -> int:
+        """Return an instant before everything, another one each time: no count is remembered for it."""
+        return 1_000 + self.chance.randrange(10**9)
 
+    def past(self) -> int:
+        """Return an instant among the decisions."""
+        return self.now - self.chance.randrange(OVER)
 
-async def fill_database(place: Place, decisions: int) -> None:
-    """Write rows of so many decisions into a database that has none."""
-    await migrate(place)
-    connection = await connect(place, {})
-    for part in rows(decisions, NOW, over=30 * DAY, at_once=20_000):
-        for table, found in vars(part).items():
-            columns = [column.name for column in TABLES[table].columns]
-            await connection.copy_records_to_table(
-                table, schema_name=place.schema, columns=columns, records=map(values_of(table), found)
-            )
-    await connection.execute("VACUUM ANALYZE")
-    await connection.close()
+    def decision(self) -> Decision:
+        """Return one of all decisions."""
+        return self.chance.choice(self.decisions)
 
+    def message(self) -> MessageLine:
+        """Return one of all messages."""
+        return self.chance.choice(self.messages)
 
-def questions(ledger: Ledger, chance: random.Random, some: Rows, number: int) -> Iterator[tuple[str, Ask]]:
-    """Yield what pages ask; each with other values whenever it is asked."""
-    day = Filter(since=NOW - DAY)
-
-    def recipient() -> str:
-        return f"customer:c-{chance.randrange(number // 10)}"
-
-    async def deep() -> None:
-        page = await ledger.decisions(Filter(until=NOW - chance.randrange(25 * DAY)))
-        await ledger.decisions(before=page.older)
-
-    yield "decisions, newest", ledger.decisions
-    yield "decisions, one day", lambda: ledger.decisions(day)
-    yield "decisions, deep in the past, next page", deep
-    yield "decisions of a rule", lambda: ledger.decisions(Filter(rule="rule-03"))
-    yield "decisions of a seldom rule", lambda: ledger.decisions(Filter(rule="rule-11"))
-    yield "decisions of a customer", lambda: ledger.decisions(Filter(recipient=recipient()))
-    for outcome in Outcome:
-        yield f"decisions {outcome}", lambda outcome=outcome: ledger.decisions(Filter(outcome=outcome))
-    yield "decisions by reason", lambda: ledger.decisions(Filter(reason="no_address"))
-    yield "decisions by a reason that never was", lambda: ledger.decisions(Filter(reason="render"))
-    yield "decisions of a rule, failed", lambda: ledger.decisions(Filter(rule="rule-07", outcome=Outcome.FAILED))
-    yield "decision", lambda: ledger.decision(chance.choice(some.runs)["run_id"])
-    yield "counts of decisions, all", ledger.decision_counts
-    yield "counts of decisions, one day", lambda: ledger.decision_counts(day)
-    yield "counts of decisions, a rule", lambda: ledger.decision_counts(Filter(rule="rule-00"))
-    yield "messages, newest", ledger.messages
-    yield "messages failed, of SMS", lambda: ledger.messages(Filter(outcome=Outcome.FAILED, channel="sms"))
-    yield "messages of a customer", lambda: ledger.messages(Filter(recipient=recipient()))
-    yield "counts of messages", ledger.message_counts
-    yield "message", lambda: ledger.message(chance.choice(some.messages)["message_id"])
-    yield "dead letters", ledger.dead_letters
-    yield "find a customer", lambda: ledger.find(recipient())
-    yield "find a message by the beginning", lambda: ledger.find(chance.choice(some.messages)["message_id"][:8])
-    yield "find a provider's reference", lambda: ledger.find(f"ref-{chance.choice(some.messages)['message_id']}")
+    def customer(self) -> str:
+        """Return the id of a customer of whom something is decided."""
+        return self.decision().recipient.partition(":")[2]
 
 
-async def measure(ledger: Ledger, number: int, turns: int) -> list[tuple[str, list[float], list[float]]]:
-    """Return by question: milliseconds by the clock, and of the processor, in order."""
-    chance = random.Random(7)
-    some = next(rows(min(number, 20_000), NOW, over=30 * DAY, at_once=20_000)) if number <= 20_000 else Rows()
-    if not some.runs:
-        for _, part in zip(range(3), rows(number, NOW, over=30 * DAY, at_once=20_000), strict=False):
-            some.runs += part.runs
-            some.messages += part.messages
-    found = []
-    for name, ask in questions(ledger, chance, some, number):
-        took, used = [], []
-        for _ in range(turns):
-            begun, busy = time.perf_counter(), time.process_time()
-            await ask()
-            took.append((time.perf_counter() - begun) * 1000)
-            used.append((time.process_time() - busy) * 1000)
-        found.append((name, sorted(took), sorted(used)))
+async def look_around(ledger: Ledger, now: Micros, shop: Shop) -> Known:
+    """Return decisions and messages of all times."""
+    found = Known(now)
+    for _ in range(40):
+        about = Filter(until=found.past())
+        found.decisions += (await ledger.decisions(about, limit=5)).rows
+        found.messages += (await ledger.messages(about, limit=5)).rows
+    found.busy = list((await ledger.decisions(Filter(recipient=f"customer:{BUSY}"), limit=200)).rows)
+    for one in found.busy[:20]:
+        event = await shop.books.archive.began(one.firing_id, lambda _: ())
+        assert event is not None
+        found.refs.append(event.ref)
     return found
 
 
-async def count(ledger: Ledger) -> tuple[float, float]:
-    """Return seconds of the first round of the proof, and of the second; without its rests."""
+Ask = tuple[str, dict[str, str] | None]
+"""A path, and what a form says."""
+
+
+def pages(k: Known, rules: list[str]) -> Iterator[tuple[str, object]]:
+    """Yield the name of every page, and what makes its next asking."""
+
+    def listed(page: str, query: str = "") -> object:
+        return lambda: (f"/{page}?from={k.ever()}{query}", None)
+
+    yield "overview", lambda: ("/", None)
+    yield "overview, 30 days", lambda: ("/?window=30d", None)
+    yield "decisions", lambda: (f"/decisions?from={k.now - 7 * DAY - k.chance.randrange(HOUR)}", None)
+    yield "decisions, all", listed("decisions")
+    yield "decisions, from the past on", lambda: (f"/decisions?from={k.ever()}&before={k.past()}", None)
+    yield "decisions, a day of the past", lambda: (f"/decisions?from={(at := k.past()) - DAY}&to={at}", None)
+    yield "decisions, newer", lambda: (f"/decisions?from={k.ever()}&after={k.past()}", None)
+    for one in Outcome:
+        yield f"decisions {one}", listed("decisions", f"&outcome={one}")
+        yield f"decisions {one}, past", lambda one=one: (
+            f"/decisions?from={k.ever()}&outcome={one}&before={k.past()}", None,
+        )  # fmt: skip
+    for reason in ("no_consent", "no_address", "quiet_hours", "render", "rule_off"):
+        yield f"decisions, {reason}", listed("decisions", f"&reason={reason}")
+    yield "decisions, suppressed, no_consent", listed("decisions", "&outcome=suppressed&reason=no_consent")
+    yield "decisions of a rule", lambda: (f"/decisions?from={k.ever()}&rule={k.chance.choice(rules)}", None)
+    for one in Outcome:
+        yield f"decisions of a rule, {one}", lambda one=one: (
+            f"/decisions?from={k.ever()}&rule={k.chance.choice(rules)}&outcome={one}", None,
+        )  # fmt: skip
+    yield "decisions of a rule, no_address", lambda: (
+        f"/decisions?from={k.ever()}&rule={k.chance.choice(rules)}&reason=no_address", None,
+    )  # fmt: skip
+    yield "decisions of a customer", lambda: (f"/decisions?from={k.ever()}&recipient=customer:{k.customer()}", None)
+    yield "decisions of the busy customer", listed("decisions", f"&recipient=customer:{BUSY}")
+    yield "decisions of the busy customer, failed", listed("decisions", f"&recipient=customer:{BUSY}&outcome=failed")
+    yield "decisions of the busy customer, a rule", listed("decisions", f"&recipient=customer:{BUSY}&rule={rules[0]}")
+    yield "decisions of a firing", lambda: (f"/decisions?time=all&firing={k.decision().firing_id}", None)
+    yield "decision", lambda: (f"/decisions/{k.decision().id}", None)
+    yield "decision of the busy customer", lambda: (f"/decisions/{k.chance.choice(k.busy).id}", None)
+    yield "event", lambda: (f"/events/{k.chance.choice(k.refs)}", None)
+    yield "customer", lambda: (f"/customers/{k.customer()}", None)
+    yield "customer, why-not", lambda: (f"/customers/{k.customer()}?ask=1&window=90d", None)
+    yield "busy customer", lambda: (f"/customers/{BUSY}", None)
+    yield "busy customer, why-not", lambda: (f"/customers/{BUSY}?ask=1&window=30d", None)
+    yield "busy customer, why-not of a rule", lambda: (f"/customers/{BUSY}?ask=1&rule=payment-failed&window=30d", None)
+    yield "busy customer, why-not of an order", lambda: (f"/customers/{BUSY}?ask=1&about=busy-1&window=90d", None)
+    yield "messages", lambda: (f"/messages?from={k.now - 7 * DAY - k.chance.randrange(HOUR)}", None)
+    yield "messages, all", listed("messages")
+    yield "messages, from the past on", lambda: (f"/messages?from={k.ever()}&before={k.past()}", None)
+    for one in (one for one in Outcome if one is not Outcome.NOTHING):
+        yield f"messages {one}", listed("messages", f"&outcome={one}")
+    yield "messages failed, of SMS", listed("messages", "&outcome=failed&channel=sms")
+    yield "messages of push", listed("messages", "&channel=push")
+    yield "messages of Slack", listed("messages", "&channel=slack")
+    yield "messages, no_address", listed("messages", "&reason=no_address")
+    yield "messages, no_consent", listed("messages", "&reason=no_consent")
+    yield "messages of a rule", lambda: (f"/messages?from={k.ever()}&rule={k.chance.choice(rules)}", None)
+    yield "messages of a rule, failed", lambda: (
+        f"/messages?from={k.ever()}&rule={k.chance.choice(rules)}&outcome=failed", None,
+    )  # fmt: skip
+    yield "messages of a customer", lambda: (f"/messages?from={k.ever()}&recipient=customer:{k.customer()}", None)
+    yield "messages of the busy customer", listed("messages", f"&recipient=customer:{BUSY}")
+    yield "message", lambda: (f"/messages/{k.message().message_id}", None)
+    yield "rules", lambda: ("/rules", None)
+    yield "rule", lambda: (f"/rules/{k.chance.choice(rules)}", None)
+    yield "dead letters", lambda: ("/dead-letters", None)
+    yield "kills", lambda: ("/kills", None)
+    words = {
+        "a customer": k.customer,
+        "the busy customer": lambda: BUSY,
+        "a decision": lambda: k.decision().id,
+        "the beginning of a message": lambda: k.message().message_id[:8],
+        "a firing": lambda: k.decision().firing_id,
+        "a provider's reference": lambda: f"ref-{k.message().message_id}",
+        "a payment": lambda: f"busy-{k.chance.randrange(FIRINGS)}",
+        "an event": lambda: k.chance.choice(k.refs),
+        "nothing": lambda: f"nothing-{k.chance.random()}",
+    }
+    for what, word in words.items():
+        yield f"find {what}", lambda word=word: ("/find", {"q": word()})
+
+
+async def measure(shop: Shop, turns: int, only: str) -> None:
+    """Ask every page, and print a row of each."""
+    site = shop.site()
 
     async def at_once(_: float) -> None:
         return None
 
-    proof = Proof(ledger, lambda: NOW + HOUR, at_once)
-    begun = time.perf_counter()
-    await proof.step()
-    first = time.perf_counter()
-    await proof.step()
-    return first - begun, time.perf_counter() - first
+    proof = Proof(site.ledger, site.now, at_once)
+    if only in "overview, 30 days":
+        begun = time.perf_counter()
+        await proof.step()
+        print(f"The proof counts everything in {time.perf_counter() - begun:.1f} s.\n", flush=True)
+    site = replace(site, proof=proof)
+    rendered = console(site)
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    protect(app, refuse=in_frame(rendered))
+    app.include_router(console_routes(site, rendered))
+    known = await look_around(site.ledger, site.now(), shop)
+    rules = sorted(rule.id for rule in shop.rules.rules)
+    print(
+        "| page | p50 ms | p95 ms | processor, p50 | p95 | kB | gzipped | |\n|---|---|---|---|---|---|---|---|",
+        flush=True,
+    )
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    headers = {"accept": "text/html", "sec-fetch-site": "same-origin"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:
+        for name, next_ in pages(known, rules):
+            if only not in name:
+                continue
+            took, used, size, packed, status = [], [], 0, 0, set()
+            for turn in range(turns + 2):
+                path, form = next_()
+                begun, busy = time.perf_counter(), time.process_time()
+                answer = await (client.get(path) if form is None else client.post(path, data=form))
+                if turn > 1:  # the first ones prepare templates and statements
+                    took.append((time.perf_counter() - begun) * 1000)
+                    used.append((time.process_time() - busy) * 1000)
+                status.add(answer.status_code)
+                if len(answer.content) > size:
+                    size, packed = len(answer.content), len(gzip.compress(answer.content, 6))
+            took.sort(), used.sort()
+            half, most = turns // 2, turns * 95 // 100
+            over = " ".join(word for word, is_over in (("slow", took[most] > WALL), ("large", size > BYTES)) if is_over)
+            codes = "" if status <= {200, 303} else f" {sorted(status)}"
+            print(
+                f"| {name} | {took[half]:.1f} | {took[most]:.1f} | {used[half]:.1f} | {used[most]:.1f} | "
+                f"{size / 1000:.1f} | {packed / 1000:.1f} | {over}{codes} |", flush=True,
+            )  # fmt: skip
 
 
-async def report(ledger: Ledger, number: int, turns: int) -> None:
-    """Measure, and print."""
-    print(f"| {number:,} decisions | p50 ms | p95 ms | processor, p50 | p95 |\n|---|---|---|---|---|")
-    for name, took, used in await measure(ledger, number, turns):
-        half, most = turns // 2, turns * 95 // 100
-        print(f"| {name} | {took[half]:.1f} | {took[most]:.1f} | {used[half]:.1f} | {used[most]:.1f} |")
-    first, again = await count(ledger)
-    print(f"\nThe proof counts everything in {first:.1f} s, and what is not settled in {again:.1f} s.")
-    await ledger.close()
+async def run(where: Path | Place, arguments: argparse.Namespace) -> None:
+    """Fill what is empty, and measure."""
+    async with opened(where) as shop:
+        ledger = shop.site().ledger
+        if not (await ledger.decisions(limit=1)).rows:
+            begun = time.perf_counter()
+            await fill(shop, where, arguments.decisions, min(arguments.events, arguments.decisions), FIRINGS)
+            print(f"Filled in {time.perf_counter() - begun:.0f} s.", flush=True)
+        newest = (await ledger.decisions(limit=1)).rows[0].decided_at
+        shop.clock = max(shop.clock, newest + MINUTE)
+        await measure(shop, arguments.turns, arguments.only)
 
 
 def main() -> None:
     """Fill, measure, print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--decisions", type=int, default=DECISIONS)
+    parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--only", default="", help="pages whose name has this word")
     parser.add_argument("--data", type=Path, help="where the file is made, or is from the last time")
     parser.add_argument("--postgres", help="HOST:PORT/DATABASE, empty or from the last time; user postgres")
     arguments = parser.parse_args()
     if arguments.postgres:
         where, _, database = arguments.postgres.partition("/")
         host, _, port = where.partition(":")
-        place = Place(host, int(port), database, "postgres")
-
-        async def server() -> None:
-            await migrate(place)
-            ledger = Ledger.of_database(place)
-            if not (await ledger.decisions()).rows:
-                await fill_database(place, arguments.decisions)
-            await report(ledger, arguments.decisions, arguments.turns)
-
-        asyncio.run(server())
+        asyncio.run(run(Place(host, int(port), database, "postgres"), arguments))
         return
     with tempfile.TemporaryDirectory(prefix="tidings-pages-") as folder:
-        path = (arguments.data or Path(folder)) / "tidings.db"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            begun = time.perf_counter()
-            fill_file(path, arguments.decisions)
-            print(f"filled in {time.perf_counter() - begun:.0f} s: {path.stat().st_size / 1e9:.2f} GB\n")
-        asyncio.run(report(Ledger.of_file(path), arguments.decisions, arguments.turns))
+        kept = arguments.data or Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        asyncio.run(run(kept / "tidings.db", arguments))
 
 
 if __name__ == "__main__":

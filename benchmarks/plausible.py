@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,13 +43,15 @@ class Rows:
     receipts: list[Row] = field(default_factory=list)
 
 
-def rows(number: int, now: Micros, *, over: Micros = 240 * HOUR, seed: int = 1, at_once: int = 5_000) -> Iterator[Rows]:
+def rows(
+    number: int, now: Micros, *, over: Micros = 240 * HOUR, seed: int = 1, at_once: int = 5_000, rules: Sequence[str] = RULES
+) -> Iterator[Rows]:  # fmt: skip
     """Yield the rows of so many decisions, the oldest first, of the time before now."""
     chance = random.Random(seed)
     part = Rows()
     for n in range(number):
         decided = now - over + over * n // number
-        _decide(part, chance, n, decided, number)
+        _decide(part, chance, n, decided, number, rules)
         if len(part.runs) == at_once:
             yield part
             part = Rows()
@@ -57,8 +59,10 @@ def rows(number: int, now: Micros, *, over: Micros = 240 * HOUR, seed: int = 1, 
         yield part
 
 
-def _decide(part: Rows, chance: random.Random, n: int, decided: Micros, number: int) -> None:
-    rule = RULES[min(int(chance.expovariate(0.35)), len(RULES) - 1)]
+def _decide(
+    part: Rows, chance: random.Random, n: int, decided: Micros, number: int, rules: Sequence[str]
+) -> None:  # fmt: skip
+    rule = rules[min(int(chance.expovariate(0.35)), len(rules) - 1)]
     recipient = f"customer:c-{chance.randrange(max(10, number // 10))}"
     firing = ids.firing_id("default", rule, [f"k-{n}"], ("plausible", str(n)))
     run_id = ids.run_id(firing, 0, recipient)

@@ -6,7 +6,7 @@ episode lies near their append. Without a firing the newest records of each part
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streams.embedded_log import read_record
@@ -23,6 +23,9 @@ FORWARD = 20_000
 """Records of a partition that are looked at from the time of an episode on."""
 NEWEST = 20_000
 """Records at the end of each partition that are looked at for an event of which no firing is known."""
+
+
+Gaps = Mapping[Partition, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,24 @@ def trace(name: str) -> Body[Trace | None]:
     return body
 
 
-async def near(reader: Reader, found: Trace, topics: Sequence[str]) -> AsyncIterator[LogRecord]:
-    """Yield the records among which the event of a firing is: those of its batch, then those around its time."""
+async def near(
+    reader: Reader, found: Trace, topics: Sequence[str], only: Gaps | None = None
+) -> AsyncIterator[LogRecord]:  # fmt: skip
+    """Yield the records among which the event of a firing is: those of its batch, then those around its time.
+
+    `only` those, where something else has found that the event is in no other.
+    """
     for span in found.spans:
-        async for record in _records(reader, (span.topic, span.partition), span.start, span.end):
+        place = (span.topic, span.partition)
+        least = span.start if only is None else max(span.start, only.get(place, (span.end, 0))[0])
+        async for record in _records(reader, place, least, span.end):
             yield record
-    for place, end in await reader.read(_ends(topics)):
+    for place, end in await reader.read(_ends(topics)) if only is None or only else ():
+        if only is not None and place not in only:
+            continue
         start = await _first_at(reader, place, end, found.at - MAX_CLOCK_SKEW)
-        async for record in _records(reader, place, start, min(end, start + FORWARD)):
+        least = start if only is None else max(start, only[place][0])
+        async for record in _records(reader, place, least, min(end, start + FORWARD)):
             yield record
 
 
@@ -77,18 +90,23 @@ async def newest(
                     yield record
 
 
-async def uncatalogued(reader: Reader, topics: Sequence[str] | None = None) -> AsyncIterator[LogRecord]:
-    """Yield the records that the catalogue has not read yet, of each partition the newest `NEWEST` at most.
+async def gaps(reader: Reader) -> Gaps:
+    """Return, by partition, which records the catalogue has not read yet: the first, and the end.
 
     On a cluster there are none: the archive writes both in one transaction.
     """
-    for place, (start, end) in sorted((await reader.read(_gaps)).items()):
+    return await reader.read(_gaps)
+
+
+async def uncatalogued(reader: Reader, topics: Sequence[str] | None = None) -> AsyncIterator[LogRecord]:
+    """Yield the records that the catalogue has not read yet, of each partition the newest `NEWEST` at most."""
+    for place, (start, end) in sorted((await gaps(reader)).items()):
         if topics is None or place[0] in topics:
             async for record in _records(reader, place, max(start, end - NEWEST), end):
                 yield record
 
 
-def _gaps() -> Transaction[dict[Partition, tuple[int, int]]]:
+def _gaps() -> Transaction[Gaps]:
     if (yield Find("sources", "by_topic", (ARCHIVE,), limit=1)):
         return {}
     heads = {(row["topic"], row["partition"]): row["next_offset"] for row in (yield Scan("log_heads"))}

@@ -91,6 +91,7 @@ def parser() -> Parser:
     _dead_letters(verbs)
     add_again(verbs)
     add_kills(verbs)
+    _audit(verbs)
     _ground(verbs)
 
     contracts = verbs.add_parser("contracts", help="list, show and check the contracts of events")
@@ -269,6 +270,16 @@ def _why_not(verbs: Any) -> None:
     why_not.add_argument("--window", default="7d", metavar="TIME", help="how far back to look, as 36h (default: 7d)")
     add_place(why_not)
     why_not.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _audit(verbs: Any) -> None:
+    audit = verbs.add_parser("audit", help="who did what: stopped, released, redrove, revealed, applied; newest first")
+    audit.set_defaults(run="gateway.cli.audit:audit")
+    audit.add_argument("--who", metavar="NAME", help="only what this key or user did")
+    audit.add_argument("--verb", dest="what", metavar="VERB", help="only this, as kill or 'customers reveal'")
+    audit.add_argument("--limit", type=int, default=50, metavar="N", help="how many at most, up to 1000 (default: 50)")
+    add_place(audit)
+    audit.add_argument("--json", action="store_true", help="as JSON, with everything that was written down")
 
 
 def _dead_letters(verbs: Any) -> None:

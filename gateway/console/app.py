@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
 from gateway.console import (
+    audit,
     customer,
     decision,
     decisions,
@@ -35,7 +36,7 @@ from gateway.site import Site
 LOOK = "decisions"
 PAGES = (
     (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK),
-    (finding, LOOK), (kills, LOOK), (letters, "jobs"), (keyboard, LOOK),
+    (finding, LOOK), (kills, LOOK), (letters, "jobs"), (audit, "admin"), (keyboard, LOOK),
 )  # fmt: skip
 """Modules with `routes(site, pages) -> APIRouter`, and the scope without which none of their routes answers; what changes
 something asks for more. Of two routes that match, the first is taken."""
@@ -90,7 +91,7 @@ def _signing(router: APIRouter, pages: Pages) -> None:
     @router.post("/sign-out", dependencies=[Depends(entrance.enter)])
     async def leave(request: Request) -> Response:
         response = RedirectResponse("/sign-in", 303, HEADERS)
-        sign_out(entrance, request, response)
+        await sign_out(entrance, request, response)
         return response
 
 

@@ -17,8 +17,9 @@ from gateway.console.session import fields
 from gateway.explaining.reading import books_of
 from gateway.site import Site
 from streams.explaining import says
+from streams.explaining.candidate import ICONS
 from streams.explaining.customer import customer
-from streams.explaining.why_not import ICONS, NoSuchRule, why_not
+from streams.explaining.why_not import NoSuchRule, why_not
 from streams.ledger.rows import Filter, read_key
 from streams.wording import moment
 from tidings.event import DAY

@@ -121,7 +121,7 @@ def instant(value: str) -> Micros | None:
 
 
 class Counts:
-    """The counts of tabs: the dearest that a page asks (eight walks of 10,000 entries), so they are asked once in a while."""
+    """The counts of tabs: the dearest that a page asks (eight walks of 2,000 entries), so they are asked once in a while."""
 
     def __init__(self, site: Site) -> None:
         self.site = site

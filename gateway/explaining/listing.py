@@ -27,13 +27,15 @@ class Cursors:
     """Places in lists, as those who ask carry them: nobody makes one up, or takes it to another list."""
 
     secret: bytes
+    of: str = "decisions"
+    """What is listed."""
 
-    def write(self, key: Key, about: Filter, tenant: str) -> str:
+    def write(self, key: Key, about: object, tenant: str) -> str:
         """Return the text of a place."""
         coded = urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
         return f"{coded}.{self._proof(coded, about, tenant)}"
 
-    def read(self, cursor: str, about: Filter, tenant: str) -> Key:
+    def read(self, cursor: str, about: object, tenant: str) -> Key:
         """Return the place of a text.
 
         Raises:
@@ -49,8 +51,8 @@ class Cursors:
                 return found
         raise Refused("invalid", "'cursor' is the 'next' of an answer to the same question; begin without it")
 
-    def _proof(self, coded: str, about: Filter, tenant: str) -> str:
-        said = "\0".join(["decisions", tenant, repr(about), coded])
+    def _proof(self, coded: str, about: object, tenant: str) -> str:
+        said = "\0".join([self.of, tenant, repr(about), coded])
         return hmac.new(self.secret, said.encode(), sha256).hexdigest()[:32]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from gateway.http.shapes import Shape
+from streams.explaining.candidate import Kind
 from streams.explaining.terms import Outcome as RuleOutcome
 from streams.explaining.terms import Truth
-from streams.explaining.why_not import Kind
 from streams.ledger.rows import Outcome
 
 TIME = {"format": "date-time"}

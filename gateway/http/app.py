@@ -104,6 +104,7 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
 
     Their routes become the application's own: what `include_router` makes looks for changes of itself at every request.
     """
+    from gateway.auditing import routes as auditing
     from gateway.console.app import routes as console
     from gateway.explaining.app import routes as explaining
     from gateway.intake.app import routes as intake
@@ -113,10 +114,12 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
 
     app.state.beside = (site.proof.forever, site.door.keys.watch)
 
-    app.router.routes += intake(site).routes
+    # What comes most often is looked for first.
+    app.router.routes[:0] = intake(site).routes
     app.router.routes += kills(site).routes
     app.router.routes += links(site, pages).routes
     app.router.routes += explaining(site).routes
+    app.router.routes += auditing(site).routes
     app.router.routes += console(site, pages).routes
     document(app, components(public(site.contracts)))
 

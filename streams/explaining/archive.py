@@ -20,6 +20,8 @@ from tidings.log import LogRecord
 from tidings.ports import Reader
 from tidings.rule import Rule
 
+Changes = dict[tuple[str, tuple[Any, ...]], Sequence[Event]]
+"""What has been read of entities while something is explained: their changes, newest first."""
 AT_ONCE = 500
 """Records that are decoded together."""
 LAST: Micros = 2**62
@@ -54,7 +56,9 @@ class Archive:
         for event in await self._catalogued(found.ref, FEW):
             if event.ref == found.ref:
                 return event
-        near = archived.near(self.reader, found, rule_topics(found.rule))
+        # What the catalogue has read and does not know is not kept any more.
+        gaps = None if self.finder is None else await archived.gaps(self.reader)
+        near = archived.near(self.reader, found, rule_topics(found.rule), gaps)
         return await self._first(near, lambda event: event.ref == found.ref)
 
     async def named(self, name: str) -> Event | None:
@@ -77,6 +81,15 @@ class Archive:
         found |= {event.ref: event async for event in self.decoded(self._rest(topics)) if self.names(event, value)}
         fitting = [event for event in found.values() if event.type in types and since <= event.occurred_at <= until]
         return sorted(fitting, key=_newest_first)[:limit]
+
+    async def about_each(self, values: Collection[str], types: Collection[str]) -> list[Event]:
+        """Return the newest events of some types that name one of some values, newest first; of all together `MANY`."""
+        topics = sorted({self.by_type[kind].topic for kind in types if kind in self.by_type})
+        found = {} if self.finder is None else {one.ref: one for one in await self.finder.events_of(values, MANY)}
+        async for event in self.decoded(self._rest(topics)):
+            if any(self.names(event, value) for value in values):
+                found[event.ref] = event
+        return sorted((event for event in found.values() if event.type in types), key=_newest_first)
 
     async def _catalogued(self, word: str, limit: int) -> list[Event]:
         return [] if self.finder is None else await self.finder.events(word, limit)
@@ -131,24 +144,32 @@ class Archive:
             found[event.ref], known[event.type, values] = images.complete(event, known[event.type, values])
         return list(found.values())
 
-    async def beside(self, rule: Rule, event: Event) -> Event:
-        """Return an event as a rule sees it: with the entities that it reads, under their aliases, as they were."""
+    async def beside(self, rule: Rule, event: Event, changes: Changes | None = None) -> Event:
+        """Return an event as a rule sees it: with the entities that it reads, under their aliases, as they were.
+
+        Whoever looks at many events gives `changes`, so that those of an entity are read once.
+        """
         if not rule.reads:
             return event
         data: dict[str, Any] = dict(event.data)
         for one in rule.reads:
             values = tuple(value_at(event.data, path) for path in one.paths)
             owner = next((c for c in self.by_type.values() if c.entity == one.entity and c.is_change), None)
-            known = None if owner is None or None in values else await self._image(owner, values, event)
+            known = None if owner is None or None in values else await self._image(owner, values, event, changes)
             data[one.alias] = None if known is None else known["d"]
         return replace(event, data=data)
 
-    async def _image(self, owner: Contract, values: tuple[Any, ...], before: Event) -> Image | None:
+    async def _image(
+        self, owner: Contract, values: tuple[Any, ...], before: Event, seen: Changes | None = None
+    ) -> Image | None:
         """Return the last known state of an entity before an event: from its changes, back to one that says everything."""
+        seen = {} if seen is None else seen
+        if (owner.type, values) not in seen:
+            about = await self.about(str(values[0]), [owner.type], limit=OF_ENTITY)
+            seen[owner.type, values] = [one for one in about if images.image_key(owner, one) == values]
         changes: list[Event] = []
-        term = str(values[0])
-        for event in await self.about(term, [owner.type], limit=OF_ENTITY):
-            if _place(event) >= _place(before) or images.image_key(owner, event) != values:
+        for event in seen[owner.type, values]:
+            if _place(event) >= _place(before):
                 continue
             changes.append(event)
             if event.data.get("after_coverage") in ("FULL", "ABSENT"):

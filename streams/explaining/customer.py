@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.explaining.books import Books
+from streams.explaining.candidate import Candidate
 from streams.explaining.stored import people_of
 from streams.explaining.veil import masked
 from streams.explaining.whom import since_of
-from streams.explaining.why_not import Candidate, still_waiting
+from streams.explaining.why_not import still_waiting
 from streams.processors.dispatch import resolve
 from tidings.event import DAY, Micros
 from tidings.message import Message, read_message

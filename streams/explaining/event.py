@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from streams.explaining import says, veil
 from streams.explaining.books import Books
+from streams.explaining.came_of import Beginning, came_of
+from streams.explaining.candidate import ICONS, RANK, Candidate
 from streams.explaining.seen import Seen, seen_of
 from streams.explaining.terms import Looked, look
-from streams.explaining.why_not import ICONS, RANK, Candidate, begun
 from streams.wording import counted
 from tidings.event import Event
 
@@ -104,13 +105,15 @@ async def event_story(books: Books, name: str, *, reveal: bool = False) -> Event
         return None
     rules = await books.active()
     event = await books.archive.completed(event)
-    came = []
+    looks = []
     for rule in rules.by_type.get(event.type, ()):
         over = veil.OPEN if reveal else veil.over(rules.contracts, rules.contracts.get(event.type), rule)
         looked = look(rule, await books.archive.beside(rule, event), over)
         if looked.outcome != "other_event":
-            started = looked.outcome in ("fired", "armed")
-            came.append(Came(looked, await begun(books, rules, event, looked) if started else None))
+            looks.append(looked)
+    started = [Beginning(one.rule, event, one) for one in looks if one.outcome in ("fired", "armed")]
+    became = dict(zip((one.rule.id for one in started), await came_of(books, rules, started), strict=True))
+    came = [Came(one, became.get(one.rule.id)) for one in looks]
     came.sort(key=_furthest)
     unread = sum(event.type not in one.types for one in rules.active)
     customer = books.archive.customer_of(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,16 +23,19 @@ MOST = 20
 """Of each kind that are named."""
 LOOKED = 500
 """Entries of the catalogue for one word that are looked at."""
+LOOKED_EACH = 2_000
+"""The same of several words together."""
+SHAPES = (1, 10, 50, 200)
 
 LOG = ", ".join(f'l."{column.name}"' for column in TABLES["log"].columns)
 # CROSS JOIN keeps SQLite to this order: without statistics it would read the whole catalogue instead of a block's part.
-RECORDS = f"""
-SELECT {LOG} FROM (
+RECORDS = """
+SELECT {log} FROM (
     SELECT topic, partition, "offset", appended_at FROM (
         SELECT c.topic, c.partition, c."offset", c.appended_at FROM blocks b CROSS JOIN catalogue c
-        WHERE c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term = $2
-        ORDER BY b.appended_at DESC LIMIT {LOOKED}
-    ) AS such ORDER BY appended_at DESC, "offset" DESC LIMIT $3
+        WHERE c.topic = b.topic AND c.partition = b.partition AND c.block = b.block AND c.tenant = $1 AND c.term IN ({terms})
+        ORDER BY b.appended_at DESC LIMIT {looked}
+    ) AS such ORDER BY appended_at DESC, "offset" DESC LIMIT $2
 ) AS w JOIN log l ON l.topic = w.topic AND l.partition = w.partition AND l."offset" = w."offset"
 AND l.appended_at = w.appended_at ORDER BY l.appended_at DESC, l."offset" DESC
 """
@@ -80,20 +83,33 @@ class Finder:
 
     async def events(self, word: str, limit: int) -> list[Event]:
         """Return the newest events that have a word: an id, a key, a customer; newest first."""
-        if self.codec is None:
+        return await self.events_of([word], limit)
+
+    async def events_of(self, words: Collection[str], limit: int) -> list[Event]:
+        """Return the newest events that have one of some words, newest first; `limit` of all together."""
+        if self.codec is None or not words:
             return []
-        rows = await self.asking.ask(RECORDS, self.tenant, number_of(self.tenant, word), limit)
-        records = [read_record(LOG_ROW(tuple(row))) for row in rows]
+        records = await self._records(words, limit)
         await self.codec.ready(records)
-        contracts = self.codec.contracts.by_type
+        contracts, wanted = self.codec.contracts.by_type, set(words)
         return [
-            event for event in readable(records, self.codec.decode) if word in words_of(event, contracts[event.type])
+            event for event in readable(records, self.codec.decode) if words_of(event, contracts[event.type]) & wanted
         ]  # fmt: skip
 
     async def records(self, word: str, limit: int) -> list[LogRecord]:
         """Return the newest records that may have a word, as the log holds them."""
-        rows = await self.asking.ask(RECORDS, self.tenant, number_of(self.tenant, word), limit)
-        return [read_record(LOG_ROW(tuple(row))) for row in rows]
+        return await self._records([word], limit)
+
+    async def _records(self, words: Collection[str], limit: int) -> list[LogRecord]:
+        terms = sorted({number_of(self.tenant, word) for word in words})
+        # Few shapes, so that few plans are kept: the last one is asked for again.
+        size = next((size for size in SHAPES if size >= len(terms)), len(terms))
+        terms += [terms[-1]] * (size - len(terms))
+        marks = ", ".join(f"${at}" for at in range(3, 3 + size))
+        statement = RECORDS.format(log=LOG, terms=marks, looked=LOOKED if size == 1 else LOOKED_EACH)
+        return [
+            read_record(LOG_ROW(tuple(row))) for row in await self.asking.ask(statement, self.tenant, limit, *terms)
+        ]
 
     async def _people(self, text: str) -> list[Found]:
         names = [text] if ":" in text else [f"customer:{text}", f"team:{text}"]

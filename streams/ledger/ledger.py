@@ -14,7 +14,7 @@ from streams.ledger import lists, newest
 from streams.ledger.about import about_of, ids_of
 from streams.ledger.asking import Asking, PostgresAsking, SqliteAsking
 from streams.ledger.find import Finder
-from streams.ledger.lists import BOTH, BUDGET, COUNTED, COUNTED_FEW, Statement, Walk
+from streams.ledger.lists import BOTH, BUDGET, COUNTED, COUNTED_FEW, COUNTED_STATES, Statement, Walk
 from streams.ledger.rows import (
     ALL,
     AuditLine,
@@ -151,11 +151,18 @@ class Ledger:
         more = sum(int(row[1]) for row in rows) > COUNTED
         return {str(row[0]): Count(int(row[1]), more) for row in rows}
 
-    async def audit(self, *, before: int | None = None, limit: int = LIMIT) -> Page[AuditLine]:
-        """Return what people did, newest first."""
-        found = await self.asking.ask(newest.AUDIT, 2**62 if before is None else before, limit + 1)
-        rows = [newest.audit(one) for one in found]
-        return Page(rows[:limit], Key(rows[limit - 1].seq) if len(rows) > limit else None)
+    async def audit(
+        self, *, who: str | None = None, verb: str | None = None, before: Key | None = None, after: Key | None = None,
+        limit: int = LIMIT,
+    ) -> Page[AuditLine]:  # fmt: skip
+        """Return what people did, newest first: older than `before`, or the next ones newer than `after`."""
+        found = await self.asking.ask(*newest.audit(who, verb, before, after, limit + 1))
+        rows = [newest.audit_line(one) for one in found[:limit]]
+        more = len(found) > limit
+        if after is not None:
+            rows.reverse()
+            return Page(rows, Key(rows[-1].seq) if rows else after, Key(rows[0].seq) if more else None)
+        return Page(rows, Key(rows[-1].seq) if more else None, Key(rows[0].seq) if before and rows else None)
 
     # -- what a text names
 
@@ -224,18 +231,20 @@ class Ledger:
         # Side by side: a store searches for several at once.
         counted = await asyncio.gather(
             *(
-                self._ask(lists.count_states(self.tenant, about, word.states, runs=runs, roles=roles, upto=COUNTED))
+                self._ask(
+                    lists.count_states(self.tenant, about, word.states, runs=runs, roles=roles, upto=COUNTED_STATES)
+                )
                 for word in words
             )
         )
         every = 0
         for word, ((number, some),) in zip(words, counted, strict=True):
             if number:
-                found[word] = Count(min(number, COUNTED), some > COUNTED)
+                found[word] = Count(min(number, COUNTED_STATES), some > COUNTED_STATES)
             every += some
         if runs:
-            ((every,),) = await self._ask(lists.count_runs(walk, COUNTED))
-        found[None] = Count(min(every, COUNTED), every > COUNTED)
+            ((every,),) = await self._ask(lists.count_runs(walk, COUNTED_STATES))
+        found[None] = Count(min(every, COUNTED_STATES), every > COUNTED_STATES)
         return found
 
     async def _ask(self, statement: Statement) -> list[Sequence[Any]]:

@@ -15,11 +15,13 @@ from tidings.correction import ALL_CLEAR, NOTICE
 from tidings.reasons import MessageState
 from tidings.tables import TABLES
 
-BUDGET = 2_000
+BUDGET = 1_000
 """Entries of an index that one page looks at, at most."""
 COUNTED = 10_000
-"""How far is counted."""
-COUNTED_FEW = 2_000
+"""How far is counted, once for everybody."""
+COUNTED_STATES = 2_000
+"""How far each tab of a list is counted: there are eight, and each list has others."""
+COUNTED_FEW = 1_000
 """How far is counted where each has to be looked at."""
 
 RUN = ", ".join(f'r."{column.name}"' for column in TABLES["runs"].columns)
@@ -110,19 +112,27 @@ class Walk:
         )
 
     def bounds(self, to: Statement, at: str, ids: Sequence[str]) -> list[str]:
-        """Return the conditions on time and place."""
+        """Return the conditions on time and place.
+
+        Of two that bound one side only the narrower is asked: an index walk begins at whichever the store chooses.
+        """
         found = []
-        if self.filter.since is not None:
-            found.append(f"{at} >= {to.put(self.filter.since)}")
-        if self.filter.until is not None:
-            found.append(f"{at} < {to.put(self.filter.until)}")
-        if self.start is not None:
+        since, until, start = self.filter.since, self.filter.until, self.start
+        if start is not None and self.newer and since is not None:
+            since, start = (None, start) if since <= start.at else (since, None)
+        if start is not None and not self.newer and until is not None:
+            until, start = (None, start) if start.at < until else (until, None)
+        if since is not None:
+            found.append(f"{at} >= {to.put(since)}")
+        if until is not None:
+            found.append(f"{at} < {to.put(until)}")
+        if start is not None:
             sign = ">" if self.newer else "<"
-            known = list(zip(ids, self.start.ids, strict=False))
-            if len(self.start.ids) > len(ids):  # along the runs of a list of messages: this run may hold more of them
+            known = list(zip(ids, start.ids, strict=False))
+            if len(start.ids) > len(ids):  # along the runs of a list of messages: this run may hold more of them
                 sign += "="
             names = ", ".join((at, *(name for name, _ in known)))
-            values = ", ".join(to.put(value) for value in (self.start.at, *(value for _, value in known)))
+            values = ", ".join(to.put(value) for value in (start.at, *(value for _, value in known)))
             found.append(f"({names}) {sign} ({values})")
         return found
 

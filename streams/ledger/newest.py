@@ -15,7 +15,7 @@ ATTEMPTS = (
     "WHERE message_id = $1 ORDER BY no LIMIT 100"
 )
 RECEIPTS = "SELECT receipt, at, received_at, provider_id, detail FROM receipts WHERE message_id = $1 ORDER BY provider_id LIMIT 100"
-AUDIT = "SELECT seq, at, who, verb, body FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
+LAST = 2**62
 WAITING = "redriven_at IS NULL AND aside_at IS NULL"
 ONCE = (
     f"NOT (reader <> '{READER}' AND EXISTS (SELECT 1 FROM dead_letters o WHERE o.reader = '{READER}' "
@@ -44,7 +44,24 @@ def receipt(row: Sequence[Any]) -> ReceiptLine:
     return ReceiptLine(word, at, received_at, provider_id, detail)
 
 
-def audit(row: Sequence[Any]) -> AuditLine:
+def audit(
+    who: str | None, verb: str | None, before: Key | None, after: Key | None, limit: int
+) -> tuple[str, *tuple[Any, ...]]:  # fmt: skip
+    """Return the statement for what people did, newest first, or with `after` the oldest first, with its values."""
+    to = Statement()
+    where = [f"{name} = {to.put(value)}" for name, value in (("who", who), ("verb", verb)) if value is not None]
+    if after is not None:
+        where.append(f"seq > {to.put(after.at)}")
+    else:
+        where.append(f"seq < {to.put(LAST if before is None else before.at)}")
+    order = "ASC" if after is not None else "DESC"
+    return (
+        f"SELECT seq, at, who, verb, body FROM audit WHERE {' AND '.join(where)} ORDER BY seq {order} LIMIT {limit}",
+        *to.values,
+    )
+
+
+def audit_line(row: Sequence[Any]) -> AuditLine:
     """Return the line of a row; a body that is no JSON object is not ours to guess at."""
     seq, at, who, verb, body = row
     try:

@@ -14,7 +14,7 @@ from streams.stores.counts import LETTERS_WAIT
 from tidings.errors import Misconfigured
 from tidings.tables import TABLES, Column
 
-FORMAT = 7
+FORMAT = 8
 """Version of the file's layout, in `user_version`."""
 OLDEST = 4
 """The oldest that is brought up."""

@@ -39,6 +39,12 @@ def test_everything_is_stopped_with_one_button_and_goes_on_again(browser, own):
         page.get_by_label("Why may it go on?").fill("prices are right again")
         page.get_by_role("button", name=re.compile(r"Release: \d+ (go|goes) on")).click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is stopped")
+        page.get_by_role("link", name="Who stopped what, and when").click()
+        expect(page.get_by_role("row").nth(1)).to_contain_text("prices are right again")
+        page.get_by_role("link", name="kill", exact=True).click()
+        expect(page.get_by_role("row").nth(1)).to_contain_text("wrong prices")
+        expect(page.get_by_text("prices are right again")).to_have_count(0)
+        visitor.look("/audit")
 
 
 def test_a_name_that_was_mistyped_says_what_was_meant_and_keeps_what_was_typed(visitor):

@@ -56,6 +56,21 @@ class Stand:
         return self.loop.run(what)
 
 
+class Kept:
+    """What was asked, and by which values."""
+
+    def __init__(self, asking: Any) -> None:
+        self.asking = asking
+        self.asked: dict[str, tuple[Any, ...]] = {}
+
+    async def ask(self, statement: str, *values: Any, within: float = 5) -> Any:
+        self.asked[statement] = values
+        return await self.asking.ask(statement, *values, within=within)
+
+    async def close(self) -> None:
+        """Stays open: it is not ours."""
+
+
 def stands(kind: str, folder: Path) -> Iterator[Stand]:
     """Give a store with the laboratory's rows, and its ledger."""
     found = everything()

@@ -16,7 +16,7 @@ from streams.ledger.ledger import Ledger
 from streams.ledger.lists import BUDGET, COUNTED
 from streams.ledger.proof import Proof
 from streams.ledger.rows import Filter, Outcome
-from tests.ledger.laboratory import NOW, Stand, stands
+from tests.ledger.laboratory import NOW, Kept, Stand, stands
 from tidings.event import DAY
 
 pytestmark = pytest.mark.live
@@ -35,21 +35,6 @@ FILTERS = [
 ]
 SMALL = {"sources", "log_heads", "recipients"}
 """Tables of a row a topic, or of which one row is asked."""
-
-
-class Kept:
-    """What was asked."""
-
-    def __init__(self, asking: Any) -> None:
-        self.asking = asking
-        self.asked: dict[str, tuple[Any, ...]] = {}
-
-    async def ask(self, statement: str, *values: Any, within: float = 5) -> Any:
-        self.asked[statement] = values
-        return await self.asking.ask(statement, *values, within=within)
-
-    async def close(self) -> None:
-        """Stays open: it is not ours."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -76,7 +61,11 @@ async def everything(ledger: Ledger) -> None:
     await ledger.dead_letters()
     await ledger.dead_letters(before=(await ledger.decisions(limit=1)).rows[0].place)
     await ledger.dead_letter_counts()
-    await ledger.audit()
+    for who in (None, "ann"):
+        for verb in (None, "kill"):
+            page = await ledger.audit(who=who, verb=verb, limit=5)
+            await ledger.audit(who=who, verb=verb, before=page.older)
+            await ledger.audit(who=who, verb=verb, after=page.older)
 
     async def at_once(_: float) -> None:
         return None

@@ -30,6 +30,7 @@ def test_every_route_of_the_console_declares_a_scope_but_the_way_in(tmp_path):
             assert {place for place, scopes in found.items() if not scopes} == OPEN
             assert set().union(*found.values()) <= set(SCOPES)
             assert all("jobs" in scopes for (_, path), scopes in found.items() if path.startswith("/dead-letters"))
+            assert "admin" in found["GET", "/audit"]
             assert "customers:reveal" in found["GET", "/messages/{name}/body"]
 
     run(body())

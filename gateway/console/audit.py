@@ -1,0 +1,31 @@
+"""`/audit`: who did what, when, upon what and why; newest first. Who and verb stand in the URL."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.auditing import reason_of, upon
+from gateway.console.decisions import text
+from gateway.console.pages import Pages
+from gateway.site import Site
+from streams.ledger.rows import read_key
+
+ROWS = 50
+
+
+def routes(site: Site, pages: Pages) -> APIRouter:
+    """Return the page."""
+    router = APIRouter()
+
+    @router.get("/audit")
+    async def audit(request: Request) -> Response:
+        params = request.query_params
+        who, verb = text(params, "who"), text(params, "verb")
+        before, after = (read_key(params.get(word, "")) for word in ("before", "after"))
+        found = await site.ledger.audit(who=who, verb=verb, before=before, after=None if before else after, limit=ROWS)
+        rows = [(one, upon(one), reason_of(one)) for one in found.rows]
+        return pages.render(request, "audit.html", page=found, rows=rows, who_=who, verb_=verb)
+
+    return router
