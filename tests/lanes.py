@@ -27,7 +27,17 @@ ALONE = 40
 """So few tests are run as they are."""
 TOGETHER = ("tests/browser/",)
 """Folders that one lane runs: all of their files look at one browser, and at one shop."""
-LONGEST: tuple[str, ...] = ()
+LONGEST = (
+    "tests/proofs/test_chaos.py", "tests/live/test_demo.py", "tests/browser/", "tests/docs/test_commands.py",
+    "tests/live/test_kill.py", "tests/benchmarks/test_bench.py", "tests/proofs/test_poison.py",
+    "tests/proofs/test_members.py", "tests/proofs/test_moved.py", "tests/proofs/test_steady.py",
+    "tests/outcomes/test_killed.py", "tests/live/test_compose.py", "tests/kafka/test_worker.py",
+    "tests/simulator/test_simulator.py", "tests/live/test_cli.py", "tests/live/test_promises.py",
+    "tests/again/test_horizon.py", "tests/live/test_deliver.py", "tests/live/test_run.py",
+    "tests/kafka/test_stock_faust.py", "tests/simulator/test_server.py", "tests/live/test_demo_cluster.py",
+    "tests/kafka/test_publishing.py", "tests/registry/test_contract.py", "tests/ground/test_moved.py",
+    "tests/live/test_wheel.py", "tests/kafka/test_verb.py",
+)  # fmt: skip
 """Files that take longest, in that order; the others follow by the number of their tests."""
 
 _Group = list[pytest.Item]

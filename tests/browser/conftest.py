@@ -57,7 +57,7 @@ class Served:
         """End it in order."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(30) == 0
+        assert self.process.wait(120) == 0
 
     def _answer(self) -> str:
         assert self.process.stdout is not None

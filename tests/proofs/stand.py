@@ -24,6 +24,7 @@ from streams.kafka.cluster import Refused, opened
 from streams.kafka.reach import Away
 from streams.stores.migrations import rights
 from streams.stores.place import Place
+from streams.stores.postgres_transaction import SERVER_FAULTS
 from tests.proofs import workload
 from tests.servers import PrivateKafka, PrivatePostgres
 from tidings.event import SECOND, Micros
@@ -222,7 +223,7 @@ class Stand:
                     return list(await connection.fetch(query, *values))
                 finally:
                     await connection.close()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except SERVER_FAULTS:
                 await asyncio.sleep(0.25)
         raise AssertionError("the database does not come back")
 

@@ -84,8 +84,8 @@ def test_what_was_written_and_not_answered_is_ambiguous_within_its_time_and_neve
     assert (outcome.stage, outcome.reference) == (stage, None), outcome
     assert outcome.first_byte_at is not None
     assert (len(twilio.asked), len(twilio.made)) == (1, made)
-    # Bounded: ten times the limit, so that a slow machine does not decide; a hang would be 30 s.
-    assert time.monotonic() - began < 5
+    # Bounded by our own limit; a hang would be 30 s, and a slow machine does not decide.
+    assert time.monotonic() - began < 20
 
 
 def test_nobody_there_is_not_sent():

@@ -142,7 +142,8 @@ def test_an_answer_has_its_outcome_and_what_may_be_repeated_is(name):
     assert (outcome.stage, outcome.retry_after, outcome.address_gone) == (stage, wanted, False), outcome
     assert outcome.first_byte_at is not None
     assert len(receiver.asked) == 1
-    assert time.monotonic() - began < 5
+    # Bounded by our own limit; a hang would be 30 s, and a slow machine does not decide.
+    assert time.monotonic() - began < 20
 
 
 def test_a_date_in_retry_after_is_understood():

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import lanes
+
 ROOT = Path(__file__).resolve().parents[2]
+COLLECTED = [f"tests/{file.parent.name}/{file.name}" for file in ROOT.glob("tests/*/test_*.py")]
 CONFTEST = """
 import pytest
 from tests import lanes
@@ -73,3 +76,9 @@ def test_the_first_failure_ends_it_where_that_is_asked_for(tmp_path):
     code, counts, _ = ran(tmp_path, "-x", a=bad, b=bad, c=bad, d=bad, e=bad)
     assert code == 1
     assert counts["failed"] <= 3
+
+
+def test_the_files_that_are_begun_first_are_there():
+    assert [
+        name for name in (*lanes.LONGEST, *lanes.TOGETHER) if not any(one.startswith(name) for one in COLLECTED)
+    ] == []
