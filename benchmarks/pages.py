@@ -25,6 +25,7 @@ from benchmarks.filled import BUSY, OVER, fill, opened
 from gateway.console.app import console, in_frame
 from gateway.console.app import routes as console_routes
 from gateway.http.app import protect
+from streams.embedded import calm_collector
 from streams.ledger.ledger import Ledger
 from streams.ledger.proof import Proof
 from streams.ledger.rows import Decision, Filter, MessageLine, Outcome
@@ -195,6 +196,7 @@ async def measure(shop: Shop, turns: int, only: str) -> None:
         "| page | p50 ms | p95 ms | processor, p50 | p95 | kB | gzipped | |\n|---|---|---|---|---|---|---|---|",
         flush=True,
     )
+    calm_collector()  # as the processes do that serve
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     headers = {"accept": "text/html", "sec-fetch-site": "same-origin"}
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers) as client:

@@ -205,9 +205,10 @@ class _Rule:
         found: list[Beginning | Candidate] = []
         decisions = 0
         mine = [event for event in events if event.type in self.rule.types and self._is_about(event)]
+        veils = {kind: self._veil(kind) for kind in self.rule.types}
         for event in mine[:LOOKS]:
             seen = await self.books.archive.beside(self.rule, event, changes)
-            looked = look(self.rule, seen, self._veil(event))
+            looked = look(self.rule, seen, veils[event.type])
             if looked.outcome in ("fired", "armed") and decisions < DECISIONS:
                 decisions += 1
                 found.append(Beginning(self.rule, event, looked))
@@ -224,8 +225,8 @@ class _Rule:
         key = self.rule.operator.key(event) or ()
         return self.about in [str(part) for part in key] or self.books.archive.names(event, self.about)
 
-    def _veil(self, event: Event) -> veil.Veil:
-        contract = self.rules.contracts.get(event.type)
+    def _veil(self, kind: str) -> veil.Veil:
+        contract = self.rules.contracts.get(kind)
         return veil.OPEN if self.reveal else veil.over(self.rules.contracts, contract, self.rule)
 
     def _opening(self) -> set[str]:

@@ -23,7 +23,7 @@ COUNTED = 10_000
 """How far is counted, once for everybody."""
 COUNTED_STATES = 2_000
 """How far each tab of a list is counted: there are eight, and each list has others."""
-COUNTED_FEW = 1_000
+COUNTED_FEW = 500
 """How far is counted where each has to be looked at."""
 
 RUN = ", ".join(f'r."{column.name}"' for column in TABLES["runs"].columns)
