@@ -37,8 +37,8 @@ services: $(STAMP)  ## start Kafka and PostgreSQL on loopback, without Docker (J
 services-stop: $(STAMP)  ## end what `make services` started; data and logs stay in .services
 	@$(BIN)/python -m tests.servers stop
 
-test: $(STAMP)  ## the tests; with Kafka and PostgreSQL where this machine has them
-	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## the tests, two files a processor at a time; with Kafka and PostgreSQL where this machine has them
+	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest --lanes 0 $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, layers, contracts
 	@$(BIN)/ruff check .

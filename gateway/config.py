@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from gateway import mistakes
 from gateway.links.brand import Brand as Look
-from gateway.sections import REFERENCES, Settings
+from gateway.sections import Settings
+from gateway.values import REFERENCES
 from handlers.channels import unsubscribe
 from streams.kafka import connection as kafka
 from streams.registry.endpoint import Endpoint

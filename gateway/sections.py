@@ -1,164 +1,40 @@
-"""What can be set: the sections of the configuration, and what a value of each key has to be.
+"""What can be set: the sections of the configuration. What a value has to be is in `gateway.values`.
 
 Nothing here is read: `gateway.config` does that, and `gateway.mistakes` says what is wrong.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
-from gateway.links.brand import LEAST, PAPER, colour, contrast
+from gateway.links.brand import LEAST, PAPER, contrast
 from gateway.links.brand import Brand as Look
-from handlers.channels import headers
-from handlers.channels.wire import Unfit
-from handlers.providers.guard import Forbidden, checked
+from gateway.values import (
+    Account,
+    Address,
+    ApiKey,
+    Broker,
+    Colour,
+    Folder,
+    Mailbox,
+    Number,
+    Place,
+    Port,
+    Prefix,
+    RegistryUrl,
+    SecretReference,
+    Sender,
+    Switch,
+    Text,
+    Url,
+    Username,
+)  # fmt: skip
 from tidings.rule import Channel
 
 LOOK = Look()
-REFERENCES = ("env", "file")
-ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
-KEY = re.compile(r"SK[0-9a-f]{32}")
-NUMBER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
-"""Who may send a text message: a number, a short code, a messaging service, a name."""
-BROKER = re.compile(r"(?:[A-Za-z0-9_.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}")
-PREFIX = re.compile(r"[a-z0-9._-]{0,40}")
-LONGEST = 1000
-"""Characters of a host, a name, a user."""
-
-
-def _text(value: str) -> str:
-    if not value.isprintable() or not 0 < len(value) <= LONGEST:
-        text = f"one line of 1 to {LONGEST} characters stands here"
-        raise ValueError(text)
-    return value
-
-
-def _username(value: str) -> str:
-    if ":" in value:
-        text = "a name with a colon cannot be sent to a registry: it would end there"
-        raise ValueError(text)
-    return _text(value)
-
-
-def _reference(value: str) -> str:
-    kind, colon, rest = value.partition(":")
-    if not colon or kind not in REFERENCES or not rest:
-        text = "a secret stands here by reference only: 'env:NAME' or 'file:/path'"
-        raise ValueError(text)
-    return value
-
-
-def _mailbox(value: str) -> str:
-    try:
-        headers.mailbox(value)
-    except Unfit as fault:
-        text = f"{fault}; write it as 'Small shop <hello@example.org>'"
-        raise ValueError(text) from None
-    return value
-
-
-def _address(value: str) -> str:
-    try:
-        return headers.address(value)
-    except Unfit as fault:
-        raise ValueError(str(fault)) from None
-
-
-def _number(value: str) -> str:
-    if NUMBER.fullmatch(value) is None:
-        text = "the sender is a number (+49…), a short code, a messaging service (MG…) or a name of up to 11 characters"
-        raise ValueError(text)
-    return value
-
-
-def _account(value: str) -> str:
-    if ACCOUNT.fullmatch(value) is None:
-        text = "an account is 'AC' and 32 digits 0-9 a-f; the console of Twilio shows it"
-        raise ValueError(text)
-    return value
-
-
-def _key(value: str) -> str:
-    if KEY.fullmatch(value) is None:
-        text = "an API key is 'SK' and 32 digits 0-9 a-f"
-        raise ValueError(text)
-    return value
-
-
-def _public(value: str) -> str:
-    try:
-        found = checked(value)
-    except Forbidden as fault:
-        raise ValueError(str(fault)) from None
-    if found.query_string:
-        text = "the URL has a query (?…)"
-        raise ValueError(text)
-    return value.rstrip("/")
-
-
-def _broker(value: str) -> str:
-    if BROKER.fullmatch(value) is None:
-        text = "a broker is 'host:port', as 'kafka-1.example.org:9092' or '[::1]:9092'"
-        raise ValueError(text)
-    return value
-
-
-def _prefix(value: str) -> str:
-    if PREFIX.fullmatch(value) is None:
-        text = "a prefix is up to 40 of a-z 0-9 . _ -"
-        raise ValueError(text)
-    return value
-
-
-def _registry(value: str) -> str:
-    """Check the URL of a registry: like the brokers it may stand in a network of ours, where plain http goes."""
-    bare = value.removeprefix("http://")
-    try:
-        found = checked(value if bare == value else f"https://{bare}")
-    except Forbidden as fault:
-        raise ValueError(str(fault)) from None
-    if found.query_string:
-        text = "the URL has a query (?…)"
-        raise ValueError(text)
-    return value.rstrip("/")
-
-
-def _folder(value: Path) -> Path:
-    if "\0" in str(value):
-        text = "a NUL is in no path"
-        raise ValueError(text)
-    return value
-
-
-def _place(value: str) -> str:
-    """Check a URL that may be a secret itself: a reference, or https."""
-    if value.partition(":")[0] in REFERENCES:
-        return _reference(value)
-    try:
-        checked(value, allow_loopback=True)
-    except Forbidden as fault:
-        text = f"{fault}; an https URL stands here, or a reference to one ('env:NAME', 'file:/path')"
-        raise ValueError(text) from None
-    return value
-
-
-Text = Annotated[str, AfterValidator(_text)]
-Switch = Annotated[bool, Strict()]
-Number = Annotated[int, Strict()]
-"""Not a bool, which Python takes for a number, nor digits in quotes."""
-Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
-Colour = Annotated[str, AfterValidator(colour)]
-SecretReference = Annotated[str, AfterValidator(_reference)]
-Mailbox = Annotated[str, AfterValidator(_mailbox)]
-Url = Annotated[str, AfterValidator(_public)]
-Place = Annotated[str, AfterValidator(_place)]
-Broker = Annotated[str, AfterValidator(_broker)]
-RegistryUrl = Annotated[str, AfterValidator(_registry)]
-Folder = Annotated[Path, AfterValidator(_folder)]
 
 
 class Section(BaseModel):
@@ -181,11 +57,11 @@ class Smtp(Section):
 class Twilio(Section):
     """Text messages."""
 
-    account_sid: Annotated[str, AfterValidator(_account)] = Field(examples=["AC" + "0" * 32])
+    account_sid: Account = Field(examples=["AC" + "0" * 32])
     auth_token: SecretReference = Field(examples=["env:TWILIO_TOKEN"])
     """Of the account; or the secret of `api_key`."""
-    sender: Annotated[str, AfterValidator(_number)] = Field(examples=["+49301234567"])
-    api_key: Annotated[str, AfterValidator(_key)] | None = None
+    sender: Sender = Field(examples=["+49301234567"])
+    api_key: ApiKey | None = None
     look_up: Switch = False
     """Ask Twilio's list about a message of unknown outcome."""
     status_callback: Switch = False
@@ -212,7 +88,7 @@ class Kafka(Section):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
     username: Text | None = None
     password: SecretReference | None = None
-    prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    prefix: Prefix = ""
     """Of every topic and group that is ours to name, so that installations can share a cluster."""
     partitions: Number = Field(default=12, ge=1, le=1000)
     """Of topics that `tidings topics apply` makes."""
@@ -236,7 +112,7 @@ class Registry(Section):
 
     url: RegistryUrl = Field(examples=["https://registry.example.org"])
     """What stands before /schemas and /subjects."""
-    username: Annotated[str, AfterValidator(_username)] | None = None
+    username: Username | None = None
     password: SecretReference | None = None
     ca: Folder | None = None
 
@@ -270,7 +146,7 @@ class Brand(Section):
 class Test(Section):
     """While trying things out: everything, over every channel, goes to one mail address instead."""
 
-    redirect_to: Annotated[str, AfterValidator(_address)] = Field(examples=["me@example.org"])
+    redirect_to: Address = Field(examples=["me@example.org"])
 
 
 class Settings(Section):

@@ -10,13 +10,15 @@ from typing import Protocol, runtime_checkable
 
 from gateway.cli.wording import counted
 from gateway.site import Site
-from streams.processors import kills
+from streams.processors import endings, kills
+from streams.processors.endings import DROP, PATIENCE, RELEASE, Ending
 from streams.processors.kills import Kill
 from streams.processors.outcomes import Telling
 from streams.stores.counts import Unsent, Waits
 from streams.stores.postgres import PostgresStore
 from tidings import canonical
 from tidings.ports import Store, StoreUnavailable
+from tidings.scopes import said
 
 WITHIN = 2.0
 """Seconds for counting what waits; a kill does not wait for its number."""
@@ -57,9 +59,15 @@ class Stopping:
         """Count what has not left."""
         return await unsent_of(self.site.store)
 
-    async def find(self, name: str) -> Kill | None:
-        """Return the kill of an id, while it stands."""
-        return next((one for one in await self.standing() if id_of(one) == name), None)
+    async def ending(self) -> list[Ending]:
+        """Return which stops are ending."""
+        return await self.site.store.read(endings.begun)
+
+    async def find(self, name: str, verb: str) -> Kill | Ending | None:
+        """Return the kill of an id, while it stands, or while it ends by this verb."""
+        found: list[Kill | Ending] = [*await self.standing()]
+        found += [one for one in await self.ending() if one.verb == verb]
+        return next((one for one in found if id_of(one) == name), None)
 
     async def kill(self, scope: str, who: str, reason: str) -> tuple[Kill, bool]:
         """Stop a scope; return the kill that stands, and whether it is new.
@@ -75,19 +83,25 @@ class Stopping:
         found = next((one for one in await self.standing() if one.scope == scope), None)
         return found or Kill(scope, self.site.now(), who, reason), True
 
-    async def release(self, one: Kill, who: str, reason: str) -> int | None:
-        """End this kill; what it held goes on. Return how many recipients wake; None: it has ended already."""
-        return await self.site.store.run(kills.release(one.scope, who, reason, at=one.at), urgent=True)
+    async def release(self, one: Kill | Ending, who: str, reason: str) -> Ending | None:
+        """End this kill, or go on with its end: what it held goes on. Return how far; None: it has ended already."""
+        return await self._end(RELEASE, one, who, reason)
 
-    async def drop(self, one: Kill, who: str, reason: str) -> int | None:
-        """End this kill and cancel what waits; return how many; None: it has ended already."""
+    async def drop(self, one: Kill | Ending, who: str, reason: str) -> Ending | None:
+        """As `release`; what it held is cancelled."""
+        return await self._end(DROP, one, who, reason)
+
+    async def _end(self, verb: str, one: Kill | Ending, who: str, reason: str) -> Ending | None:
         store: Store = self.site.store
         # On a cluster every end is told to the topics.
         telling = Telling(store) if isinstance(store, PostgresStore) else store
-        return await kills.drop(telling, one.scope, who, reason, at=one.at)
+        counts = await self.unsent()
+        total = None if counts is None else total_of(verb, counts.of(one.scope))
+        end = kills.release if verb == RELEASE else kills.drop
+        return await end(telling, one.scope, who, reason, at=one.at, total=total, patience=PATIENCE)
 
 
-def id_of(one: Kill) -> str:
+def id_of(one: Kill | Ending) -> str:
     """Return the id of a kill: another one of the same scope, later, has another."""
     return f"kil_{sha256(canonical.dumps([one.scope, one.at])).hexdigest()[:20]}"
 
@@ -105,6 +119,35 @@ def check(scope: str, rules: Collection[str]) -> None:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     text = f"there is no rule '{name}'{hint}"
     raise NoScope(text)
+
+
+def total_of(verb: str, waits: Waits) -> int | None:
+    """Return how many messages an end concerns; None: not all could be counted."""
+    if not waits.whole:
+        return None
+    return waits.killed if verb == RELEASE else waits.stopped
+
+
+def ending_in_words(one: Ending) -> str:
+    """Return how far an end has come: `releasing: 12,000 of 71,000`."""
+    verb = "releasing" if one.verb == RELEASE else "dropping"
+    passed = f"{one.done + one.kept:,}"
+    return f"{verb}: {passed} of {one.total:,}" if one.total is not None else f"{verb}: {passed} so far"
+
+
+def kept_in_words(verb: str, scope: str, counts: Unsent | None, standing: Collection[str]) -> str:
+    """Return what other kills mean for an end: what they keep waiting, or what is dropped in spite of them; or nothing."""
+    count, others = (0, []) if counts is None else counts.shared(scope, standing)
+    if not count:
+        return ""
+    named = " and ".join(map(said, others))
+    are = "is" if len(others) == 1 else "are"
+    if verb == DROP:
+        return (
+            f"{count:,} of them {'is' if count == 1 else 'are'} stopped by {named} as well, and cancelled all the same"
+        )
+    keep = "keeps" if count == 1 else "keep"
+    return f"{count:,} of them {keep} waiting: {named} {are} stopped as well"
 
 
 def waits_in_words(waits: Waits | None) -> str:

@@ -21,6 +21,8 @@ from tidings.ports import Provider
 from tidings.rule import CHAT, MACHINES, RuleSet
 
 CAUGHT = "caught.jsonl"
+KEEP = 2.0
+"""Seconds that a connection to the mail server waits for its next message: handshakes cost more than mails."""
 
 
 def senders_of(settings: Config) -> Senders:
@@ -89,7 +91,8 @@ def _mail(settings: Config, clock: Callable[[], Micros]) -> Provider:
     smtp = settings.settings.smtp
     assert smtp is not None
     password = None if smtp.password is None else settings.secret(smtp.password)
-    return SmtpProvider(SmtpSettings(smtp.host, smtp.sender, smtp.port, smtp.tls, smtp.username, password), clock)
+    found = SmtpSettings(smtp.host, smtp.sender, smtp.port, smtp.tls, smtp.username, password, keep=KEEP)
+    return SmtpProvider(found, clock)
 
 
 def _sms(settings: Config, senders: Senders, clock: Callable[[], Micros]) -> Provider:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -39,6 +40,11 @@ MOST = 4_096
 """Beginnings of instants that are remembered."""
 _UPPER: dict[int, bytes] = {}
 """By an instant without its last second or so: the last bytes of its number. Events of one time share them."""
+
+
+_SECONDS: dict[str, Micros] = {}
+"""By the text of an instant in UTC up to its second. Events of one moment share them."""
+TO_SECOND, LONG = len("2026-11-26T12:00:00"), len("2026-11-26T12:00:00.123456Z")
 
 
 class Slowly(Exception):
@@ -84,6 +90,10 @@ def text(value: Any) -> bytes:
     return (SMALL[size] if size < 1024 else number(size)) + raw  # noqa: PLR2004 - of SMALL
 
 
+_tenanted = lru_cache(64)(text)
+"""There are few of them."""
+
+
 def _short(value: Any) -> bytes:
     """Return a part of the envelope as Avro, null for what is not there."""
     if value is None:
@@ -97,13 +107,24 @@ def _short(value: Any) -> bytes:
 
 
 def _instant(value: Any) -> Micros:
-    if type(value) is not str or TIME.fullmatch(value) is None:
+    if type(value) is not str:
+        raise Slowly
+    if len(value) == LONG and value[TO_SECOND] == "." and value[-1] == "Z":
+        second, micros = _SECONDS.get(value[:TO_SECOND]), value[TO_SECOND + 1 : -1]
+        if second is not None and micros.isascii() and micros.isdigit():
+            return second + int(micros)
+    if TIME.fullmatch(value) is None:
         raise Slowly
     try:
         since = datetime.fromisoformat(value) - EPOCH
     except (ValueError, OverflowError):
         raise Slowly from None
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    whole = (since.days * 86_400 + since.seconds) * 1_000_000
+    if value[-1] == "Z":
+        if len(_SECONDS) >= MOST:
+            _SECONDS.clear()
+        _SECONDS[value[:TO_SECOND]] = whole
+    return whole + since.microseconds
 
 
 def _rest(event: Mapping[str, Any], tenant: str) -> tuple[bytes, bytes]:
@@ -157,19 +178,19 @@ def write(event, tenant):
     try:
         k = b""
         if event["type"] != TYPE: raise Slowly
-        source = event.get("source"); name = event.get("id"); at = instant(event.get("time"))
+        source = event["source"]; name = event["id"]; at = instant(event["time"])
         if type(source) is not str or not source or type(name) is not str or not name: raise Slowly
         s = source.encode(); i = name.encode()
         ns = len(s); ni = len(i)
         if ns > LONGEST or ni > LONGEST: raise Slowly
         if len(event) == NEEDED: subject = NULL; rest = ABSENCES
         else: subject, rest = more(event, tenant)
-        d = event.get("data")
+        d = event["data"]
 """
 TAIL = """
         if not k or len(k) > LONGEST: raise Slowly
         return source, name, at, k, b"".join(({parts}))
-    except UnicodeEncodeError: raise Slowly from None
+    except (KeyError, UnicodeEncodeError): raise Slowly from None
 """
 
 
@@ -183,12 +204,12 @@ class _Source:
         self.constants: dict[str, Any] = {
             "Slowly": Slowly, "ABSENT": ABSENT, "SMALL": SMALL, "NULL": NULL, "VALUE": VALUE, "NEEDED": NEEDED,
             "LONGEST": LONGEST, "ABSENCES": NULL * 3, "TYPE": contract.type, "NAMED": text(contract.type),
-            "number": number, "text": text, "instant": _instant, "stamp": _stamp, "more": _rest,
+            "number": number, "text": text, "instant": _instant, "stamp": _stamp, "more": _rest, "tenanted": _tenanted,
         }  # fmt: skip
 
     def made(self) -> Write:
         parts = [
-            "SMALL[ni]", "i", "NAMED", "SMALL[ns]", "s", "subject", "stamp(at)", "NULL", "NULL", "text(tenant)", "rest",
+            "SMALL[ni]", "i", "NAMED", "SMALL[ns]", "s", "subject", "stamp(at)", "NULL", "NULL", "tenanted(tenant)", "rest",
         ]  # fmt: skip
         parts += self._record(self.contract.fields, "d", (), 2)
         if not any("k = " in line for line in self.lines):
@@ -219,12 +240,13 @@ class _Source:
         self._add(depth, f"{used} = {needed}")
         for name, one in fields.items():
             value, key = self._new(), self._constant(name)
-            self._add(depth, f"{value} = {holder}.get({key}, ABSENT)")
             here = (*path, name)
             if one.default is NO_DEFAULT:
+                self._add(depth, f"{value} = {holder}[{key}]")
                 parts += self._value(one.type, value, here, depth)
                 continue
             part = self._new()
+            self._add(depth, f"{value} = {holder}.get({key}, ABSENT)")
             self._add(depth, f"if {value} is ABSENT:", f"    {part} = {self._constant(_default(one))}")
             if here == self.contract.key and one.default is not None:
                 raise _Otherwise

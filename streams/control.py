@@ -17,6 +17,8 @@ from typing import Any
 
 from streams.embedded_log import Append, append
 from streams.processors import keys, kills
+from streams.processors.endings import PATIENCE, Ending
+from streams.processors.kills import Kill
 from streams.redrive import Redriven, from_json, letters_from_json, letters_to_json, redrive, to_json
 from tidings.event import Micros
 from tidings.ports import Body, Store, StoreUnavailable
@@ -76,9 +78,9 @@ def _asked(line: bytes) -> Callable[[Store], Awaitable[Any]]:
         case "redrive":
             return _running(redrive(letters_from_json(what)))
         case "kill" | "release" | "drop":
-            *words, at = what
-            scope, by, reason = map(str, words)
-            return _stopping(verb, read_scope(scope), by, reason, None if at is None else int(at))
+            scope, by, reason, at, total = what
+            numbers = (None if at is None else int(at), None if total is None else int(total))
+            return _stopping(verb, read_scope(str(scope)), str(by), str(reason), *numbers)
         case "add_key":
             row, who = what
             return _running(keys.add({**row, "proof": bytes.fromhex(row["proof"])}, str(who)))
@@ -91,14 +93,17 @@ def _running(body: Body[Any]) -> Callable[[Store], Awaitable[Any]]:
     return lambda store: store.run(body)
 
 
-def _stopping(verb: str, scope: str, by: str, reason: str, at: Micros | None) -> Callable[[Store], Awaitable[Any]]:
+def _stopping(
+    verb: str, scope: str, by: str, reason: str, at: Micros | None, total: int | None
+) -> Callable[[Store], Awaitable[Any]]:
     async def stop(store: Store) -> Any:
-        if verb == "drop":
-            return await kills.drop(store, scope, by, reason, at=at)
-        if verb == "release":
-            return await store.run(kills.release(scope, by, reason, at=at), urgent=True)
-        before = await store.run(kills.kill(scope, by, reason), urgent=True)
-        return None if before is None else asdict(before)
+        done: Kill | Ending | None
+        if verb == "kill":
+            done = await store.run(kills.kill(scope, by, reason), urgent=True)
+        else:
+            end = kills.drop if verb == "drop" else kills.release
+            done = await end(store, scope, by, reason, at=at, total=total, patience=PATIENCE)
+        return None if done is None else asdict(done)
 
     return stop
 
@@ -118,14 +123,20 @@ NOBODY: Any = object()
 """Answered where no engine runs."""
 
 
-def stop_by(folder: Path, verb: str, scope: str, by: str, reason: str, at: Micros | None = None) -> Any:
+def stop_by(
+    folder: Path, verb: str, scope: str, by: str, reason: str, at: Micros | None = None, total: int | None = None
+) -> Any:
     """Kill, release or drop through the running engine of a folder, as `streams.processors.kills`; `NOBODY` runs.
+
+    What ends takes its time: after `PATIENCE` seconds the engine goes on with it by itself.
 
     Raises:
         StoreUnavailable: one runs, and did not do it.
     """
-    done = _ask(folder, {verb: [scope, by, reason, at]}, NOBODY)
-    return kills.Kill(**done) if verb == "kill" and isinstance(done, dict) else done
+    done = _ask(folder, {verb: [scope, by, reason, at, total]}, NOBODY)
+    if not isinstance(done, dict):
+        return done
+    return Kill(**done) if verb == "kill" else Ending(**done)
 
 
 def append_by(folder: Path, appends: Sequence[Append]) -> list[Any] | None:

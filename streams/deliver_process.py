@@ -38,10 +38,14 @@ ROUND = 5.0
 PARTING = 20.0
 """Seconds for what is in flight afterwards; the sum is below the 30 s that orchestrators give."""
 LONGEST = 0.05
-"""Seconds that a loop rests at most while nothing is to be done: so long may what another process wrote lie."""
+"""Seconds that dispatch rests at most while nothing is to be done: so long may what another process wrote lie."""
+UNWOKEN = 0.25
+"""Seconds that a way out rests at most: dispatch wakes it, and what waits for its time is late by that."""
 LOOK_FOR_RULES = 1.0
 RELAY = 0.05
 """Seconds that the relay rests when nothing waits; so much later an outcome may be in its topic."""
+RELAY_GATHERS = 0.25
+"""Seconds that it rests at most after it has published something: a transaction of Kafka costs more than ten messages."""
 NONE_YET = RuleSet("", (), {})
 MAINTAIN = 3600.0
 """Seconds between two looks for partitions of the database that will be needed."""
@@ -89,7 +93,7 @@ class DeliverProcess:
             self.loops.start({"ground": Loop(self.ground.watch, WATCH)})
         if self.relay is not None:
             self.relay.observe = self.loops.watched
-            self.loops.start({"relay": Loop(self.relay.step, RELAY)})
+            self.loops.start({"relay": Loop(self.relay.step, RELAY, gather=self._relay_gathers)})
         rules = await self.book.active()
         if rules is None:
             logger.warning("no rule set is active yet: tidings rules apply FOLDER")
@@ -102,7 +106,7 @@ class DeliverProcess:
             name, Telling(self.store), self.book, rules, self.provider_of, self.render, self.clock, self.loops.watched,
             self.pace, self.concurrency,
         )  # fmt: skip
-        self.loops.start(self.delivering.loops(self.guard.before, LONGEST))
+        self.loops.start(self.delivering.loops(self.guard.before, LONGEST, UNWOKEN))
 
     async def stop(self) -> int:
         """End the loops, finish what is in flight; return how many messages are of unknown outcome for that."""
@@ -112,6 +116,9 @@ class DeliverProcess:
         finally:
             if self.relay is not None:
                 await self.relay.stop()
+
+    def _relay_gathers(self) -> float:
+        return 0.0 if self.relay is None or self.relay.full else RELAY_GATHERS
 
     @property
     def rules(self) -> RuleSet:

@@ -12,6 +12,7 @@ from typing import get_args
 
 from streams.flights import Flights
 from streams.loops import Loop, RealRuntime
+from streams.processors import endings
 from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe
 from streams.rule_book import RuleBook
@@ -23,8 +24,12 @@ TOGETHER = 16
 """Recipients that are dispatched in one transaction."""
 PASSES = 2
 """Such transactions side by side: one waits for its commit while the other is computed."""
+GATHERS = 0.02
+"""Seconds that dispatch rests at most after a round: recipients that come one by one are then dispatched together."""
 RECONCILE = 0.5
 """Seconds between two looks for what is of unknown outcome; it settles for a minute."""
+ENDINGS = 0.5
+"""Seconds between two looks for stops that are ending, and that nobody goes on with."""
 Step = Callable[[], Awaitable[bool]]
 
 
@@ -78,15 +83,23 @@ class Delivering:
         return next(iter(self.by_way.values()))
 
     def loops(
-        self, before: Callable[[Step], Step] = lambda step: step, longest: float | None = None
+        self,
+        before: Callable[[Step], Step] = lambda step: step,
+        longest: float | None = None,
+        unwoken: float | None = None,
     ) -> dict[str, Loop]:
-        """Return the loops; `before` stands before each round of them, `longest` bounds their rests."""
-        named = tuple(f"deliver {name}" for name in self.by_way)
-        loops = {"dispatch": Loop(before(self.attending.attend), longest=longest, wakes=named)}
+        """Return the loops; `before` stands before each round of them, `longest` bounds their rests.
+
+        `unwoken` bounds those of loops that dispatch wakes when it has found something: without it they find only what
+        became due again, or what another process has dispatched and does not deliver.
+        """
+        dispatch = Loop(before(self.attending.attend), longest=longest, wakes=self._woken, gather=lambda: GATHERS)
+        loops = {"dispatch": dispatch}
         for name, flights in self.flights.items():
-            loops[f"deliver {name}"] = Loop(before(flights.step), longest=longest, since=flights.since)
+            loops[f"deliver {name}"] = Loop(before(flights.step), longest=unwoken, since=flights.since)
         for name, one in self.by_way.items():
             loops[f"reconcile {name}"] = Loop(before(one.reconcile), RECONCILE)
+        loops["endings"] = Loop(before(lambda: endings.go_on(self.store)), ENDINGS)
         return loops
 
     @property
@@ -97,6 +110,11 @@ class Delivering:
     async def finish(self, seconds: float) -> int:
         """Wait for what is in flight, once no loop begins more; return how many are of unknown outcome now."""
         return sum([await flights.finish(seconds) for flights in self.flights.values()])
+
+    def _woken(self) -> list[str]:
+        """Return the loops of the ways out over which dispatch lets something leave."""
+        channels, self.attending.woken = self.attending.woken, set()
+        return [f"deliver {name}" for name, one in self.by_way.items() if not channels.isdisjoint(one.channels or ())]
 
     def _ways(self) -> dict[str, frozenset[str]]:
         """Return the channels by their provider."""

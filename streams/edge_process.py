@@ -13,6 +13,8 @@ from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
 from streams.kafka.publishing import REST, Publisher
 from streams.loops import Loop, Loops
+from streams.processors import endings
+from streams.processors.outcomes import Telling
 from streams.processors.worker import Observe
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
@@ -23,6 +25,8 @@ from tidings.rule import RuleSet
 ROUND = 2.0
 """Seconds that the loops have for their last round."""
 LOOK_FOR_RULES = 1.0
+ENDINGS = 1.0
+"""Seconds between two looks for stops that are ending, and that nobody goes on with."""
 NONE_YET = RuleSet("", (), {})
 
 
@@ -58,6 +62,7 @@ class EdgeProcess:
                 "clock": Loop(self.guard.measure, EVERY),
                 "rules": Loop(self._follow, LOOK_FOR_RULES),
                 "publish": Loop(self.publisher.step, REST),
+                "endings": Loop(lambda: endings.go_on(Telling(self.store)), ENDINGS),
             }
         )
 

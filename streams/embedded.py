@@ -163,7 +163,7 @@ class Engine:
         self.catalogue = CatalogueReader(self.store, self.codec.decode, self.contracts.by_type)
         loops = {
             "people": Loop(self.reader.step),
-            "detect": Loop(self.worker.step, wakes=("dispatch",)),
+            "detect": Loop(self.worker.step, wakes=lambda: ("dispatch",)),
             "catalogue": Loop(self.catalogue.step, CATALOGUE_REST),
         }
         self.loops.start(loops | self.delivering.loops())

@@ -48,11 +48,11 @@ def append(records: Sequence[Append]) -> Body[list[tuple[str, int, int]]]:
         last = yield Read("log", [(*place, ends[place] - 1) for place in places])
         times = {(row["topic"], row["partition"]): row["appended_at"] for row in last.values()}
         now = yield Now()
+        stamps = {place: max(now, times.get(place, now)) for place in places}
         rows: list[Row] = []
         for record in records:
             place = (record.topic, record.partition)
-            at = max(now, times.get(place, now))
-            rows.append(log_row(LogRecord(*place, ends[place], at, record.key, record.value, record.headers)))
+            rows.append(_row(record, ends[place], stamps[place]))
             ends[place] += 1
         yield Insert("log", rows, blind=True)
         yield Put("log_heads", [{"topic": t, "partition": p, "next_offset": ends[t, p]} for t, p in places])
@@ -72,12 +72,15 @@ def create(places: Sequence[Partition]) -> Body[None]:
 
 def log_row(record: LogRecord) -> Row:
     """Return the row of a record in `log`."""
+    return _row(record, record.offset, record.appended_at)
+
+
+def _row(record: Append | LogRecord, offset: int, appended_at: Micros) -> Row:
     headers = NO_HEADERS
     if record.headers:
         headers = canonical.dumps([[name, raw.hex()] for name, raw in record.headers])
     return {
-        "topic": record.topic, "partition": record.partition, "offset": record.offset,
-        "appended_at": record.appended_at, "key": record.key, "value": record.value, "headers": headers,
+        "topic": record.topic, "partition": record.partition, "offset": offset, "appended_at": appended_at, "key": record.key, "value": record.value, "headers": headers,
     }  # fmt: skip
 
 

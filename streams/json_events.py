@@ -92,7 +92,7 @@ def parse_json(raw: bytes, *, most: int = MAX_BYTES, deepest: int = MAX_DEPTH) -
     if len(raw) > most:
         raise NotAnEvent([Mistake("", f"{len(raw)} bytes; at most {most}", code="too-large")])
     try:
-        found = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        found = _JSON.decode(raw.decode("utf-8"))
     except RecursionError as fault:
         raise NotAnEvent([Mistake("", f"nested deeper than {deepest}", code="too-deep")]) from fault
     except UnicodeDecodeError as fault:
@@ -130,6 +130,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _constant(word: str) -> Any:
     text = f"{word} is not a JSON number"
     raise ValueError(text)
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def from_json(contract: Contract, event: Any, *, tenant: str = "default") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -61,8 +61,11 @@ class Loop:
     """A loop that finds nothing again and again rests twice as long each time, up to this; None: it does not."""
     since: Callable[[], float] = time.monotonic
     """Asked after a round: since when nothing moves, of which the round itself does not tell."""
-    wakes: tuple[str, ...] = ()
-    """Loops that have something to do when this one had."""
+    wakes: Callable[[], Collection[str]] = tuple
+    """Asked after a round that had something to do: loops that have something to do now."""
+    gather: Callable[[], float] = lambda: 0.0
+    """Asked after a round that had something to do: how long it rests at most, and no longer than that round took. What
+    comes meanwhile is done together, which costs hardly more than the first of it alone."""
 
 
 class Maintained(Protocol):
@@ -132,6 +135,7 @@ class Loops:
         rest = loop.rest
         while not self.ending:
             self._bells[name].clear()
+            began = time.monotonic()
             try:
                 busy = await loop.step()
             except StoreReplaced:
@@ -153,8 +157,10 @@ class Loops:
             self.progress[name] = loop.since()
             if busy:
                 rest = loop.rest
-                for other in loop.wakes:
+                for other in loop.wakes():
                     self._bells[other].set()
+                if not self.ending and (gather := min(loop.gather(), time.monotonic() - began)) > 0:
+                    await asyncio.sleep(gather)
             else:
                 self.progress[name] += rest
                 woken = await self._rest(name, rest)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.embedded_log import Append, append
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from tidings.ports import Body, Now, Put, Read, Transaction
 
 

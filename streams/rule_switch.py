@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from handlers.rules.load import dump_sources
 from handlers.rules.signature import refusals, remembered
 from streams.processors import detect
+from streams.processors.audit import audit
 from streams.processors.dispatch import CONTROLS, active_rules
-from streams.processors.ground import audit
 from streams.rule_book import RuleBook
 from tidings.errors import Misconfigured
 from tidings.event import Micros

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests import lanes
+
 settings.register_profile("ours", deadline=None)  # how long an example takes says what else the machine does
 settings.load_profile("ours")
 
@@ -17,6 +19,15 @@ CLIENTS = ("tests/kafka/", "tests/ground/", "tests/live/test_security.py", "test
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write", action="store_true", help="proofs: keep the figures in docs/proofs.md")
+    parser.addoption("--lanes", type=int, default=1, help=f"tests side by side; 0: {lanes.LANES}, two a processor")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    # What was imported and collected stays: the collector need not look through all of it again and again.
+    gc.collect()
+    gc.freeze()
+    return lanes.run(session, session.config.option.lanes or lanes.LANES) or None
 
 
 @pytest.fixture

@@ -60,6 +60,12 @@ class Outside:
     kills: frozenset[str] = frozenset()
     connected: Mapping[str, Micros] = field(default_factory=dict)
     """By topic: when its newest source was connected; topics whose history is live are left out."""
+    dropping: Sequence[tuple[str, Micros]] = ()
+    """Scopes that are being dropped: what was made up to an instant does not leave."""
+
+    def kills_of(self, message: Message) -> frozenset[str]:
+        """Return the scopes that keep what was made when this message was."""
+        return self.kills.union(scope for scope, upto in self.dropping if message.created_at <= upto)
 
 
 @dataclass(slots=True)
@@ -130,7 +136,7 @@ def world_of(rules: RuleSet, message: Message, outside: Outside) -> World:
     """Return the world for a message that has been decided before."""
     rule = rules.by_id.get(message.rule)
     status = None if rule is None or rule.status == "draft" else rule.status
-    return World(status=status, kills=outside.kills)
+    return World(status=status, kills=outside.kills_of(message))
 
 
 @dataclass(slots=True)

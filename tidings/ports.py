@@ -61,6 +61,8 @@ class Find:
     upto: int | None = None
     limit: int | None = None
     above: int | None = None
+    after: Key | None = None
+    """Go on behind a row: the value of that next column, the index's last, and its primary key. Pages of one instant too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,12 @@ ATTEMPTS = _table(
 )
 RECEIPTS = _table("receipts", 2, "message_id:text provider_id:text receipt:text at:int received_at:int detail:text")
 KILLS = _table("kills", 1, "scope:text state:text at:int by:text reason:text")
+ENDINGS = _table(
+    "endings",
+    2,
+    "scope:text at:int verb:text begun_at:int by:text reason:text sweep:int due_at:int after_at:int? after_id:text? "
+    "done:int kept:int total:int?",
+)
 OUTBOX = _table(
     "outbox",
     1,
@@ -160,14 +166,15 @@ KEYS = _table(
     "used_at:int?",
     by_name="tenant name",
 )
+SIGNED_OUT = _table("signed_out", 1, "session:text until:int", by_until="until")
 INTAKE = _table("intake", 1, "seq:int at:int topic:text key:bytes? value:bytes headers:bytes")
 
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
         SOURCES, HOLDS, AUDIT, FLOORS, STATE, BUFFER, RECORDS, JOURNAL, SNAPSHOTS, EPOCHS, RULE_SETS, LOG, LOG_HEADS, DEAD_LETTERS,
-        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS,
-        INTAKE,
+        RECIPIENTS, RUNS, MESSAGES, ATTEMPTS, RECEIPTS, KILLS, ENDINGS, OUTBOX, OUTBOX_HEADS, CATALOGUED, BLOCKS, CATALOGUE, TOLD, KEYS,
+        SIGNED_OUT, INTAKE,
     )
 }  # fmt: skip
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email
 import json
 import os
 import sys
@@ -20,11 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiosmtpd.smtp import SMTP
 
 from benchmarks.aims import aim
 from benchmarks.delivery import CUSTOMERS, FAILED, PROFILE, RULES, TEXTS, TOPICS
 from benchmarks.kafka.ground import ROOT, Ground, administer, clear, command, configure
+from benchmarks.kafka.mailbox import Mailbox
 from schemas import contracts
 from streams.codec import Codec
 from streams.embedded import wall_clock
@@ -34,22 +33,6 @@ SHARES = (0.1, 0.5, 0.9)
 MOST_P99 = 0.25
 """Seconds, at half of the most."""
 PATIENCE = 120.0
-
-
-@dataclass
-class Mailbox:
-    """Takes every mail, and notes when it answered."""
-
-    accepted: dict[str, float] = field(default_factory=dict)
-    twice: int = 0
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - its library's name
-        """Answer the final dot."""
-        text = email.message_from_bytes(envelope.content).as_string()
-        name = "pay-" + text.rpartition("pay-")[2].split()[0]
-        self.twice += name in self.accepted
-        self.accepted[name] = time.perf_counter()
-        return "250 2.0.0 OK: taken"
 
 
 @dataclass
@@ -137,8 +120,7 @@ class Way:
 async def opened(ground: Ground) -> AsyncIterator[Way]:
     """Make topics and database, and start a worker and a deliverer over them."""
     box = Mailbox()
-    loop = asyncio.get_running_loop()
-    mail = await loop.create_server(lambda: SMTP(box, hostname="localhost", loop=loop), "127.0.0.1", 0)
+    mail = await box.serve()
     await administer(ground, f"CREATE DATABASE {ground.postgres.database}")
     processes: list[Process] = []
     producer = AIOKafkaProducer(bootstrap_servers=ground.kafka, linger_ms=0, acks="all")

@@ -19,6 +19,7 @@ BETWEEN = (
     "cf-connecting-ip", "via",
 )  # fmt: skip
 """Headers of a proxy: whoever stands behind one is not at this machine."""
+_BETWEEN = frozenset(name.encode() for name in BETWEEN)
 
 
 @lru_cache(64)
@@ -36,7 +37,7 @@ def at_this_machine(request: HTTPConnection) -> bool:
     """Say whether somebody at this machine asks, by a name of this machine, and not through a proxy."""
     if request.client is None or not is_loopback(request.client.host):
         return False
-    if any(name in request.headers for name in BETWEEN):
+    if not _BETWEEN.isdisjoint([name for name, _ in request.scope["headers"]]):
         return False
     # A page of somebody else may ask under its own name, which it has pointed here.
     name = HOST.fullmatch(request.headers.get("host", ""))
@@ -90,13 +91,13 @@ class Door:
         """
         return self._ours(await self.keys.principal(key))
 
-    async def by_id(self, number: str) -> Principal | None:
-        """Return whose key has this id; None: nobody's of this installation. For sessions, which hold no key.
+    async def of_session(self, number: str, session: str) -> Principal | None:
+        """Return who sits in a session that began with the key of this id; None: nobody of this installation any more.
 
         Raises:
             StoreUnavailable: it cannot be said now.
         """
-        return self._ours(await self.keys.by_id(number))
+        return self._ours(await self.keys.of_session(number, session))
 
     def _ours(self, found: Principal | None) -> Principal | None:
         """Of tenants that share a store, each has its own installation."""

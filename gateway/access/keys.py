@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -92,6 +93,7 @@ class Principal:
         return False
 
 
+@lru_cache(16)
 def local(tenant: str) -> Principal:
     """Return who asks on a machine of which nobody else hears."""
     return Principal("local", tenant, frozenset({"admin"}), ("*",))
@@ -229,18 +231,26 @@ class Keys:
         self._fresh[proof] = (row, self.monotonic())
         return row
 
-    async def by_id(self, number: str) -> Principal | None:
-        """Return whose key has this id; None: nobody's, or it is over. For sessions, which hold no key.
+    async def of_session(self, number: str, session: str) -> Principal | None:
+        """Return whose key a session began with; None: nobody's, it is over, or the session was signed out.
 
         Raises:
             StoreUnavailable: it cannot be said now.
         """
-        row = await self.store.read(rows.read(number))
+        row = await self.store.read(rows.of_session(number, session))
         if row is None or not rows.is_live(row, self.clock()):
             return None
         return Principal(
             row["name"], row["tenant"], frozenset(row["scopes"].split()), tuple(row["sources"].split()), number
         )
+
+    async def sign_out(self, session: str, until: Micros) -> None:
+        """End a session in every process.
+
+        Raises:
+            StoreUnavailable: it has not ended.
+        """
+        await self.store.run(rows.sign_out(session, until))
 
     async def any(self) -> bool:
         """Say whether there is any key at all, also one that is over: then nobody comes in without one.

@@ -24,7 +24,7 @@ from streams.clock import clock_of
 from streams.codec import Codec
 from streams.embedded_log import Append, append
 from streams.preview import Preview
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from streams.redrive import Redriven, redrive
 from streams.rule_book import RuleBook
 from streams.stores.postgres import PostgresStore

@@ -13,10 +13,22 @@ from gateway.cli.installation import Installation, looked_at
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
 from gateway.cli.wording import counted, moment
-from gateway.stopping import WITHIN, NoScope, check, sending_in_words, stopped_before, unsent_of, waits_in_words
+from gateway.stopping import (
+    WITHIN,
+    NoScope,
+    check,
+    ending_in_words,
+    kept_in_words,
+    sending_in_words,
+    stopped_before,
+    total_of,
+    unsent_of,
+    waits_in_words,
+)
 from schemas import contracts
 from streams import control
-from streams.processors import kills
+from streams.processors import endings, kills
+from streams.processors.endings import DROP, RELEASE, Ending
 from streams.processors.kills import Kill
 from streams.processors.outcomes import Telling
 from streams.rule_book import RuleBook
@@ -27,6 +39,9 @@ from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.ports import Store, StoreUnavailable
 from tidings.scopes import read_reason, said, scope_of
+
+COUNTED = {RELEASE: "messages", DROP: "cancelled"}
+"""What the count of an end is called in JSON."""
 
 
 def kill(arguments: Namespace) -> int:
@@ -89,7 +104,9 @@ async def _kill(arguments: Namespace, scope: str, reason: str) -> int:
 async def _end(verb: str, arguments: Namespace, scope: str, reason: str) -> int:
     async with looked_at(arguments) as there:
         standing = {one.scope: one for one in await there.reader.read(kills.standing)}
-        if scope not in standing:
+        ending = {one.scope: one for one in await there.reader.read(endings.begun) if one.verb == verb}
+        one = standing.get(scope) or ending.get(scope)
+        if one is None:
             raise Told(_not_stopped(scope, standing))
         counts = await _counts(there)
         waits = None if counts is None else counts.of(scope)
@@ -97,21 +114,39 @@ async def _end(verb: str, arguments: Namespace, scope: str, reason: str) -> int:
             if arguments.json:
                 print(json.dumps({"confirmed": False, "waits": None if waits is None else asdict(waits)}))
                 return 0
-            one = standing[scope]
-            print(f"{said(scope)}: stopped by {one.by} at {moment(one.at)}: {one.reason or 'no reason given'}")
-            then = "go on as far as deadlines and gates allow" if verb == "release" else "are cancelled for good"
-            print(f"{waits_in_words(waits)}. With --confirm they {then}.\nNothing was done: add --confirm.")
+            print(_said(one))
+            then = "go on as far as deadlines and gates allow" if verb == RELEASE else "are cancelled for good"
+            print(f"{waits_in_words(waits)}. With --confirm they {then}.")
+            if kept := kept_in_words(verb, scope, counts, standing):
+                print(f"{kept}.")
+            print("Nothing was done: add --confirm.")
             return 0
-        done = await _do(there, verb, scope, reason, standing[scope].at)
+        total = None if waits is None else total_of(verb, waits)
+        done = await _do(there, verb, scope, reason, one.at, total)
+        others = [name for name in standing if name != scope]
     if done is None:
         raise Told(f"somebody else has ended the kill of {said(scope)} meanwhile")
     if arguments.json:
-        print(json.dumps({"confirmed": True, "recipients" if verb == "release" else "cancelled": done}))
-    elif verb == "release":
-        print(f"released: {said(scope)}. What waited for {counted(done, 'recipient')} is looked at again now.")
+        print(json.dumps({"confirmed": True, "complete": done.is_over, "kept": done.kept, COUNTED[verb]: done.done}))
+    elif not done.is_over:
+        print(
+            f"{said(scope)}: {ending_in_words(done)}. The rest goes on by itself; 'tidings kills' shows how far it is."
+        )
+    elif verb == RELEASE:
+        print(f"released: {said(scope)}. What waited, {counted(done.done, 'message')}, is looked at again now.")
+        if done.kept:
+            print(f"{counted(done.kept, 'message')} more wait on: stopped as well by {', '.join(map(said, others))}.")
     else:
-        print(f"dropped: {said(scope)}. {counted(done, 'message')} cancelled; what comes from now on leaves again.")
+        print(f"dropped: {said(scope)}. {counted(done.done, 'message')} cancelled; what is decided now leaves again.")
     return 0
+
+
+def _said(one: Kill | Ending) -> str:
+    """Return the line of a kill, or of one that ends."""
+    if isinstance(one, Ending):
+        since = f"by {one.by} since {moment(one.begun_at)}: {one.reason}"
+        return f"{said(one.scope)}: {ending_in_words(one)}, {since}"
+    return f"{said(one.scope)}: stopped by {one.by} at {moment(one.at)}: {one.reason or 'no reason given'}"
 
 
 def _not_stopped(scope: str, standing: Collection[str]) -> str:
@@ -122,14 +157,22 @@ def _not_stopped(scope: str, standing: Collection[str]) -> str:
 async def _list(arguments: Namespace) -> int:
     async with looked_at(arguments) as there:
         found = await there.reader.read(kills.standing)
+        ending = await there.reader.read(endings.begun)
         counts = await _counts(there) if found else None
     if arguments.json:
-        print(json.dumps([{**asdict(one), "waits": None if counts is None else asdict(counts.of(one.scope))} for one in found], indent=1))  # fmt: skip
+        listed = [
+            {"state": "killed", **asdict(one), "waits": None if counts is None else asdict(counts.of(one.scope))}
+            for one in found
+        ]
+        listed += [{"state": "releasing" if one.verb == RELEASE else "dropping", **asdict(one)} for one in ending]
+        print(json.dumps(listed, indent=1))
         return 0
     for one in found:
         waits = None if counts is None else counts.of(one.scope)
-        print(f"{said(one.scope)}: stopped by {one.by} at {moment(one.at)}: {one.reason or 'no reason given'}")
+        print(_said(one))
         print(f"    {'; '.join(part for part in (waits_in_words(waits), sending_in_words(waits)) if part)}")
+    for one_more in ending:
+        print(_said(one_more))
     if not found:
         print("nothing is stopped")
     return 0
@@ -153,25 +196,27 @@ async def _rules(there: Installation) -> frozenset[str]:
     return frozenset() if active is None else frozenset(active.by_id)
 
 
-async def _do(there: Installation, verb: str, scope: str, reason: str, at: Micros | None = None) -> Any:
+async def _do(
+    there: Installation, verb: str, scope: str, reason: str, at: Micros | None = None, total: int | None = None
+) -> Any:
     """Do it where it counts: through the running engine, in the file that nobody runs on, or in the database."""
     if there.folder is not None:
-        done = await asyncio.to_thread(control.stop_by, there.folder, verb, scope, operator(), reason, at)
+        done = await asyncio.to_thread(control.stop_by, there.folder, verb, scope, operator(), reason, at, total)
         if done is not control.NOBODY:
             return done
         store = await SqliteStore.open(there.folder / "tidings.db", there.clock)
         try:
-            return await _by(store, verb, scope, reason, at)
+            return await _by(store, verb, scope, reason, at, total)
         finally:
             await store.close()
     assert isinstance(there.reader, PostgresStore), "a cluster has its database"
-    return await _by(Telling(there.reader), verb, scope, reason, at)
+    return await _by(Telling(there.reader), verb, scope, reason, at, total)
 
 
-async def _by(store: Store, verb: str, scope: str, reason: str, at: Micros | None) -> Kill | int | None:
-    match verb:
-        case "kill":
-            return await store.run(kills.kill(scope, operator(), reason), urgent=True)
-        case "release":
-            return await store.run(kills.release(scope, operator(), reason, at=at), urgent=True)
-    return await kills.drop(store, scope, operator(), reason, at=at)
+async def _by(
+    store: Store, verb: str, scope: str, reason: str, at: Micros | None, total: int | None
+) -> Kill | Ending | None:
+    if verb == "kill":
+        return await store.run(kills.kill(scope, operator(), reason), urgent=True)
+    end = kills.release if verb == RELEASE else kills.drop
+    return await end(store, scope, operator(), reason, at=at, total=total)

@@ -13,7 +13,7 @@ from streams.embedded_log import Append
 from streams.kafka.cluster import Refused
 from streams.kafka.publish import Partly, Published, publish
 from streams.kafka.reach import Away
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from streams.redrive import Redriven
 from streams.stores.postgres import PostgresStore
 from tidings.ports import Body, Now, Put, Read, Transaction

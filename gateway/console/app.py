@@ -91,7 +91,7 @@ def _signing(router: APIRouter, pages: Pages) -> None:
     @router.post("/sign-out", dependencies=[Depends(entrance.enter)])
     async def leave(request: Request) -> Response:
         response = RedirectResponse("/sign-in", 303, HEADERS)
-        sign_out(entrance, request, response)
+        await sign_out(entrance, request, response)
         return response
 
 

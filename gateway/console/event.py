@@ -17,7 +17,7 @@ from gateway.explaining.reading import books_of
 from gateway.site import Site
 from streams.explaining.candidate import ICONS
 from streams.explaining.event import EventStory, event_story
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from tidings.ports import Body, Transaction
 from tidings.scopes import read_reason
 

@@ -20,9 +20,11 @@ from gateway.console.pages import Pages
 from gateway.console.session import fields, principal, require
 from gateway.console.standing import Attention, Standing
 from gateway.site import Site
-from gateway.stopping import NoScope, Stopping, id_of
+from gateway.stopping import NoScope, Stopping, ending_in_words, id_of, kept_in_words
+from streams.processors.endings import DROP, RELEASE
 from streams.processors.kills import Kill
 from streams.stores.counts import Unsent, Waits
+from tidings.gates import GROUND
 from tidings.scopes import ALL, CHANNELS, read_reason, said, scope_of
 
 HERE = "/kills"
@@ -40,6 +42,8 @@ class Row:
     kill: Kill
     said: str
     waits: Waits | None
+    kept: tuple[str, str]
+    """What other kills mean for a release and for a drop of it, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,17 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         frame.forget()
         await pages.stand(request)
         standing, counts = await stopping.standing(), await stopping.unsent()
+        scopes = [one.scope for one in standing]
         rows = [
-            Row(id_of(one), one, said(one.scope), None if counts is None else counts.of(one.scope)) for one in standing
-        ]
+            Row(
+                id_of(one), one, said(one.scope), None if counts is None else counts.of(one.scope),
+                (kept_in_words(RELEASE, one.scope, counts, scopes), kept_in_words(DROP, one.scope, counts, scopes)),
+            )
+            for one in standing
+        ]  # fmt: skip
+        ending = [(said(one.scope), ending_in_words(one), one) for one in await stopping.ending()]
         return pages.render(
-            request, "kills.html", here=HERE, status=status, rows=rows, all=None if counts is None else counts.of(ALL),
+            request, "kills.html", here=HERE, status=status, rows=rows, ending=ending, all=None if counts is None else counts.of(ALL),
             stopped=any(one.scope == ALL for one in standing), parts=_parts(counts), kinds=KINDS, channels=CHANNELS,
             may=principal(request).may("kill"), wrong=wrong, given=given or dict(request.query_params),
         )  # fmt: skip
@@ -90,9 +100,9 @@ def routes(site: Site, pages: Pages) -> APIRouter:
 
     @router.post(f"{HERE}/{{name}}/{{verb}}", dependencies=allowed)
     async def end(request: Request, name: str, verb: str) -> Response:
-        one = await stopping.find(name)
-        act = {"release": stopping.release, "drop": stopping.drop}.get(verb)
-        if one is None or not one.is_ours or act is None:
+        one = await stopping.find(name, verb)
+        act = {RELEASE: stopping.release, DROP: stopping.drop}.get(verb)
+        if one is None or one.scope == GROUND or act is None:
             return await page(request, 404, wrong="that kill has ended: somebody was faster, or the page was old")
         try:
             done = await act(one, principal(request).name, read_reason(form_reason(request)))
@@ -100,7 +110,9 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             return await page(request, 422, wrong=str(fault))
         if done is None:
             return await page(request, 404, wrong="that kill has ended: somebody was faster")
-        return _back("released" if verb == "release" else "dropped")
+        if not done.is_over:
+            return _back("releasing" if verb == RELEASE else "dropping")
+        return _back("released" if verb == RELEASE else "dropped")
 
     return router
 

@@ -25,7 +25,7 @@ from gateway.letters import HELPS, at_fault, place_of
 from gateway.redriving import READERS, Place, name_of, read_place, rows_of
 from gateway.site import Site
 from streams.ledger.rows import Count, Filter, Outcome, read_key
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from streams.redrive import set_aside
 from streams.registry.client import RegistryUnavailable
 from tidings.errors import Refusal

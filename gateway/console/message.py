@@ -29,7 +29,7 @@ from streams.explaining.books import Books
 from streams.explaining.says import NAMED
 from streams.explaining.timeline import OUTCOMES, RECEIPTS
 from streams.ledger.rows import MessageDetail
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from tidings.ports import Body, Transaction
 from tidings.scopes import read_reason
 

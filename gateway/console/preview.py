@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from markupsafe import escape
 
+from handlers.channels import footer
 from handlers.channels.wire import NOBODY, Unfit, Wire, compose
 from handlers.templates import sms
 from streams.explaining.became import Became
@@ -31,6 +32,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
 }
 """Of a mail in its frame: it has no scripts, no forms, loads nothing, and is in no other site's frame."""
+NO_LINK = "https://…"
 LARGEST = 200_000
 """Characters of a mail that are shown."""
 SHOWN = 16_000
@@ -77,7 +79,8 @@ class Shown:
 
 def shown(message: Message, became: Became, now: Micros) -> Shown:
     """Return what a message says: from its pinned template, in the language and the zone of now."""
-    content = became.content
+    # The link is the customer's: where somebody else reads the mail, it stands there and leads nowhere.
+    content = footer.ended(became.content, NO_LINK) if became.content else became.content
     if not content:
         return Shown(
             "none", content, fault="It cannot be written any more: a value is missing, or its rules are too old."

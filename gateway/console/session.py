@@ -3,7 +3,8 @@
 On loopback, while the store holds no key, the console is open to whoever uses this machine, and to nobody else: the peer
 is loopback, the request names a loopback host (a name that is rebound to 127.0.0.1 is another one), and no proxy stands
 between. Else a sign-in takes a key and gives a cookie: signed, HttpOnly, SameSite=Strict, Secure but on loopback, for
-twelve hours, and only while the key is good. Signing out ends the session in this process: a copy of its cookie is none.
+twelve hours, and only while the key is good. Signing out ends the session in every process over the store: a copy of its
+cookie is none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NotBase64
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
@@ -60,8 +61,6 @@ class Entrance:
     """The real one, also where the shop's runs fast."""
     secure: bool = False
     """It is reached over TLS, which a proxy ends: the cookie goes nowhere else."""
-    ended: dict[str, Micros] = field(default_factory=dict, init=False)
-    """Sessions that were signed out, and when they would be over by themselves."""
 
     @property
     def name(self) -> str:
@@ -93,11 +92,13 @@ class Entrance:
         except HTTPException:
             return False
 
-    def end(self, session: Session) -> None:
-        """Let its cookie be none from now on."""
-        now = self.now()
-        self.ended = {one: until for one, until in self.ended.items() if until > now}
-        self.ended[session.binding] = now + LASTS
+    async def end(self, session: Session) -> None:
+        """Let its cookie be none from now on.
+
+        Raises:
+            StoreUnavailable: it goes on.
+        """
+        await self.door.keys.sign_out(session.binding, self.now() + LASTS)
 
     async def _session(self, request: Request) -> Session | None:
         if await self.door.is_open():
@@ -111,7 +112,7 @@ class Entrance:
         if found is None:
             return None
         key_id, binding = found
-        holder = await self.door.by_id(key_id)
+        holder = await self.door.of_session(key_id, binding)
         return None if holder is None else Session(holder, binding)
 
     async def form(self, request: Request, binding: str) -> Mapping[str, str]:
@@ -146,7 +147,7 @@ class Entrance:
             key_id, since, nonce = json.loads(urlsafe_b64decode(coded + "=" * (-len(coded) % 4)))
         except (ValueError, NotBase64):
             return None
-        if nonce in self.ended or not 0 <= self.now() - int(since) < LASTS:
+        if not 0 <= self.now() - int(since) < LASTS:
             return None
         return str(key_id), str(nonce)
 
@@ -205,9 +206,9 @@ def sign_in(entrance: Entrance, response: Response, key_id: str) -> None:
     )  # fmt: skip
 
 
-def sign_out(entrance: Entrance, request: Request, response: Response) -> None:
+async def sign_out(entrance: Entrance, request: Request, response: Response) -> None:
     """End the session, and take the cookie away."""
-    entrance.end(request.state.session)
+    await entrance.end(request.state.session)
     response.delete_cookie(entrance.name, path="/", secure=entrance.secure, httponly=True, samesite="strict")
 
 

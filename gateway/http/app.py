@@ -114,7 +114,8 @@ def join(app: FastAPI, site: Site, pages: Pages) -> None:
 
     app.state.beside = (site.proof.forever, site.door.keys.watch)
 
-    app.router.routes += intake(site).routes
+    # What comes most often is looked for first.
+    app.router.routes[:0] = intake(site).routes
     app.router.routes += kills(site).routes
     app.router.routes += links(site, pages).routes
     app.router.routes += explaining(site).routes

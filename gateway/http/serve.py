@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.http.bounds import MAX_HEADERS, MAX_URL
+from gateway.http.joined import Joined
 from gateway.http.problems import CONTENT_TYPE, body_of
 from tidings.errors import Misconfigured
 
@@ -49,7 +50,7 @@ class _Timed(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -92,9 +93,10 @@ class _Timed(H11Protocol):
             self._timer = None
         if self.transport.is_closing():
             return
-        within = {h11.IDLE: self.head_within, h11.SEND_BODY: self.body_within}.get(phase)
-        if within is not None:
-            self._timer = self.loop.call_later(within, self._refuse, 408)
+        if phase is h11.IDLE:
+            self._timer = self.loop.call_later(self.head_within, self._refuse, 408)
+        elif phase is h11.SEND_BODY:
+            self._timer = self.loop.call_later(self.body_within, self._refuse, 408)
 
     def _refuse(self, status: int) -> None:
         """Say why, if nothing has been said yet, and close."""

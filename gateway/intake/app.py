@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.http.asked import flags, principal
+from gateway.http.direct import Direct
 from gateway.http.document import problems
 from gateway.http.problems import HEADERS, Refused
 from gateway.intake import shapes
@@ -29,7 +30,7 @@ from tidings.event import Micros
 
 def routes(site: Site) -> APIRouter:
     """Return the operations over a site."""
-    router = APIRouter()
+    router = APIRouter(route_class=Direct)
     taking = Taking(Judge(site.codec), Grouped(site.publish))
     size = BYTES if site.settings is None or site.settings.settings.http is None else site.settings.settings.http.quota
     publishing = Publishing(site, taking, Quota(size))

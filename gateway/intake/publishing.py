@@ -12,22 +12,25 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.access.keys import Principal
 from gateway.http.asked import flags, principal
-from gateway.http.problems import HEADERS, Refused, details
+from gateway.http.direct import Answer, encoded, first, whole
+from gateway.http.problems import HEADERS, Refused
 from gateway.intake.bounds import MOST_BODY, MOST_ERRORS
 from gateway.intake.inflate import inflate
 from gateway.intake.judging import shown
 from gateway.intake.quota import Quota
 from gateway.intake.reading import Body, Given, media_type, read
 from gateway.intake.taking import Item, Taking
+from gateway.intake.told import counts, told, written
 from gateway.intake.would import would
 from gateway.site import Site
 from streams.json_events import NotAnEvent, rfc3339
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 
 FLAGS = ("atomic", "dry_run")
 REVEAL = "customers:reveal"
 DRY_RUNS = 2
 """At once in a process."""
+ALWAYS = encoded(HEADERS)
 
 
 @dataclass
@@ -48,26 +51,31 @@ class Publishing:
         """
         who = await principal(self.site, request, "events")
         asked = flags(request, FLAGS)
-        kind = media_type(request.headers.get("content-type"))
+        given = first(request.scope)
+        kind = media_type(given.get(b"content-type", b"").decode("latin-1"))
         if (paused := await self.site.paused()) is not None:
             raise Refused("intake-paused", paused.why, headers={"retry-after": str(paused.retry_after)})
-        raw = inflate(request.headers.get("content-encoding", "").strip().lower(), await request.body(), MOST_BODY)
+        raw = await whole(request.receive)
+        if (coding := given.get(b"content-encoding")) is not None:
+            raw = inflate(coding.decode("latin-1").strip().lower(), raw, MOST_BODY)
         bucket = who.key or who.name
         if (wait := self.quota.take(bucket, len(raw))) is not None:
             raise Refused("too-many-requests", headers={**self.quota.headers(bucket), "retry-after": str(wait)})
-        body = await _read(kind, request, raw)
-        headers = {**HEADERS, **self.quota.headers(bucket)}
+        body = await _read(kind, request.headers.raw if b"ce-specversion" in given else (), raw)
         items = await self.taking.judged(who, body, self.site.now())
         if asked["atomic"]:
             _whole(items)
         if asked["dry_run"]:
             if not body.bulk:
-                _alone(items, headers)
-            return JSONResponse(await self._would(who, items), 200, headers)
+                _alone(items, self.quota.headers(bucket))
+            return JSONResponse(await self._would(who, items), 200, {**HEADERS, **self.quota.headers(bucket)})
         await self.taking.take(who, items, body.given, atomic=asked["atomic"])
         if asked["atomic"]:
             _whole(items)
-        return _answer(items, bulk=body.bulk, headers=headers)
+        if not body.bulk:
+            _alone(items, self.quota.headers(bucket))
+        status, said = written(items, bulk=body.bulk)
+        return Answer(said, status, [*ALWAYS, *encoded(self.quota.headers(bucket))])
 
     async def _would(self, who: Principal, items: Sequence[Item]) -> dict[str, Any]:
         async with self._trying:
@@ -77,13 +85,11 @@ class Publishing:
             # Before anybody reads it.
             await self.site.store.run(lambda: audit("dry-run", who.name, _read_of(whose)))
         as_of = rfc3339(self.site.now())
-        return {"dry_run": True, "as_of": as_of, **_counts(items), "items": _items(items), **found}
+        return {"dry_run": True, "as_of": as_of, **counts(items), "items": told(items), **found}
 
 
-async def _read(kind: str, request: Request, raw: bytes) -> Body:
-    headers: list[tuple[str, str]] = []
-    if any(name == b"ce-specversion" for name, _ in request.headers.raw):  # only then are they looked at
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+async def _read(kind: str, attributes: Sequence[tuple[bytes, bytes]], raw: bytes) -> Body:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in attributes]
     try:
         return await read(kind, headers, raw)
     except NotAnEvent as fault:
@@ -109,37 +115,6 @@ def _whole(items: Sequence[Item]) -> None:
     ]
     if errors:
         raise Refused("contract-violation", "nothing was taken: atomic=true", errors=errors[:MOST_ERRORS])
-
-
-def _counts(items: Sequence[Item]) -> dict[str, int]:
-    refused = sum(one.refusal is not None for one in items)
-    return {"accepted": len(items) - refused, "refused": refused}
-
-
-def _items(items: Sequence[Item]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for index, item in enumerate(items):
-        if item.fit is not None:
-            found.append({"index": index, **_taken(item)})
-        else:
-            assert item.refusal is not None, "an event is fit or refused"
-            refusal = item.refusal
-            said = details(refusal.status, code=refusal.code, errors=refusal.errors)
-            found.append({"index": index, "status": "refused", "problem": said})
-    return found
-
-
-def _taken(item: Item) -> dict[str, Any]:
-    assert item.fit is not None, "it was taken"
-    return {"event_ref": item.fit.ref, "id": item.fit.id, "status": "known" if item.known else "accepted"}
-
-
-def _answer(items: Sequence[Item], *, bulk: bool, headers: Mapping[str, str]) -> Response:
-    if bulk:
-        counts = _counts(items)
-        return JSONResponse({**counts, "items": _items(items)}, 207 if counts["refused"] else 202, dict(headers))
-    _alone(items, headers)
-    return JSONResponse(_taken(items[0]), 202, dict(headers))
 
 
 def _alone(items: Sequence[Item], headers: Mapping[str, str]) -> None:

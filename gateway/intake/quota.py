@@ -29,26 +29,33 @@ class Quota:
     _left: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By key: bytes that were left, and when."""
 
+    def __post_init__(self) -> None:
+        self._policy = f'"intake";q={self.size};qu="content-bytes";w={WINDOW}'
+
     def take(self, key: str, size: int) -> int | None:
         """Take bytes out; return how many seconds to wait where there are not enough, else None."""
-        left = self.left(key)
+        now = self.monotonic()
+        left = self._at(key, now)
         if size > left:
             return 1 + int((min(size, self.size) - left) * WINDOW / self.size) + randbelow(JITTER)
         if len(self._left) >= MOST_KEYS:
             self._left.clear()
-        self._left[key] = (left - size, self.monotonic())
+        self._left[key] = (left - size, now)
         return None
 
     def left(self, key: str) -> float:
         """Return how many bytes a key has now."""
-        left, at = self._left.get(key, (float(self.size), self.monotonic()))
-        return min(float(self.size), left + (self.monotonic() - at) * self.size / WINDOW)
+        return self._at(key, self.monotonic())
+
+    def _at(self, key: str, now: float) -> float:
+        left, at = self._left.get(key, (float(self.size), now))
+        return min(float(self.size), left + (now - at) * self.size / WINDOW)
 
     def headers(self, key: str) -> dict[str, str]:
         """Return what every answer says of it (draft-ietf-httpapi-ratelimit-headers-10)."""
         left = self.left(key)
         whole = int((self.size - left) * WINDOW / self.size)
         return {
-            "ratelimit-policy": f'"intake";q={self.size};qu="content-bytes";w={WINDOW}',
+            "ratelimit-policy": self._policy,
             "ratelimit": f'"intake";r={int(left)};t={whole}',
         }

@@ -37,6 +37,9 @@ NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 UTF8 = ("utf-8", "utf8", "us-ascii")
 
 
+NO_NAMES: Mapping[str, str] = {}
+
+
 @dataclass(slots=True)
 class Given:
     """One event as it was given."""
@@ -44,7 +47,7 @@ class Given:
     event: Any
     """In plain JSON, as `from_json` reads it."""
     mistakes: Sequence[Mistake] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=lambda: NO_NAMES)
     """Where a field of ours stands under another name: pointer to pointer, or to a header as `ce-time`."""
     dataschema: Any = None
     suspect: bool = True
@@ -60,20 +63,22 @@ class Body:
     """Whether the answer is a list, too."""
 
 
-def media_type(value: str | None) -> str:
+def media_type(value: str) -> str:
     """Return the type of a body, without its parameters.
 
     Raises:
         Refused: it is none that is read here.
     """
-    kind, *words = [part.strip().lower() for part in (value or "").split(";")]
+    if value in TYPES:
+        return TYPES[value]
+    kind, *words = [part.strip().lower() for part in value.split(";")]
     found = TYPES.get(kind)
     for word in words:
         name, _, charset = word.partition("=")
         if name.strip() == "charset" and charset.strip().strip('"') not in UTF8:
             found = None
     if found is None:
-        text = f"Content-Type {(value or '')[:80]!r} is not read" if value else "there is no Content-Type"
+        text = f"Content-Type {value[:80]!r} is not read" if value else "there is no Content-Type"
         raise Refused("unsupported-media-type", text, headers={"accept-post": ACCEPT})
     return found
 
@@ -95,6 +100,8 @@ async def read(kind: str, headers: Sequence[tuple[str, str]], raw: bytes) -> Bod
             raise NotAnEvent([Mistake("", "a list of events is needed here", code="wrong-kind")])
         _few_enough(len(found))
         large = len(raw) > MOST_EVENT
+        if kind == PLAIN and not large and all(type(one) is dict for one in found):
+            return Body([Given(one, (), NO_NAMES, None, suspect) for one in found], bulk=True)
         read_one = _plain if kind == PLAIN else _structured
         return Body(await _in_turn(read_one(_sized(one, large=large), suspect) for one in found), bulk=True)
     if len(raw) > MOST_EVENT:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tidings.event import Micros
-from tidings.log import Partition
 
 MOST = 50_000
 """Events that are remembered; each takes about 500 bytes."""
@@ -23,8 +22,8 @@ class Known:
     at: Micros
     ref: str
     type: str
-    place: tuple[Partition, int] | None = None
-    """Where its record is; None: it waits for Kafka, or is being published."""
+    place: tuple[str, int, int] | None = None
+    """Topic, partition and offset of its record; None: it waits for Kafka, or is being published."""
     durable: bool = False
 
 

@@ -9,7 +9,6 @@ from gateway.intake.recent import Known, Name, Recent
 from gateway.site import Site
 from streams.json_events import rfc3339
 from streams.processors.detect import READER
-from tidings.log import Partition
 from tidings.ports import Body, Read, Transaction
 
 REF = 36
@@ -46,22 +45,23 @@ async def _catalogued(site: Site, tenant: str, ref: str) -> tuple[Name, Known] |
         return None
     for event in await site.ledger.events(ref):
         if event.ref == ref:
-            place = ((event.topic, event.partition), event.offset)
+            place = (event.topic, event.partition, event.offset)
             return (tenant, event.source, event.id), Known(event.occurred_at, ref, event.type, place, durable=True)
     return None
 
 
-def _state(place: Partition, offset: int, *, ours: bool) -> Body[tuple[str, str | None]]:
+def _state(topic: str, partition: int, offset: int, *, ours: bool) -> Body[tuple[str, str | None]]:
     """Return what asks how far a record came; `ours`: its offset is the store's, not the broker's."""
 
     def body() -> Transaction[tuple[str, str | None]]:
-        row = (yield Read("sources", [(READER, *place)])).get((READER, *place))
+        source = (READER, topic, partition)
+        row = (yield Read("sources", [source])).get(source)
         if row is None:
             return "waiting", None
         at = offset if ours else offset + row["base"]
         if at >= row["next_offset"]:
             return "waiting", None
-        key = (READER, *place, at)
+        key = (*source, at)
         letter = (yield Read("dead_letters", [key])).get(key)
         return ("decided", None) if letter is None else ("refused", letter["reason"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.access.keys import Principal
@@ -111,23 +111,18 @@ class Taking:
 
     async def judged(self, who: Principal, body: Body, now: Micros) -> list[Item]:
         """Return every event of a body, or why it is none."""
-        items, left = [], MOST_ERRORS
+        items, left, judge = [], MOST_ERRORS, self.judge
         for number, given in enumerate(body.given, 1):
-            item = self._judged(who, given, now)
-            if item.refusal is not None:
+            try:
+                items.append(Item(judge(who, given, now)))
+            except Unfit as fault:
                 # A batch of nothing but mistakes has an answer that is no larger than it.
-                item.refusal = replace(item.refusal, errors=item.refusal.errors[: max(1, left)])
-                left -= len(item.refusal.errors)
-            items.append(item)
+                errors = fault.errors[: max(1, left)]
+                left -= len(errors)
+                items.append(Item(refusal=Refusal(fault.code, errors)))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
         return items
-
-    def _judged(self, who: Principal, given: Given, now: Micros) -> Item:
-        try:
-            return Item(self.judge(who, given, now))
-        except Unfit as fault:
-            return Item(refusal=Refusal(fault.code, fault.errors))
 
     async def take(self, who: Principal, items: Sequence[Item], given: Sequence[Given], *, atomic: bool) -> None:
         """Publish what is fit, and mark what was there already, or is another event under a name that is taken.
@@ -152,10 +147,10 @@ class Taking:
             else:
                 ours.add(name)
                 # A repeat of what is only being published is published as well: that one may still fail.
-                mark = Known(fit.occurred_at, fit.ref, fit.type)
                 if known is None:
-                    self.recent.begin(name, mark)
-                fresh.append((name, fit, mark))
+                    known = Known(fit.occurred_at, fit.ref, fit.type)
+                    self.recent.begin(name, known)
+                fresh.append((name, fit, known))
         if not fresh or (atomic and any(item.refusal is not None for item in items)):
             self.recent.forget(name for name, _, _ in fresh)
             return
@@ -164,10 +159,9 @@ class Taking:
         except BaseException:
             self.recent.forget(name for name, _, _ in fresh)
             raise
-        for (name, _, mark), place in zip(fresh, places, strict=True):
-            found = self.recent.get(name) or mark
-            found.durable = True
-            found.place = None if place is None else ((place[0], place[1]), place[2])
+        for (_, _, known), place in zip(fresh, places, strict=True):
+            known.durable = True
+            known.place = place
 
 
 def conflict(given: Given) -> Refusal:

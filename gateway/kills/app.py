@@ -6,7 +6,7 @@ kill, so that a release that comes twice ends no later one.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +19,10 @@ from gateway.http.problems import Refused
 from gateway.site import Site
 from gateway.stopping import NoScope, Stopping, id_of
 from streams.json_events import rfc3339
+from streams.processors.endings import DROP, RELEASE, Ending
 from streams.processors.kills import Kill
 from streams.stores.counts import Waits
+from tidings.gates import GROUND
 from tidings.scopes import LONGEST_REASON, read_reason, read_scope
 
 SCOPE = "kill"
@@ -69,17 +71,33 @@ class Killed(_Strict):
     waiting: Waiting | None = Field(description="Null: it could not be counted in time.")
 
 
+class Ends(_Strict):
+    """One stop that is ending."""
+
+    id: str
+    scope: str
+    state: Literal["releasing", "dropping"]
+    since: str = Field(json_schema_extra={"format": "date-time"})
+    by: str
+    reason: str
+    done: int = Field(description="Messages that have had their turn.")
+    total: int | None = Field(description="Messages that waited when it began. Null: they could not be counted.")
+
+
 class Kills(_Strict):
-    """What is stopped."""
+    """What is stopped, and what is ending."""
 
     items: list[Killed]
+    ending: list[Ends]
 
 
 class Released(_Strict):
     """What a release has done."""
 
     id: str
-    recipients: int = Field(description="Recipients whose messages are looked at again now.")
+    messages: int = Field(description="Messages that are looked at again now.")
+    kept: int = Field(description="Messages that wait on, as another kill keeps them.")
+    complete: bool = Field(description="False: it goes on by itself; `GET /v1/kills` says how far it is.")
 
 
 class Dropped(_Strict):
@@ -87,6 +105,7 @@ class Dropped(_Strict):
 
     id: str
     cancelled: int = Field(description="Messages that were cancelled for good.")
+    complete: bool = Field(description="False: as for a release.")
 
 
 def routes(site: Site) -> APIRouter:
@@ -103,7 +122,8 @@ def routes(site: Site) -> APIRouter:
     async def listing() -> Kills:
         found = await stopping.standing()
         counts = await stopping.unsent() if found else None
-        return Kills(items=[_killed(one, None if counts is None else counts.of(one.scope)) for one in found])
+        items = [_killed(one, None if counts is None else counts.of(one.scope)) for one in found]
+        return Kills(items=items, ending=[_ends(one) for one in await stopping.ending()])
 
     @router.post(
         "", status_code=201, operation_id="kill", summary="Stop everything, a tenant, a channel or a rule",
@@ -120,29 +140,29 @@ def routes(site: Site) -> APIRouter:
         counts = await stopping.unsent()
         return _killed(one, None if counts is None else counts.of(scope))
 
-    async def named(name: str) -> Kill:
-        found = await stopping.find(name)
-        if found is None or not found.is_ours:
+    async def named(name: str, verb: str) -> Kill | Ending:
+        found = await stopping.find(name, verb)
+        if found is None or found.scope == GROUND:
             raise Refused("not-found", "no such kill stands; GET /v1/kills lists those that do")
         return found
 
     @router.post("/{id}/release", operation_id="release_kill", summary="End a kill: what waits goes on")
     async def release(request: Request, id: Id, asked: Reason) -> Released:  # noqa: A002 - the word in the URL
         who = _who(request)
-        one = await named(id)
+        one = await named(id, RELEASE)
         done = await stopping.release(one, who.name, _reason(asked))
         if done is None:
             raise Refused("not-found", "somebody else has ended it meanwhile")
-        return Released(id=id, recipients=done)
+        return Released(id=id, messages=done.done, kept=done.kept, complete=done.is_over)
 
     @router.post("/{id}/drop", operation_id="drop_kill", summary="End a kill: what waits is cancelled for good")
     async def drop(request: Request, id: Id, asked: Reason) -> Dropped:  # noqa: A002 - likewise
         who = _who(request)
-        one = await named(id)
+        one = await named(id, DROP)
         done = await stopping.drop(one, who.name, _reason(asked))
         if done is None:
             raise Refused("not-found", "somebody else has ended it meanwhile")
-        return Dropped(id=id, cancelled=done)
+        return Dropped(id=id, cancelled=done.done, complete=done.is_over)
 
     return router
 
@@ -169,6 +189,13 @@ def _reason(asked: Reason) -> str:
 def _killed(one: Kill, waits: Waits | None) -> Killed:
     said: dict[str, Any] = {"scope": one.scope, "since": rfc3339(one.at), "by": one.by, "reason": one.reason}
     return Killed(id=id_of(one), **said, waiting=None if waits is None else waiting(waits))
+
+
+def _ends(one: Ending) -> Ends:
+    return Ends(
+        id=id_of(one), scope=one.scope, state="releasing" if one.verb == RELEASE else "dropping",
+        since=rfc3339(one.begun_at), by=one.by, reason=one.reason, done=one.done + one.kept, total=one.total,
+    )  # fmt: skip
 
 
 def waiting(waits: Waits) -> Waiting:

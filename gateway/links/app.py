@@ -18,6 +18,7 @@ from starlette.responses import Response
 from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
 from gateway.links.brand import Brand
+from gateway.links.words import WORDS, language_of
 from gateway.site import Site
 from handlers.channels import unsubscribe
 from handlers.channels.unsubscribe import BadLink, Unsubscribe
@@ -114,8 +115,12 @@ def _bad(pages: Pages, request: Request, brand: Brand, fault: BadLink) -> Respon
 
 
 def _page(pages: Pages, request: Request, brand: Brand, status: int, word: str, topic: Topic | None) -> Response:
-    found = pages.render(request, "unsubscribe.html", status=status, word=word, topic=topic, brand=brand)
-    found.headers.update(PRIVATE)
+    language = language_of(request.headers.get("accept-language"))
+    found = pages.render(
+        request, "unsubscribe.html", status=status, word=word, topic=topic, brand=brand, language=language,
+        words=WORDS[language],
+    )  # fmt: skip
+    found.headers.update({**PRIVATE, "content-language": language, "vary": "accept-language"})
     if status == 503:  # noqa: PLR2004 - the store is away
         found.headers["retry-after"] = "10"
     return found

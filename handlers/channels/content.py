@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handlers import templates
-from handlers.channels import unsubscribe
+from handlers.channels import footer, unsubscribe
 from tidings.correction import NOTICE
 from tidings.message import Message
 from tidings.person import Person
@@ -39,7 +39,10 @@ class Contents:
             content["target"] = {"name": target.name, "url": target.url, "secret": target.secret}
             content["data"] = dict(message.body["data"])
         if step.channel == "email" and (link := self._unsubscribe(message, person)) is not None:
+            known = rules.notice_topics.get(message.body["topic"])
+            locale = templates.spoken(rules.templates, step.template, person.locale, LANGUAGE)
             content["unsubscribe"] = link
+            content["footer"] = footer.words((known and known.sentence) or message.body["topic"], locale)
         return content
 
     def _unsubscribe(self, message: Message, person: Person) -> str | None:

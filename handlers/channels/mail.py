@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
-from handlers.channels import headers
+from handlers.channels import footer, headers
 from handlers.channels.wire import Senders, Unfit, Wire, composes, text_of
 from tidings.event import SECOND, Micros
 from tidings.ports import Outgoing
@@ -34,7 +34,11 @@ the demonstration's."""
 
 @composes("email")
 def compose(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
-    """Return the mail. `content`: subject, text; html and unsubscribe (a URL, RFC 8058) where they are wanted."""
+    """Return the mail.
+
+    `content`: subject, text; html and unsubscribe (a URL, RFC 8058) where they are wanted, and with footer (its words) the
+    link below the text as well.
+    """
     content = outgoing.content
     to = headers.address(outgoing.address)
     sender, domain, start = _shape(senders.mail)
@@ -47,6 +51,7 @@ def compose(outgoing: Outgoing, now: Micros, senders: Senders) -> Wire:
     ]
     if content.get("unsubscribe"):
         parts += _unsubscribe(text_of(content, "unsubscribe"))
+        content = footer.ended(content, text_of(content, "unsubscribe"))
     text = text_of(content, "text")
     if content.get("html"):
         # Neither quoted-printable nor base64 can hold "=_", so the boundary stands in no part.

@@ -36,6 +36,10 @@ FULL_WAIT: Micros = 30 * MINUTE
 ENHANCED = re.compile(r"(?:^|\n)\s*([245]\.\d{1,3}\.\d{1,3})\b")
 """At the start of a line only: further on, an answer may repeat what somebody else wrote."""
 AUTHENTICATION = (530, 534, 535, 538)
+GOES = 421
+"""The server closes the connection, whatever was asked."""
+CARRIES = 100
+"""Messages over one connection at most: some servers take no more, and those behind one name share the work."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,13 @@ class SmtpSettings:
     password: str | None = None
     timeout: float = COMMAND
     final_timeout: float = FINAL
+    keep: float = 0.0
+    """Seconds that a connection waits for its next message; 0: each message has its own."""
 
 
 @provides("smtp")
 class SmtpProvider:
-    """One connection a message: a server that hangs hurts one."""
+    """One connection a message at a time: a server that hangs hurts one. One that took its message carries the next."""
 
     name = "smtp"
     idempotent = False
@@ -68,6 +74,8 @@ class SmtpProvider:
         self.senders = Senders(mail=settings.sender)
         self.refused: str | None = None
         """Why the server refuses our credentials, while it does; `doctor` and the log say so."""
+        self._kept: list[tuple[aiosmtplib.SMTP, int, asyncio.TimerHandle]] = []
+        """Connections that rest, the one used last at the end: how many messages each carried, and what will close it."""
 
     @property
     def lease(self) -> Micros:
@@ -80,14 +88,42 @@ class SmtpProvider:
             wire = compose(outgoing, self.clock(), self.senders)
         except Unfit as fault:
             return Outcome("permanent", detail=str(fault))
-        client = self.client()
-        stage = _Stage()
-        try:
-            return await self._send(client, outgoing, wire, stage)
-        except Exception as fault:  # noqa: BLE001 - the stage is known whatever was raised, and nothing leaves this file
-            return stage.lost(fault)
-        finally:
+        while True:
+            client, carried = self._take()
+            stage = _Stage()
+            outcome: Outcome | None = None
+            try:
+                outcome = await self._send(client, outgoing, wire, stage)
+            except _Closed:
+                continue  # while it rested; of this message it has taken nothing
+            except Exception as fault:  # noqa: BLE001 - the stage is known whatever was raised, and nothing leaves this file
+                return stage.lost(fault)
+            finally:
+                self._let_go(client, carried + 1, outcome)
+            return outcome
+
+    def _take(self) -> tuple[aiosmtplib.SMTP, int]:
+        """Return a connection that rests, or a client that is not connected yet; and how much it has carried."""
+        while self._kept:
+            client, carried, closing = self._kept.pop()
+            closing.cancel()
+            if client.is_connected:
+                return client, carried
             client.close()
+        return self.client(), 0
+
+    def _let_go(self, client: aiosmtplib.SMTP, carried: int, outcome: Outcome | None) -> None:
+        """Let a connection rest that stands at the end of a message; close any other."""
+        keep = self.settings.keep
+        if not keep or carried >= CARRIES or outcome is None or outcome.stage != "accepted":
+            client.close()
+            return
+        closing = asyncio.get_running_loop().call_later(keep, self._close, client)
+        self._kept.append((client, carried, closing))
+
+    def _close(self, client: aiosmtplib.SMTP) -> None:
+        self._kept = [one for one in self._kept if one[0] is not client]
+        client.close()
 
     async def look_up(self, message_id: str) -> str | None:
         """SMTP has no books."""
@@ -132,13 +168,20 @@ class SmtpProvider:
 
     async def _begin(self, client: aiosmtplib.SMTP, outgoing: Outgoing, wire: Wire, stage: _Stage) -> Outcome | None:
         """Do everything before the final dot; return an outcome where it ended already."""
-        await self._within(client.connect())
+        rested = client.is_connected
+        if not rested:
+            await self._within(client.connect())
         self.refused = None
         now = self.clock()
         if now >= outgoing.start_by:
             return Outcome("not_sent", detail="start_by is over")
         stage.first, stage.at = now, "MAIL"
-        await self._within(client.mail(wire.sender))
+        try:
+            await self._within(client.mail(wire.sender))
+        except (aiosmtplib.SMTPServerDisconnected, ConnectionError) as fault:
+            raise _Closed if rested else fault from fault
+        except aiosmtplib.SMTPResponseException as fault:
+            raise _Closed if rested and fault.code == GOES else fault from fault
         stage.at = "RCPT"
         await self._within(client.rcpt(wire.to))
         stage.at = "before the final dot"
@@ -154,6 +197,10 @@ class SmtpProvider:
     async def _within(self, step: Awaitable[T]) -> T:
         async with asyncio.timeout(self.settings.timeout):
             return await step
+
+
+class _Closed(Exception):
+    """The server has closed a connection that rested."""
 
 
 @dataclass

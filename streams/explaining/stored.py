@@ -88,10 +88,13 @@ def read_decision(name: str, tenant: str) -> Body[Stored | None]:
             who = (tenant, run["recipient"])
             for row in (yield Find("messages", "by_run", (run["run_id"],), limit=MESSAGES)):
                 sent.append((yield from with_attempts(read_message(row))))  # noqa: PERF401 - a comprehension cannot yield
-        active, _ = yield from standing()
+        now = yield from standing()
+        kills = (yield from active_kills()).union(
+            scope for scope, upto in now.dropping if any(one.message.created_at <= upto for one in sent)
+        )
         return Stored(
             firing, records, None if run is None else read_run(run), sent, (yield from people_of(who)),
-            (yield from active_kills()), active, max(0, len(runs) - 1),
+            kills, now.active, max(0, len(runs) - 1),
         )  # fmt: skip
 
     return body

@@ -9,7 +9,7 @@ from streams.codec import Codec
 from streams.kafka.cluster import Refused
 from streams.kafka.connection import Connection
 from streams.kafka.outcome_log import partitions, places_of, read_after
-from streams.processors import ground, outcomes, rebuild
+from streams.processors import endings, ground, outcomes, rebuild
 from streams.processors.ground import DISPATCH, Older
 from streams.processors.rebuild import Gathered, Open
 from tidings.errors import BadContract
@@ -100,5 +100,7 @@ async def apply(store: Store, picture: Picture, who: str, *, ask: bool) -> int:
     for page in rebuild.pages(picture.gathered, picture.open.waiting, ask=ask):
         ended += await store.run(rebuild.learn(page))
     await store.run(rebuild.finish(picture.gathered))
-    await store.run(ground.release_dispatch(who))
+    ending = await store.run(ground.release_dispatch(who))
+    if ending is not None:
+        await endings.finish(store, ending)
     return ended

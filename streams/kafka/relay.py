@@ -75,6 +75,8 @@ class Relay:
     """Where the topics know more than the database: nothing is published until `tidings ground rebuild`."""
     away_since: float | None = None
     """Since when the brokers take nothing (`time.monotonic`)."""
+    full: bool = False
+    """Whether the last round took as much as it may, so that more waits."""
     _producer: Any = None
     _counts: Mapping[str, int] = field(default_factory=dict)
     _looked: float = 0.0
@@ -146,6 +148,7 @@ class Relay:
         self._told = now
         if not rows:
             return False
+        self.full = len(rows) >= self.limit
         await self._publish(rows)
         await self.store.run(outcomes.published(rows))
         for topic in TOPICS:

@@ -39,6 +39,11 @@ POLL = 0.5
 """Seconds that one question for records may take; what becomes possible meanwhile interrupts it."""
 FETCH_WAIT_MS = 100
 """A broker answers an empty fetch after this time; meanwhile it is asked for no other partition that it leads."""
+GATHER = 0.04
+"""Seconds that records wait for others behind a batch that was small: a transaction for each one would cost twenty times
+what its decision does. Whoever comes after a pause does not wait."""
+FEW = 100
+"""Records in a round; with more of them a transaction is cheap already, and more are there."""
 METADATA_MS = 30_000
 """New partitions are read after this time at the latest: until then they hold their topic's watermark."""
 COMMIT_EVERY = 2.0
@@ -394,8 +399,11 @@ class Consumer(driver.Consumer):
                 if not self.flow_active:
                     await self.wait(cast(Any, self.can_resume_flow))
                     continue
-                for batch in await self._asked():
+                batches = await self._asked()
+                for batch in batches:
                     await self._hand_out(batch)
+                if batches and sum(len(batch.records) for batch in batches) < FEW:
+                    await self.sleep(GATHER)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise

@@ -1,4 +1,4 @@
-"""T2, T3 and T5 as transactions: claim, intent, recovery of leases, reconciliation; and the end of a kill.
+"""T2, T3 and T5 as transactions: claim, intent, recovery of leases, reconciliation.
 
 T4 has a module of its own, `results`.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from streams.processors import told
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, resolve, standing
+from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, read_dropping, resolve, standing
 from tidings import canonical, delivery, outcomes
 from tidings.correction import NOTICE, correcting
 from tidings.delivery import Pace
@@ -22,7 +22,6 @@ from tidings.message import Message, message_row, read_message
 from tidings.person import Person
 from tidings.ports import (
     Body,
-    Delete,
     Find,
     FindEach,
     Insert,
@@ -63,16 +62,28 @@ def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None =
     def body() -> Transaction[list[Message]]:
         now = yield Now()
         # Others claim from the same end: what they hold is passed over, and what stands behind it is tried.
-        due = yield from waiting("pending", now, limit * LOOKED_THROUGH, channels)
         taken: list[Message] = []
-        while due and len(taken) < limit:
-            wanted = limit - len(taken)
-            tried, due = due[:wanted], due[wanted:]
-            held = yield Lock("messages", sorted((row["message_id"],) for row in tried), skip_locked=True)
-            for row in held.values():
-                claimed = None if row is None else delivery.claim(read_message(row), owner, now, pace)
-                if claimed is not None:
-                    taken.append(claimed)
+        tried: set[str] = set()
+        for looked in (limit, limit * LOOKED_THROUGH):
+            found = yield from waiting("pending", now, looked, channels)
+            due = [row["message_id"] for row in found if row["message_id"] not in tried]
+            while due and len(taken) < limit:
+                wanted = limit - len(taken)
+                some, due = due[:wanted], due[wanted:]
+                tried.update(some)
+                held = yield Lock("messages", sorted((name,) for name in some), skip_locked=True)
+                # Read behind the locks: whoever drops waits for them, or is seen.
+                dropping = yield from read_dropping()
+                for row in held.values():
+                    if row is None or any(
+                        reaches_row(scope, row) and row["created_at"] <= at for scope, at in dropping
+                    ):
+                        continue
+                    claimed = delivery.claim(read_message(row), owner, now, pace)
+                    if claimed is not None:
+                        taken.append(claimed)
+            if len(taken) == limit or len(found) < looked:
+                break
         if taken:
             yield Put("messages", [message_row(message) for message in taken])
         return taken
@@ -95,14 +106,14 @@ def intend(rules: RuleSet, group: Sequence[Claimed], owner: str, pace: Pace) -> 
 
     def body() -> Transaction[Intended | Outdated]:
         yield Share(CONTROLS)
-        active, restored = yield from standing()
-        if active != rules.hash:
-            return Outdated(active)
+        now_standing = yield from standing()
+        if now_standing.active != rules.hash:
+            return Outdated(now_standing.active)
         held = yield from lock_people([(c.message.tenant, c.message.recipient) for c in group])
         rows = yield Lock("messages", sorted((c.message.message_id,) for c in group))
         now = yield Now()
-        outside = Outside(kills=(yield from active_kills()))
-        known = (yield from told.of([c.message for c in group])) if restored else {}
+        outside = Outside(kills=(yield from active_kills()), dropping=now_standing.dropping)
+        known = (yield from told.of([c.message for c in group])) if now_standing.restored else {}
         firings = sorted({(row["firing_id"],) for row in rows.values() if row is not None})
         said = yield FindEach("records", "by_firing", firings)
         outgoing: list[Outgoing] = []
@@ -253,32 +264,6 @@ def reconcile(message: Message, found: str | None, *, can_look_up: bool, pace: P
         return changed
 
     return body
-
-
-def page_of(state: str, above: Micros | None, limit: int) -> Transaction[tuple[list[Row], Micros | None]]:
-    """Read a page of a state in order of time, whole instants; with it where the next begins, None behind the last."""
-    rows = yield Find("messages", "by_work", (state,), above=above, limit=limit)
-    if len(rows) < limit:
-        return rows, None
-    last = rows[-1]["due_at"]
-    rows += yield Find("messages", "by_work", (state,), above=last - 1, upto=last)
-    return list({row["message_id"]: row for row in rows}.values()), last
-
-
-def end_kill(scope: str, page: int = 1_000) -> Transaction[int]:
-    """Delete a kill, under `CONTROLS`, and let dispatch look again at whose messages it held; returns how many."""
-    yield Delete("kills", [(scope,)])
-    now = yield Now()
-    whom: set[tuple[str, str]] = set()
-    last: Micros | None = None
-    while True:
-        rows, last = yield from page_of(str(MessageState.HELD), last, page)
-        whom |= {(r["tenant"], r["recipient"]) for r in rows if r["reason"] == Reason.KILLED and reaches_row(scope, r)}
-        if last is None:
-            break
-    held = yield Lock("recipients", sorted(whom))
-    yield Put("recipients", [{**row, "next_at": now} for row in held.values() if row is not None])
-    return len(whom)
 
 
 def lock_people(whom: Sequence[Who]) -> Transaction[dict[tuple[str, ...], Row | None]]:

@@ -38,6 +38,7 @@ from tidings.ports import (
     StoreUnavailable,
     Transaction,
 )
+from tidings.reasons import MessageState
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliverer")
@@ -50,6 +51,8 @@ ProviderOf = Callable[[str], Provider]
 
 COME_AGAIN = SECOND // 5
 """Until a recipient whom nobody knows is looked at again."""
+RECOVER = SECOND // 2
+"""Between two looks for leases that are over, of thirty seconds and more."""
 OUTSIDE = (StoreUnavailable, Misconfigured, UnknownRules)
 """What is no fault of a single recipient's."""
 
@@ -83,6 +86,9 @@ class Deliverer:
     """Whose passes fail; one of them must not end everybody's."""
     unsettled: Setbacks[str] = field(default_factory=Setbacks)
     """Messages whose reconciliation fails."""
+    woken: set[str] = field(default_factory=set)
+    """Channels over which something is to leave since somebody last took them out."""
+    recovered: Micros = 0
     claims: int = 0
     more: bool = False
     """Whether there was as much to claim as was asked for, so that nobody asks whether there is anything."""
@@ -99,8 +105,12 @@ class Deliverer:
         return await self.reconcile() or busy
 
     async def attend(self) -> bool:
-        """Dispatch and recover once: what does not wait for any provider."""
+        """Dispatch, and recover now and then: what does not wait for any provider."""
         busy = await self.dispatch()
+        now = self.runtime.now()
+        if self.recovered <= now < self.recovered + RECOVER * self.pace.speed:
+            return busy
+        self.recovered = now
         return await self.recover() or busy
 
     async def recover(self) -> bool:
@@ -177,6 +187,7 @@ class Deliverer:
             self.strangers[who] = self.runtime.now() + COME_AGAIN
             return False
         if passed is not None:
+            self.woken |= {m.channel for m in passed.result.messages.values() if m.state is MessageState.PENDING}
             self.observe(passed)
         return passed is not None
 

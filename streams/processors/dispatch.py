@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from streams.processors import told
 from streams.processors.detect import EPOCH, READER, Outdated
 from streams.processors.people import READER as PEOPLE
-from tidings import watermark
+from tidings import canonical, watermark
 from tidings.correction import ALL_CLEAR, newer_runs
 from tidings.dispatch import Dispatched, Heard, Outside, Pinned, dispatch, read_heard
 from tidings.message import Message, Run, message_row, read_message, read_run, run_row
@@ -20,6 +20,9 @@ from tidings.rule import NEVER, Rule, RuleSet
 
 CONTROLS = "controls"
 """Named lock that dispatch and the intent share, and that a kill or a switch of the rule set takes alone."""
+
+DROPPING = "dropping"
+"""Epoch row: what is being dropped (`streams.processors.endings`)."""
 
 Who = tuple[str, str]
 """(tenant, recipient)"""
@@ -99,9 +102,9 @@ def dispatch_all(rules: RuleSet, whom: Sequence[Who], pinned: Pinned) -> Body[di
 
     def body() -> Transaction[dict[Who, Pass] | Outdated]:
         yield Share(CONTROLS)
-        active, restored = yield from standing()
-        if active != rules.hash:
-            return Outdated(active)
+        now_standing = yield from standing()
+        if now_standing.active != rules.hash:
+            return Outdated(now_standing.active)
         passed: dict[Who, Pass] = {}
         places_of, known = yield from _together(whom)
         all_places = sorted(place for places in places_of.values() for place in places)
@@ -126,9 +129,9 @@ def dispatch_all(rules: RuleSet, whom: Sequence[Who], pinned: Pinned) -> Body[di
         now = yield Now()
         for who, words in heard.items():
             runs, messages = concerned[who]
-            outside = Outside(kills=kills, connected=since)
+            outside = Outside(kills=kills, connected=since, dropping=now_standing.dropping)
             result = dispatch(rules, pinned, resolve(rules, who, held), words, runs, messages, outside, now)
-            if restored:
+            if now_standing.restored:
                 yield from _as_told(result, now)
             passed[who] = Passed(who, words, result)
         yield from _write(
@@ -335,10 +338,32 @@ def active_rules() -> Transaction[str | None]:
     return None if row is None else row["value"]
 
 
-def standing() -> Transaction[tuple[str | None, bool]]:
-    """Read which rule set is active, and whether this database was restored and the topics know what it does not."""
-    rows = yield Read("epochs", [(EPOCH,), (told.TOLD,)])
-    return (row["value"] if (row := rows.get((EPOCH,))) is not None else None), (told.TOLD,) in rows
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What every transaction of dispatch and delivery asks of the installation, under `CONTROLS`."""
+
+    active: str | None
+    """Hash of the active rule set."""
+    restored: bool
+    """Whether this database was restored, and the topics know what it does not."""
+    dropping: tuple[tuple[str, int], ...]
+    """What is being dropped: a scope, and the instant up to which what was decided in it does not leave."""
+
+
+def standing() -> Transaction[Standing]:
+    """Read it."""
+    rows = yield Read("epochs", [(EPOCH,), (told.TOLD,), (DROPPING,)])
+    active = row["value"] if (row := rows.get((EPOCH,))) is not None else None
+    return Standing(active, (told.TOLD,) in rows, _dropping(rows.get((DROPPING,))))
+
+
+def read_dropping() -> Transaction[tuple[tuple[str, int], ...]]:
+    """Read what is being dropped."""
+    return _dropping((yield Read("epochs", [(DROPPING,)])).get((DROPPING,)))
+
+
+def _dropping(row: Row | None) -> tuple[tuple[str, int], ...]:
+    return () if row is None else tuple((scope, upto) for scope, upto in canonical.loads(row["value"].encode()))
 
 
 def active_kills() -> Transaction[frozenset[str]]:

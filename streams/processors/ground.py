@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streams.processors import deliver, detect, people
+from streams.processors import detect, endings, people
+from streams.processors.audit import audit
 from streams.processors.dispatch import CONTROLS
+from streams.processors.endings import Ending
 from tidings import canonical
-from tidings.event import Micros
 from tidings.gates import GROUND
 from tidings.ground import Choice, Finding, Moved, Standing, moved_row
 from tidings.log import Partition
-from tidings.ports import Body, Delete, Exclude, Insert, Lock, NextSeq, Now, Put, Read, Row, Scan, Transaction
+from tidings.ports import Body, Delete, Exclude, Insert, Lock, Now, Put, Read, Row, Scan, Transaction
 
 ARCHIVE = "archive"
 """The reader that copies records into the table `log`."""
@@ -282,10 +283,11 @@ def read_older(hold: Row) -> Older:
     return Older(*found)
 
 
-def release_dispatch(who: str) -> Body[int | None]:
-    """Return the body that ends the hold, once a person has decided; how many recipients wake, None: nothing was held."""
+def release_dispatch(who: str) -> Body[Ending | None]:
+    """Return the body that ends the hold, once a person has decided; what waits goes on with it. None: nothing was held."""
 
-    def body() -> Transaction[int | None]:
+    def body() -> Transaction[Ending | None]:
+        yield Exclude(endings.ENDINGS)
         yield Exclude(CONTROLS)
         hold = (yield Read("holds", [DISPATCH])).get(DISPATCH)
         if hold is None:
@@ -293,15 +295,8 @@ def release_dispatch(who: str) -> Body[int | None]:
         evidence = read_older(hold)
         yield from _settle({place: theirs for place, (_, theirs) in evidence.committed.items()})
         yield Delete("holds", [DISPATCH])
-        woken: int = yield from deliver.end_kill(GROUND)
         yield from audit("ground release", who, canonical.loads(hold["body"]))
-        return woken
+        kill = (yield Read("kills", [(GROUND,)])).get((GROUND,), {"scope": GROUND, "at": hold["at"]})
+        return (yield from endings.begin(endings.RELEASE, kill, who, OLDER))
 
     return body
-
-
-def audit(verb: str, who: str, body: Mapping[str, object]) -> Transaction[None]:
-    """Write down what a person did, when, and upon which facts."""
-    seq = yield NextSeq("audit")
-    now: Micros = yield Now()
-    yield Insert("audit", [{"seq": seq, "at": now, "who": who, "verb": verb, "body": canonical.dumps(dict(body))}])

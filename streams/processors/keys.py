@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from tidings.event import MINUTE, Micros
-from tidings.ports import Body, Exclude, Find, Insert, Now, Put, Read, Row, Scan, Transaction
+from tidings.ports import Body, Delete, Exclude, Find, Insert, Now, Put, Read, Row, Scan, Transaction
 
 LIVE = 2
 """Keys of one name that may be live at once: the new one is handed out while the old one is still in use."""
 USED_EVERY: Micros = MINUTE
 """How exactly `used_at` is kept."""
+FORGOTTEN = 100
+"""Sessions that are forgotten at most when another one ends: more than come to it."""
 
 
 def is_live(row: Mapping[str, Any], now: Micros) -> bool:
@@ -78,6 +80,31 @@ def read(key: str) -> Body[Row | None]:
     def body() -> Transaction[Row | None]:
         rows = yield Read("keys", [(key,)])
         return rows.get((key,))  # type: ignore[no-any-return]
+
+    return body
+
+
+def of_session(key: str, session: str) -> Body[Row | None]:
+    """Return the body that reads the key that a session began with; None: there is none, or it was signed out."""
+
+    def body() -> Transaction[Row | None]:
+        found = (yield Read("keys", [(key,)])).get((key,))
+        return None if found is None or (yield Read("signed_out", [(session,)])) else found
+
+    return body
+
+
+def sign_out(session: str, until: Micros) -> Body[None]:
+    """Return the body that ends a session wherever it is shown; `until`: when it would be over by itself.
+
+    What would be over by now is forgotten with it.
+    """
+
+    def body() -> Transaction[None]:
+        yield Insert("signed_out", [{"session": session, "until": until}])
+        now = yield Now()
+        if over := (yield Find("signed_out", "by_until", (), upto=now, limit=FORGOTTEN)):
+            yield Delete("signed_out", [(row["session"],) for row in over])
 
     return body
 

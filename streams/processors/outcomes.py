@@ -148,11 +148,9 @@ class _Made:
 
 def find_open() -> Transaction[bool]:
     """Say whether anything waits to be published."""
-    for topic in TOPICS:
-        for state in (NUMBERED, WAITING):
-            if (yield Find("outbox", "by_open", (topic, state), limit=1)):
-                return True
-    return False
+    asked = [(topic, state) for topic in TOPICS for state in (NUMBERED, WAITING)]
+    found = yield FindEach("outbox", "by_open", asked, limit=1)
+    return any(found.values())
 
 
 def lead(owner: str, lease: Micros) -> Body[bool]:
@@ -261,9 +259,8 @@ def number(
         yield from _take(owner, (yield Now()) + lease)
         if rows := (yield from numbered()):
             return rows
-        found: list[Row] = []
-        for topic in TOPICS:
-            found += yield Find("outbox", "by_open", (topic, WAITING), limit=limit)
+        waiting = yield FindEach("outbox", "by_open", [(topic, WAITING) for topic in TOPICS], limit=limit)
+        found = [row for rows in waiting.values() for row in rows]
         if not found:
             return []
         told = yield Read("told", sorted({(row["about"],) for row in found}))
@@ -297,10 +294,11 @@ def put_heads(heads: Mapping[Partition, int]) -> Transaction[None]:
 
 def numbered() -> Transaction[list[Row]]:
     """Read the rows that have a number and may be in their topic, in the order in which they are published."""
-    rows: list[Row] = []
-    for topic in TOPICS:
-        rows += yield Find("outbox", "by_open", (topic, NUMBERED))
-    return sorted(rows, key=lambda row: (row["topic"], row["partition"], row["number"]))
+    given = yield FindEach("outbox", "by_open", [(topic, NUMBERED) for topic in TOPICS])
+    return sorted(
+        (row for rows in given.values() for row in rows),
+        key=lambda row: (row["topic"], row["partition"], row["number"]),
+    )
 
 
 def _is_mine(owner: str) -> Transaction[bool]:

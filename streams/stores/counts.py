@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,17 @@ class Unsent:
             else:
                 counts["killed" if reason == Reason.KILLED else "otherwise"] += count
         return Waits(**counts, whole=sum(row[-1] for row in self.rows) < MOST)
+
+    def shared(self, scope: str, standing: Collection[str]) -> tuple[int, list[str]]:
+        """Return how many that a kill keeps other kills keep as well, and which of them do."""
+        count, others = 0, set[str]()
+        for tenant, rule, channel, state, reason, more in self.rows:
+            killed = state == MessageState.HELD and reason == Reason.KILLED
+            if killed and reaches(scope, tenant, rule, channel):
+                also = {one for one in standing if one != scope and reaches(one, tenant, rule, channel)}
+                count += more if also else 0
+                others |= also
+        return count, sorted(others)
 
     @property
     def rules(self) -> frozenset[str]:

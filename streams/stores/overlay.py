@@ -116,7 +116,7 @@ class _Transaction:
         over, key_from = self._over(op.table), key_of(op.table)
         # As many more as may be hidden by what lies over them.
         limit = None if op.limit is None else op.limit + len(over)
-        below = await self._base(ports.Find(op.table, op.index, op.equals, op.upto, limit, op.above))
+        below = await self._base(ports.Find(op.table, op.index, op.equals, op.upto, limit, op.above, op.after))
         rows = [row for row in below if key_from(row) not in over]
         rows += [dict(row) for row in over.values() if row is not None and _matches(row, op, columns)]
         rows.sort(key=lambda row: ([(row[name] is not None, row[name]) for name in columns], key_from(row)))
@@ -177,5 +177,7 @@ def _matches(row: Row, op: ports.Find, columns: tuple[str, ...]) -> bool:
         return True
     bound = row[columns[len(op.equals)]]
     if bound is None or (op.upto is not None and bound > op.upto):
+        return False
+    if op.after is not None and (bound, *key_of(op.table)(row)) <= op.after:
         return False
     return op.above is None or bound > op.above

@@ -124,9 +124,9 @@ def _insert(table: Table, first: int) -> str:
 
 def find(op: Find, more: int = 0) -> tuple[str, list[object]]:
     """Rows of an index in its order; `more` rows beyond the limit."""
-    return _find(
-        op.table, op.index, len(op.equals), op.upto is not None, op.above is not None, _limit(op.limit, more)
-    ), [*op.equals, *(bound for bound in (op.upto, op.above) if bound is not None)]
+    bounds = [op.upto is not None, op.above is not None, op.after is not None]
+    given = [*(bound for bound in (op.upto, op.above) if bound is not None), *(op.after or ())]
+    return _find(op.table, op.index, len(op.equals), *bounds, _limit(op.limit, more)), [*op.equals, *given]
 
 
 def find_each(op: FindEach, more: int = 0) -> str:
@@ -156,7 +156,7 @@ def _find_each(name: str, index: str, equals: int, limit: str, *, upto: bool) ->
 
 
 @cache
-def _find(name: str, index: str, equals: int, upto: bool, above: bool, limit: str) -> str:  # noqa: FBT001 - which bounds there are
+def _find(name: str, index: str, equals: int, upto: bool, above: bool, after: bool, limit: str) -> str:  # noqa: FBT001 - which bounds there are
     table, columns = TABLES[name], index_columns(name, index)
     where = [f'"{column}" = ${at}' for at, column in enumerate(columns[:equals], 1)]
     if equals < len(columns):
@@ -167,6 +167,10 @@ def _find(name: str, index: str, equals: int, upto: bool, above: bool, limit: st
             at += 1
         if above:
             where.append(f'"{bound}" > ${at}')
+            at += 1
+        if after:
+            given = ", ".join(f"${at + more}" for more in range(1 + table.key))
+            where.append(f"({names((bound, *table.key_names))}) > ({given})")
     order = names(dict.fromkeys((*columns, *table.key_names)))
     return f'SELECT {names(all_names(table))} FROM "{name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
 

@@ -367,6 +367,9 @@ class _Transaction:
             if op.above is not None:
                 where.append(f'"{bound}" > ?')
                 values.append(op.above)
+            if op.after is not None:
+                where.append(f"({names((bound, *table.key_names))}) > ({', '.join('?' * len(op.after))})")
+                values += op.after
         limit = "" if op.limit is None else f" LIMIT {int(op.limit)}"
         order = names(dict.fromkeys((*columns, *table.key_names)))
         query = f'SELECT * FROM "{table.name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'

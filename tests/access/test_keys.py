@@ -64,9 +64,13 @@ def test_a_key_says_who_asks_until_it_is_revoked_and_never_again(play):
         assert await store.run(rows.add(new.row, "ada")) == ""
         found = await keys.principal(new.key)
         assert found == Principal("billing", "default", frozenset({"events"}), ("shop/*",), new.row["id"])
-        assert await keys.by_id(new.row["id"]) == found
+        assert await keys.of_session(new.row["id"], "s-1") == found
+        await keys.sign_out("s-1", times.wall + 1)
+        await keys.sign_out("s-1", times.wall + 1)
+        sessions = [await keys.of_session(new.row["id"], name) for name in ("s-1", "s-2")]
+        assert sessions == [None, found]
         assert await store.run(rows.revoke("default", new.row["id"], "ada")) == ""
-        assert await keys.by_id(new.row["id"]) is None
+        assert await keys.of_session(new.row["id"], "s-2") is None
         times.steady += access.FRESH
         assert await keys.principal(new.key) is None
         assert await Keys(store, PEPPER, keys.clock).principal(new.key) is None
@@ -174,7 +178,7 @@ def test_a_key_of_another_tenant_opens_nothing_however_it_is_shown(play):
             found = [
                 await door.bearer(asks({"host": "localhost", "authorization": f"Bearer {one.key}"})),
                 await door.holder(one.key),
-                await door.by_id(one.row["id"]),
+                await door.of_session(one.row["id"], "s"),
             ]
             assert [who is not None for who in found] == [comes_in] * 3
 

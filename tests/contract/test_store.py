@@ -228,11 +228,14 @@ def test_find_orders_bounds_limits_and_leaves_null_out(make: Any, tmp_path: Path
         some = yield Find("recipients", "by_next", (), upto=5, limit=3)
         one = yield Find("recipients", "by_next", (3,))
         above = yield Find("recipients", "by_next", (), upto=5, above=3)
-        return [[row["recipient"] for row in found] for found in (every, some, one, above)]
+        after = yield Find("recipients", "by_next", (), limit=2, after=(3, "t", "c"))
+        return [[row["recipient"] for row in found] for found in (every, some, one, above, after)]
 
     async def test(store: Store) -> None:
         await store.run(put(*rows, table="recipients"))
-        assert await store.run(body) == [["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"]]
+        assert await store.run(body) == [
+            ["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"], ["d", "a"],
+        ]  # fmt: skip
 
     run(make, tmp_path, test)
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from streams.processors import kills
+from gateway.stopping import kept_in_words
+from streams.processors import endings, kills
+from streams.stores.counts import Unsent
 from tests.edge import edge
 from tests.http.asking import run, until
 from tests.live.engines import customer, failed, rows
@@ -68,7 +70,7 @@ def test_a_script_of_whoever_is_on_call_stops_counts_and_releases(tmp_path):
             listed = (await shop.get("/v1/kills", authorization=key)).json["items"]
             assert [(each["id"], each["waiting"]["stopped"]) for each in listed] == [(one["id"], 3)]
             status, done = await post(f"/v1/kills/{one['id']}/release", reason="right again")
-            assert (status, done) == (200, {"id": one["id"], "recipients": 1})
+            assert (status, done) == (200, {"id": one["id"], "messages": 3, "kept": 0, "complete": True})
             await ended(shop, 3)
             assert len(shop.provider.taken) == 3
             # An id names one kill: what comes late ends no later one.
@@ -77,7 +79,8 @@ def test_a_script_of_whoever_is_on_call_stops_counts_and_releases(tmp_path):
             assert (await post(f"/v1/kills/{one['id']}/release", reason="late"))[0] == 404
             assert (await post(f"/v1/kills/{other['id']}/drop", reason="never"))[1]["cancelled"] == 0
             audit = [(row["verb"], row["who"]) for row in await rows(shop.engine, "audit")]
-            assert audit[-5:] == [(verb, "on-call") for verb in ("kill", "release", "kill", "drop begun", "drop")]
+            verbs = ("kill", "release begun", "release", "kill", "drop begun", "drop")
+            assert audit[-6:] == [(verb, "on-call") for verb in verbs]
 
     run(body())
 
@@ -155,6 +158,45 @@ def test_the_page_says_how_much_before_the_button_and_every_page_says_what_is_st
             assert late.status == 404
 
     run(body())
+
+
+def test_how_far_an_end_is_stands_on_the_page_and_in_the_answer_and_the_same_request_goes_on_with_it(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=False) as shop:  # nobody runs
+            store = shop.engine.store
+            await store.run(kills.kill("all", "ann", "wrong prices"))
+            (kill,) = (await shop.get("/v1/kills")).json["items"]
+            await store.run(endings.end("release", "all", "bob", "mended", total=71_000))
+            page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (await shop.get("/kills")).body.decode()))
+            assert "Nothing is stopped" in page
+            assert "Releasing: 0 of 71,000. What another stop covers keeps waiting." in page
+            listed = (await shop.get("/v1/kills")).json
+            assert listed["items"] == []
+            assert [(one["id"], one["state"], one["by"], one["done"], one["total"]) for one in listed["ending"]] == [
+                (kill["id"], "releasing", "bob", 0, 71_000)
+            ]
+            path = f"/v1/kills/{kill['id']}"
+            asked = json.dumps({"reason": "mended"})
+            assert (await shop.post(f"{path}/drop", asked, JSON)).status == 404
+            done = await shop.post(f"{path}/release", asked, JSON)
+            assert (done.status, done.json["complete"]) == (200, True)
+            assert (await shop.get("/v1/kills")).json == {"items": [], "ending": []}
+
+    run(body())
+
+
+def test_what_another_kill_means_for_an_end_is_said_with_its_number():
+    counts = Unsent([("t", "r", "email", "held", "killed", 3), ("t", "r", "sms", "held", "killed", 1)])
+    standing = ["all", "channel:email", "rule:other"]
+    assert kept_in_words("release", "all", counts, standing) == (
+        "3 of them keep waiting: channel email is stopped as well"
+    )
+    assert kept_in_words("drop", "all", counts, standing) == (
+        "3 of them are stopped by channel email as well, and cancelled all the same"
+    )
+    assert kept_in_words("release", "all", counts, ["all", "rule:other"]) == ""
+    both = kept_in_words("release", "channel:sms", counts, [*standing, "channel:sms", "rule:r"])
+    assert both == "1 of them keeps waiting: everything and rule r are stopped as well"
 
 
 def test_a_form_of_somebody_else_stops_nothing(tmp_path):

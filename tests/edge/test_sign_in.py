@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.console import live
+from gateway.console import live, session
 from gateway.http.app import create_app
 from gateway.http.serve import serving
 from gateway.metrics import Metrics
@@ -18,6 +18,7 @@ from streams.embedded import wall_clock
 from streams.processors import keys
 from tests.edge import Edge, edge
 from tests.http.asking import Answer, run
+from tests.live.engines import rows
 
 
 async def sign_out(shop: Edge, cookie: str) -> None:
@@ -69,6 +70,38 @@ def test_signing_out_ends_the_session_also_for_a_copy_of_its_cookie_and_no_other
             await sign_out(shop, mine)
             assert (await shop.get("/kills", cookie=mine)).status == 401
             assert (await shop.get("/kills", cookie=other)).status == 200
+
+    run(body())
+
+
+def test_who_signs_out_at_one_gateway_is_signed_out_at_every_other_also_after_a_restart(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=False) as shop:
+            mine, other = [cookie_of(await sign_in(shop, key)) for key in [await shop.key("ada", "admin")] * 2]
+            metrics = Metrics(lambda: shop.engine.rules, contracts().by_type, wall_clock)
+            beside = replace(shop.site, door=replace(shop.site.door, keys=replace(shop.site.door.keys)))
+
+            async def seen(cookie: str) -> int:
+                async with serving(create_app(shop.engine, metrics, site=beside), "127.0.0.1", 0) as (_, port):
+                    return (await replace(shop, port=port).get("/kills", cookie=cookie)).status
+
+            async with serving(create_app(shop.engine, metrics, site=beside), "127.0.0.1", 0) as (_, port):
+                second = replace(shop, port=port)
+                assert [(await one.get("/kills", cookie=mine)).status for one in (shop, second)] == [200, 200]
+                await sign_out(second, mine)
+                assert [(await one.get("/kills", cookie=mine)).status for one in (shop, second)] == [401, 401]
+            assert (await seen(mine), await seen(other)) == (401, 200)
+
+    run(body())
+
+
+def test_an_ended_session_is_forgotten_when_it_would_be_over_by_itself(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=False) as shop:
+            store, now = shop.engine.store, wall_clock()
+            await store.run(keys.sign_out("old", now - 1))
+            await store.run(keys.sign_out("new", now + session.LASTS))
+            assert [row["session"] for row in await rows(shop.engine, "signed_out")] == ["new"]
 
     run(body())
 

@@ -9,7 +9,7 @@ import pytest
 
 from streams.kafka.connection import Connection
 from streams.kafka.ground import Ground
-from streams.processors import ground
+from streams.processors import endings, ground
 from streams.processors.ground import DISPATCH, Older
 from streams.processors.kills import kill
 from streams.stores.migrate import migrate
@@ -103,7 +103,9 @@ def test_when_a_person_has_decided_the_same_evidence_holds_nothing_again_and_an_
     async def restored(lab: Laboratory) -> None:
         await lab.store.run(kill("all", "an operator"))
         assert await lab.ground.database()
-        assert await lab.store.run(ground.release_dispatch("somebody")) == 0
+        ended = await lab.store.run(ground.release_dispatch("somebody"))
+        assert ended is not None
+        assert (await endings.finish(lab.store, ended)).is_over
         assert await lab.store.run(ground.release_dispatch("somebody")) is None
         assert [row["scope"] for row in await lab.rows("kills")] == ["all"]
         assert [row["verb"] for row in await lab.rows("audit")] == ["kill", "ground release"]

@@ -13,8 +13,9 @@ from gateway.intake.bounds import AT_ONCE, MOST_BODY, MOST_EVENT, MOST_EVENTS, M
 from gateway.intake.reading import read
 from streams.json_events import MOST_HINTS
 from tests.http.asking import exchange, parsed, run
+from tests.intake.answers import is_problem
 from tests.intake.edge import edge, event
-from tests.intake.test_publish import BATCH, STRUCTURED, is_problem
+from tests.intake.test_publish import BATCH, STRUCTURED
 
 pytestmark = pytest.mark.live
 

@@ -1,59 +1,27 @@
 """What a core system is promised when it publishes over HTTP."""
 
 import asyncio
-import gzip
 import json
-import random
 from typing import Any
 from urllib.parse import quote
 
-import cramjam
 import httpx
 import pytest
 
 from gateway.http.app import create_app
-from gateway.http.problems import KINDS, Refused
-from gateway.intake.bounds import MOST_BODY
-from gateway.intake.inflate import inflate
-from gateway.intake.publishing import REVEAL
-from gateway.intake.quota import Quota
-from gateway.intake.recent import Known, Recent
+from gateway.http.problems import KINDS
 from gateway.metrics import Metrics
-from gateway.site import Paused
 from schemas import contracts
 from schemas.examples import examples
-from streams.codec import Codec
 from streams.embedded import wall_clock
-from streams.embedded_log import read_record
-from streams.json_events import rfc3339
-from streams.processors import keys as rows
-from tests.http.asking import run, until
-from tests.intake.edge import Edge, edge, event
-from tests.live.engines import RULES
-from tidings import canonical, ids
-from tidings.ports import Scan, StoreUnavailable
+from tests.http.asking import run
+from tests.intake.answers import cloud, decoded, is_problem
+from tests.intake.edge import edge, event
+from tidings import ids
 
 pytestmark = pytest.mark.live
 
-CODEC = Codec(contracts())
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
-
-
-def cloud(given: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"specversion": "1.0", **given, **more}
-
-
-def is_problem(answer: Any, code: str) -> dict[str, Any]:
-    found: dict[str, Any] = answer.json()
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.status_code, found["code"]) == (KINDS[code].status, code), found
-    assert found["type"] == f"/problems/{code}"
-    assert found["request_id"] == answer.headers["request-id"]
-    return found
-
-
-async def decoded(edge: Edge) -> list[Any]:
-    return [CODEC.decode(read_record(row)) for row in await edge.log()]
 
 
 def test_202_means_that_the_event_is_in_the_log_as_it_was_given(tmp_path):
@@ -245,136 +213,6 @@ def test_a_parameter_that_nobody_knows_is_refused_and_not_ignored(tmp_path):
     run(body())
 
 
-def test_a_dry_run_says_what_would_be_decided_and_writes_nothing(tmp_path):
-    async def body():
-        async with edge(tmp_path, started=True) as shop:
-            await shop.post([found.event for found in introductions()])
-            await until(shop.engine.at_rest)
-            before = await shop.log()
-            given = event("billing.payment.failed", id="dry")
-            given["data"]["customer_id"] = "c-1"
-            answer = await shop.post(given, query="?dry_run=true")
-            assert answer.status_code == 200
-            found = answer.json()
-            assert found["dry_run"] is True
-            is_problem(await shop.post({**given, "data": {}}, query="?dry_run=true"), "contract-violation")
-            assert found["items"][0]["status"] == "accepted"
-            assert [one["rule"] for one in found["decisions"]] == ["payment-failed"]
-            assert {one["channel"] for one in found["messages"]} == {"email"}
-            assert {one["state"] for one in found["messages"]} <= {"would_send", "held", "suppressed"}
-            await asyncio.sleep(0.1)
-            assert await shop.log() == before
-            assert not shop.provider.taken
-            # What was tried is no event: the same id with another time is free.
-            assert (await shop.post({**given, "time": "2026-01-01T00:00:00Z"})).status_code == 202
-
-    run(body())
-
-
-def test_texts_of_a_dry_run_are_for_those_who_may_reveal_and_that_is_written_down(tmp_path):
-    async def body():
-        async with edge(tmp_path, started=True) as shop:
-            await shop.post([found.event for found in introductions()])
-            await until(shop.engine.at_rest)
-            given = event("billing.payment.failed", id="dry")
-            given["data"]["customer_id"] = "c-1"
-            keys = {False: await shop.key("one", "events", "decisions"), True: await shop.key("two", "events", REVEAL)}
-            for may, key in keys.items():
-                found = (await shop.post(given, query="?dry_run=true", key=key)).json()
-                sent = [one for one in found["messages"] if one["state"] == "would_send"]
-                assert sent, found
-                assert all((one["text"] is not None) == may and one["template"] for one in sent)
-                lines = [
-                    one
-                    for one in await shop.engine.store.read(lambda: (yield Scan("audit")))
-                    if one["verb"] == "dry-run"
-                ]
-                assert [one["who"] for one in lines] == ["two"] * may
-            assert canonical.loads(lines[0]["body"])["recipients"] == ["customer:c-1"]
-
-
-CHANGED = (
-    RULES
-    + b"""
-  - id: email-changed
-    title: The address was changed
-    owner: team-crm
-    severity: high
-    status: live
-    when: { event: crm.customer.changed, changed: [email] }
-    to: customer
-    topic: news
-    then: [{ send: email, template: failed, with: { code: customer_id } }]
-"""
-)
-
-
-def test_a_dry_run_judges_an_event_as_completed_and_never_calls_silent_what_speaks(tmp_path):
-    def changed(name: str, at: str, email: str) -> dict[str, Any]:
-        data = {
-            "customer_id": "c-1", "before": None, "after": {"email": email}, "changed_fields": ["email"],
-            "before_coverage": "UNKNOWN", "after_coverage": "FULL",
-        }  # fmt: skip
-        return event("crm.customer.changed", id=name, subject="c-1", time=at) | {"data": data}
-
-    async def body():
-        async with edge(tmp_path, started=True, rules=CHANGED) as shop:
-            now = wall_clock()
-            at, later = rfc3339(now - 60_000_000), rfc3339(now)
-            assert (await shop.post(changed("a", at, "ada@example.org"))).status_code == 202
-            await until(shop.engine.at_rest)
-            found = (await shop.post(changed("b", later, "ada@example.com"), query="?dry_run=true")).json()
-            assert "email-changed" in {one["rule"] for one in found["decisions"]}, json.dumps(found)
-            assert "email-changed" not in {one["rule"] for one in found["silent"]}
-            # The same address again: silent, and the stored one is veiled.
-            found = (await shop.post(changed("b", later, "ada@example.org"), query="?dry_run=true")).json()
-            assert "email-changed" not in {one["rule"] for one in found["decisions"]}
-            (silent,) = (one for one in found["silent"] if one["rule"] == "email-changed")
-            assert "email changed is false" in silent["because"]
-            assert "ada@" not in json.dumps(found["silent"])
-
-    run(body())
-
-
-def introductions() -> list[Any]:
-    return [
-        one for one in examples() if one.full_name.startswith("tidings.customer.v1.Profile") and not one.refused_at
-    ][:1]
-
-
-def test_a_key_publishes_as_its_own_sources_and_does_nothing_else(tmp_path):
-    async def body():
-        async with edge(tmp_path) as shop:
-            key = await shop.key("billing", sources=("team-billing", "shop/*"))
-            reader = await shop.key("reader", "decisions")
-            refused = is_problem(await shop.post(event(), key=None), "unauthorized")
-            assert "tid_live" in refused["hint"]
-            is_problem(await shop.post(event(), key=key[:-1] + "x"), "unauthorized")
-            is_problem(await shop.post(event(), key=reader), "scope-missing")
-            assert (await shop.post(event(source="shop/7"), key=key)).status_code == 202
-            foreign = is_problem(await shop.post(event(source="crm"), key=key), "scope-missing")
-            assert foreign["errors"][0]["pointer"] == "/source"
-            both = (await shop.post([event(id="y", source="shop/7"), event(source="crm")], key=key)).json()
-            assert [one["status"] for one in both["items"]] == ["accepted", "refused"]
-            assert both["items"][1]["problem"]["status"] == 403
-
-    run(body())
-
-
-def test_a_revoked_key_is_refused_and_a_missing_one_says_how_to_ask(tmp_path):
-    async def body():
-        async with edge(tmp_path) as shop:
-            key = await shop.key()
-            assert (await shop.post(event(), key=key)).status_code == 202
-            await shop.engine.store.run(rows.revoke("default", key.split("_")[2], "a test"))
-            shop.site.door.keys._fresh.clear()
-            answer = await shop.post(event(), key=key)
-            is_problem(answer, "unauthorized")
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-
-    run(body())
-
-
 def test_what_became_of_an_event_can_be_asked_by_whoever_may_publish_it(tmp_path):
     async def body():
         async with edge(tmp_path) as shop:
@@ -417,96 +255,6 @@ def test_an_event_that_came_through_another_process_is_found_in_the_log(tmp_path
                     assert (await beside.get("/v1/events/" + quote(unknown))).status_code == 404
 
     run(body())
-
-
-@pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_compressed_body_is_read_within_the_bounds_of_one_that_is_not(tmp_path, coding):
-    def packed(raw: bytes) -> bytes:
-        return gzip.compress(raw) if coding == "gzip" else bytes(cramjam.zstd.compress(raw))
-
-    async def body():
-        async with edge(tmp_path) as shop:
-            good = await shop.post(packed(json.dumps(event()).encode()), **{"content-encoding": coding})
-            assert good.status_code == 202
-            for bomb in (b" " * (5 << 20), b"[" * (64 << 20)):
-                answer = await shop.post(packed(bomb), **{"content-encoding": coding})
-                assert answer.status_code in (400, 413), answer.text
-            broken = await shop.post(packed(json.dumps(event()).encode())[:-4], **{"content-encoding": coding})
-            is_problem(broken, "malformed")
-            answer = await shop.post(b"x", **{"content-encoding": "br"})
-            is_problem(answer, "unsupported-media-type")
-
-    run(body())
-
-
-@pytest.mark.parametrize("size", [0, 1, 255, 300, 70_000, 3_000_000])
-@pytest.mark.parametrize("bytes_of", [bytes, random.Random(7).randbytes])
-def test_a_zstd_body_is_one_frame_and_nothing_behind_it(size, bytes_of):
-    raw = bytes_of(size)
-    frame = bytes(cramjam.zstd.compress(raw))
-    stream = cramjam.zstd.Compressor()
-    stream.compress(raw)
-    for one in (frame, bytes(stream.finish())):
-        assert inflate("zstd", one, MOST_BODY) == raw
-        for more in (frame, b"\x50\x2a\x4d\x18\x00\x00\x00\x00", b"\x00"):
-            with pytest.raises(Refused) as told:
-                inflate("zstd", one + more, MOST_BODY)
-            assert told.value.code == "malformed"
-
-
-def test_a_store_that_cannot_keep_it_is_a_503_and_no_event(tmp_path):
-    async def body():
-        async with edge(tmp_path) as shop:
-            whole = shop.engine.store.run
-
-            async def full(body: Any, **words: Any) -> Any:
-                raise StoreUnavailable("the disk is full")
-
-            shop.engine.store.run = full  # type: ignore[method-assign]
-            answer = await shop.post(event(id="later"))
-            is_problem(answer, "store-unavailable")
-            assert int(answer.headers["retry-after"]) > 0
-            shop.engine.store.run = whole  # type: ignore[method-assign]
-            # Nothing is remembered of what was not taken.
-            assert (await shop.post(event(id="later"))).json()["status"] == "accepted"
-
-    run(body())
-
-
-def test_intake_pauses_where_more_waits_than_is_worked_off(tmp_path):
-    async def body():
-        async with edge(tmp_path) as shop:
-            shop.site.paused.untaken = 0  # type: ignore[attr-defined]
-            assert (await shop.post(event(id="a"))).status_code == 202
-            shop.site.paused._seen = None  # type: ignore[attr-defined]
-            answer = await shop.post(event(id="b"))
-            is_problem(answer, "intake-paused")
-            assert 0 < int(answer.headers["retry-after"]) <= 300
-            assert isinstance(await shop.site.paused(), Paused)
-
-    run(body())
-
-
-def test_a_key_has_a_quota_of_bytes_which_every_answer_tells(tmp_path):
-    async def body():
-        async with edge(tmp_path) as shop:
-            answer = await shop.post(event())
-            assert answer.headers["ratelimit-policy"].startswith('"intake";q=')
-            assert answer.headers["ratelimit"].startswith('"intake";r=')
-
-    run(body())
-    now = [0.0]
-    quota = Quota(1000, lambda: now[0])
-    assert quota.take("a", 900) is None
-    wait = quota.take("a", 200)
-    assert wait is not None
-    assert 6 < wait <= 12
-    assert quota.take("b", 900) is None, "each key has its own"
-    now[0] += 7
-    assert quota.take("a", 200) is None
-    assert quota.headers("a") == {
-        "ratelimit-policy": '"intake";q=1000;qu="content-bytes";w=60', "ratelimit": '"intake";r=16;t=58',
-    }  # fmt: skip
 
 
 def test_every_example_of_a_contract_is_taken_or_refused_where_it_says(tmp_path):
@@ -568,16 +316,6 @@ def test_concurrent_requests_share_commits_and_each_has_its_own_answer(tmp_path)
             assert {answer.json()["status"] for answer in again} == {"known"}
 
     run(body())
-
-
-def test_what_is_remembered_is_bounded_and_forgets_the_oldest():
-    recent = Recent(most=2)
-    for n in range(3):
-        recent.begin(("t", "s", str(n)), Known(n, f"ref-{n}", "x", durable=True))
-    assert recent.get(("t", "s", "0")) is None
-    assert recent.of_ref("t", "ref-0") is None
-    assert recent.of_ref("t", "ref-2") is not None
-    assert recent.of_ref("other", "ref-2") is None
 
 
 def test_every_problem_has_a_page_that_says_how_to_mend_it(tmp_path):

@@ -6,6 +6,7 @@ Each value whose work is done is a line of BOOK. RUN 1 meets the trouble of the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ from tests import services
 FIRST = b"0"
 TROUBLE = b"2"
 REST = 2.5
-"""Seconds without a record after which the second run ends."""
+"""Seconds without a record after which a run ends, once it has met the trouble of its story."""
 
 
 class Book:
@@ -33,17 +34,22 @@ class Book:
         self.moved = 0.0
 
     def write(self, line: str) -> None:
-        self.moved = asyncio.get_running_loop().time()
+        self.stir()
         with self.path.open("a") as book:
             book.write(f"{line}\n")
 
-    async def quiet(self) -> None:
+    def stir(self) -> None:
         self.moved = asyncio.get_running_loop().time()
+
+    async def quiet(self, begun: asyncio.Event) -> None:
+        """Wait for the silence behind what has begun; before that, it is only a broker that takes its time."""
+        await begun.wait()
+        self.stir()
         while asyncio.get_running_loop().time() - self.moved < REST:  # noqa: ASYNC110 - a second of silence has no event
             await asyncio.sleep(0.1)
 
 
-def stock(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
+def stock(story: str, topic: str, book: Book, met: asyncio.Event, *, first: bool) -> faust.App:
     """Faust as it comes, with the settings that its documentation starts from."""
     app = faust.App(
         f"{topic}.group", broker=f"kafka://{os.environ[services.KAFKA]}", env={"": ""}, value_serializer="raw",
@@ -57,6 +63,7 @@ def stock(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
     async def one_by_one(stream):
         async for value in stream:
             if first and story in ("exception", "crash") and value == TROUBLE:
+                met.set()
                 raise ZeroDivisionError
             if first and story in ("kill", "sigterm") and value == FIRST:
                 book.write("begun")
@@ -67,6 +74,7 @@ def stock(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
         async for values in stream.take(3, within=0.5):
             for value in values:
                 if first and value == TROUBLE:
+                    met.set()
                     raise ZeroDivisionError
                 book.write(value.decode())
 
@@ -97,7 +105,7 @@ class FromBook:
         raise fault
 
 
-def ours(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
+def ours(story: str, topic: str, book: Book, met: asyncio.Event, *, first: bool) -> faust.App:
     done = len([one for one in book.path.read_text().split() if one.isdigit()]) if book.path.exists() else 0
     begun = False
 
@@ -106,6 +114,7 @@ def ours(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
         values = [record.value for record in batch.records]
         if first and not begun and story == "exception":
             begun = True
+            met.set()
             raise ZeroDivisionError
         if first and story in ("kill", "sigterm"):
             book.write("begun")
@@ -121,10 +130,30 @@ def ours(story: str, topic: str, book: Book, *, first: bool) -> faust.App:
     return make_app(connection, [name], take, positions, Pace(session=6.0, rebalance=6.0, request=7.0))
 
 
+async def acknowledged(app: faust.App, place: TP) -> bool:
+    """Whether Faust takes `TROUBLE` for done. A crash stops committer and consumer: whether Kafka is still told is a race."""
+    consumer: Any = app.consumer
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while int(TROUBLE) not in consumer._acked[place]:
+                if (consumer._committed_offset[place] or 0) > int(TROUBLE):
+                    break
+                await asyncio.sleep(0.05)
+            return True
+    return False
+
+
 async def run(kind: str, story: str, topic: str, path: str, turn: str) -> None:
     book = Book(Path(path))
     first = turn == "1"
-    app = {"stock": stock, "ours": ours}[kind](story, topic, book, first=first)
+    met, assigned = asyncio.Event(), asyncio.Event()
+    app = {"stock": stock, "ours": ours}[kind](story, topic, book, met, first=first)
+
+    async def have(_sender: Any, places: Any, **_: Any) -> None:
+        if places:
+            assigned.set()
+
+    app.on_partitions_assigned.connect(cast(Any, have))
     if story == "send":
         await app.producer.start()
         answer: Any = await app.topic(topic, value_type=bytes).send(value=b"x")
@@ -137,9 +166,12 @@ async def run(kind: str, story: str, topic: str, path: str, turn: str) -> None:
     await app.start()
     watching: list[asyncio.Task[Any]] = [asyncio.create_task(stop.wait())]
     if not (first and story in ("kill", "sigterm")):
-        watching.append(asyncio.create_task(book.quiet()))
+        troubled = first and story in ("exception", "crash", "take")
+        watching.append(asyncio.create_task(book.quiet(met if troubled else assigned)))
     watching.append(asyncio.create_task(app.wait_until_stopped()))
     await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+    if first and story == "crash":
+        book.write(f"acknowledged {await acknowledged(app, TP(topic, 0))}")
     try:
         await asyncio.wait_for(app.stop(), 8 if kind == "stock" else 60)  # as `faust worker` does, whatever ended it
     except TimeoutError:

@@ -10,6 +10,7 @@ import inspect
 import pkgutil
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import aiokafka
@@ -100,16 +101,17 @@ def _theirs(one: type) -> list[type]:
 
 def _held(whose: type) -> set[str]:
     """Names of a class and its bases: what stands in them, is declared, or is set by their methods."""
-    names: set[str] = set()
-    for one in whose.__mro__:
-        names |= set(vars(one)) | set(getattr(one, "__annotations__", {}))
-        if one.__module__.partition(".")[0] in THEIRS:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
-            names |= {
-                node.attr
-                for node in ast.walk(tree)
-                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-            }
+    return set[str]().union(*map(_stated, whose.__mro__))
+
+
+@cache
+def _stated(one: type) -> set[str]:
+    names = set(vars(one)) | set(getattr(one, "__annotations__", {}))
+    if one.__module__.partition(".")[0] in THEIRS:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
+        names |= {
+            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        }
     return names
 
 

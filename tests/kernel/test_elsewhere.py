@@ -10,8 +10,8 @@ import pytest
 from streams.processors import people
 from streams.processors.detect import Idle, mark_idle
 from streams.rule_book import UnknownRules
+from tests.kernel.house import ONE, House, Scripted, house, profile
 from tests.kernel.stories import fired
-from tests.kernel.test_passes import ONE, House, Scripted, house, profile
 from tidings.event import SECOND
 from tidings.ports import Insert, StoreUnavailable
 from tidings.watermark import GRACE

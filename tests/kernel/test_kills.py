@@ -1,17 +1,19 @@
 """What an operator stops: what is held, what goes on, what is cancelled."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.processors import kills
+from streams.processors import deliver, endings, kills
+from tests.kernel.house import MORNING, ONE, House, house, profile
 from tests.kernel.stories import fired, rules, steps
-from tests.kernel.test_passes import MORNING, ONE, House, house, profile
 from tidings import canonical, scopes
+from tidings.delivery import Pace
 from tidings.event import DAY, HOUR, MINUTE
-from tidings.ports import Outcome, Scan
+from tidings.ports import Outcome, Put, Scan
 
 BOTH = rules(then=steps("email", "sms"), expires=6 * HOUR)
 QUIET = rules(then=steps("email"), quiet_hours=MORNING, expires=6 * HOUR)
@@ -21,8 +23,33 @@ def do(h: House, body):
     return asyncio.run(h.store.run(body))
 
 
-def drop(h: House, scope: str = "all"):
-    return asyncio.run(kills.drop(h.store, scope, "ann", "wrong prices"))
+def drop(h: House, scope: str = "all") -> int | None:
+    done = asyncio.run(kills.drop(h.store, scope, "ann", "wrong prices"))
+    assert done is None or done.is_over
+    return None if done is None else done.done
+
+
+def release(h: House, scope: str, by: str = "somebody", reason: str = "", **more: Any) -> tuple[int, int] | None:
+    done = asyncio.run(kills.release(h.store, scope, by, reason, **more))
+    assert done is None or done.is_over
+    return None if done is None else (done.done, done.kept)
+
+
+def begin(h: House, verb: str, scope: str = "all", by: str = "ann") -> endings.Ending:
+    """End a kill, and be killed before the first page."""
+    found: endings.Ending | None = do(h, endings.end(verb, scope, by, "wrong prices"))
+    assert found is not None
+    return found
+
+
+def page(h: House, one: endings.Ending) -> endings.Ending:
+    found: endings.Ending | None = do(h, endings.page(one.scope, one.at))
+    assert found is not None
+    return found
+
+
+def left(h: House) -> list[dict[str, Any]]:
+    return list(h.store.rows("endings"))
 
 
 def audited(h: House):
@@ -39,20 +66,21 @@ def crowd(h: House, count: int) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 2, 1000])
-def test_a_release_wakes_everybody_whom_the_kill_held(page):
+def test_a_release_wakes_everybody_whom_the_kill_held(page, monkeypatch):
+    monkeypatch.setattr(endings, "PAGE", page)
     h = house()
     do(h, kills.kill("all", "somebody"))
     crowd(h, 5)
     h.run()
     assert h.messages() == [("held", "killed")] * 5
-    assert do(h, kills.release("all", "somebody", page=page)) == 5
+    assert release(h, "all") == (5, 0)
     h.run()
     assert h.messages() == [("accepted", None)] * 5
 
 
 @pytest.mark.parametrize("page", [1, 3, 500])
 def test_a_drop_cancels_all_that_the_kill_holds_and_ends_it(page, monkeypatch):
-    monkeypatch.setattr(kills, "PAGE", page)
+    monkeypatch.setattr(endings, "PAGE", page)
     h = house()
     do(h, kills.kill("all", "somebody"))
     crowd(h, 5)
@@ -98,8 +126,8 @@ def test_a_kill_reaches_its_scope_and_nothing_beside_it():
     assert sorted(h.messages()) == [("accepted", None), ("held", "killed")]
     assert [outgoing.channel for outgoing in h.provider.taken] == ["email"]
     assert drop(h, "channel:email") is None
-    assert do(h, kills.release("rule:declined", "somebody")) is None
-    assert do(h, kills.release("channel:sms", "somebody")) == 1
+    assert release(h, "rule:declined") is None
+    assert release(h, "channel:sms") == (1, 0)
     h.run()
     assert h.messages() == [("accepted", None)] * 2
 
@@ -110,10 +138,10 @@ def test_what_two_kills_hold_waits_until_both_have_ended():
     do(h, kills.kill("channel:email", "somebody"))
     h.say(fired(of=ONE))
     h.run()
-    do(h, kills.release("all", "somebody"))
+    assert release(h, "all") == (0, 1), "what another one keeps is said, and not woken"
     h.run()
     assert h.messages() == [("held", "killed")]
-    do(h, kills.release("channel:email", "somebody"))
+    assert release(h, "channel:email") == (1, 0)
     h.run()
     assert h.messages() == [("accepted", None)]
 
@@ -124,7 +152,7 @@ def test_released_after_its_deadline_a_message_expires_and_is_not_sent():
     h.say(fired(of=ONE))
     h.run()
     h.now += 7 * HOUR
-    do(h, kills.release("all", "somebody"))
+    release(h, "all")
     h.run()
     assert (h.messages(), h.provider.taken) == ([("expired", "expired")], [])
 
@@ -144,69 +172,154 @@ def test_every_act_leaves_a_row_of_who_and_why():
     do(h, kills.kill("all", "ann", "wrong prices"))
     crowd(h, 2)
     h.run()
-    do(h, kills.release("all", "bob", "mended"))
+    release(h, "all", "bob", "mended")
     do(h, kills.kill("rule:declined", "ann", "again"))
     drop(h, "rule:declined")
-    do(h, kills.release("rule:declined", "bob", "nothing is stopped"))
+    release(h, "rule:declined", "bob", "nothing is stopped")
     assert audited(h) == [
         ("kill", "ann", {"scope": "all", "reason": "wrong prices"}),
-        ("release", "bob", {"scope": "all", "reason": "mended", "recipients": 2}),
+        ("release begun", "bob", {"scope": "all", "reason": "mended", "waiting": None}),
+        ("release", "bob", {"scope": "all", "reason": "mended", "messages": 2, "kept": 0}),
         ("kill", "ann", {"scope": "rule:declined", "reason": "again"}),
-        ("drop begun", "ann", {"scope": "rule:declined", "reason": "wrong prices"}),
+        ("drop begun", "ann", {"scope": "rule:declined", "reason": "wrong prices", "waiting": None}),
         ("drop", "ann", {"scope": "rule:declined", "reason": "wrong prices", "cancelled": 2}),
     ]
 
 
-class Between:
-    """A store that lets somebody else act between two transactions of a drop."""
-
-    def __init__(self, h: House, after: int, *acts) -> None:
-        self.h, self.left, self.acts = h, after, acts
-
-    async def run(self, body, *, urgent: bool = False):
-        done = await self.h.store.run(body, urgent=urgent)
-        self.left -= 1
-        if self.left == 0:
-            for act in self.acts:
-                await self.h.store.run(act)
-        return done
-
-    async def read(self, body):
-        return await self.h.store.read(body)
-
-
-AFTER = {"its beginning": (1, 0), "a page": (2, 5), "its last page": (4, 5)}
-
-
-@pytest.mark.parametrize(("after", "cancelled"), AFTER.values(), ids=AFTER)
-def test_a_release_between_two_pages_cuts_a_drop_which_says_how_far_it_came(after, cancelled):
+def stopped_crowd(monkeypatch: pytest.MonkeyPatch, count: int = 5) -> House:
+    monkeypatch.setattr(endings, "PAGE", 2)
     h = house()
     do(h, kills.kill("all", "ann"))
-    crowd(h, 5)
+    crowd(h, count)
     h.run()
-    store = Between(h, after, kills.release("all", "bob", "mended"))
-    assert asyncio.run(kills.drop(store, "all", "ann", "wrong prices")) == (cancelled or None)
-    said = {"scope": "all", "reason": "wrong prices"}
-    assert [(verb, who) for verb, who, _ in audited(h)][1:] == [
-        ("drop begun", "ann"), ("release", "bob"), ("drop cut", "ann"),
-    ]  # fmt: skip
-    assert audited(h)[-1][2] == {**said, "cancelled": cancelled}
-    h.run()
-    assert sorted(h.messages()) == [("accepted", None)] * (5 - cancelled) + [("cancelled", "killed")] * cancelled
+    return h
 
 
-@pytest.mark.parametrize(("after", "cancelled"), AFTER.values(), ids=AFTER)
-def test_a_drop_neither_cancels_under_a_later_kill_nor_ends_it(after, cancelled):
-    h = house()
-    do(h, kills.kill("all", "ann"))
-    crowd(h, 5)
+@pytest.mark.parametrize("pages", range(4))
+def test_an_end_that_was_cut_off_anywhere_is_gone_on_with_by_whoever_runs(pages, monkeypatch):
+    for verb, state in ((endings.RELEASE, ("accepted", None)), (endings.DROP, ("cancelled", "killed"))):
+        h = stopped_crowd(monkeypatch)
+        one = begin(h, verb)
+        for _ in range(pages):
+            page(h, one)
+        h.run()  # beside it
+        while asyncio.run(endings.go_on(h.store)):
+            h.run()
+        h.run()
+        assert (verb, h.messages()) == (verb, [state] * 5)
+        assert sum(body.get("cancelled", body.get("messages", 0)) for _, _, body in audited(h)) == 5
+        h.now += endings.SHOWN
+        asyncio.run(endings.go_on(h.store))
+        assert left(h) == []
+
+
+def test_who_asks_again_while_it_goes_on_finds_the_same_end(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    one = begin(h, endings.DROP)
+    page(h, one)
+    assert do(h, endings.end(endings.RELEASE, "all", "bob", "no, wait")) is None, "what is dropped is not released"
+    again = do(h, endings.end(endings.DROP, "all", "bob", "me too"))
+    assert again is not None
+    assert (again.at, again.by) == (one.at, "ann")
+    assert asyncio.run(endings.finish(h.store, again)).done == 5
+
+
+def test_a_kill_that_is_put_while_another_of_its_scope_is_released_stands(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    one = begin(h, endings.RELEASE)
+    page(h, one)
+    assert do(h, kills.kill("all", "bob", "not yet")) is None, "nobody had stopped it"
+    assert asyncio.run(h.store.read(kills.standing))[0].at > one.at
+    asyncio.run(endings.finish(h.store, one))
     h.run()
+    assert h.messages() == [("held", "killed")] * 5
+    assert release(h, "all") == (5, 0)
+    h.run()
+    assert h.messages() == [("accepted", None)] * 5
+
+
+def test_while_it_is_released_nothing_leaves_that_another_kill_covers(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    do(h, kills.kill("rule:declined", "bob"))
+    one = begin(h, endings.RELEASE)
+    for _ in range(4):
+        one = page(h, one)
+        h.run()
+    assert (one.is_over, one.done, one.kept, h.provider.taken) == (True, 0, 5, [])
+
+
+def test_what_is_decided_after_a_drop_was_asked_leaves_and_what_waited_does_not(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    one = begin(h, endings.DROP)
     h.now += MINUTE
-    store = Between(h, after, kills.release("all", "bob"), kills.kill("all", "bob", "mine"))
-    assert asyncio.run(kills.drop(store, "all", "ann", "wrong prices")) == (cancelled or None)
-    (one,) = asyncio.run(h.store.read(kills.standing))
-    assert (one.by, one.at) == ("bob", h.now)
-    assert sorted(h.messages()) == [("cancelled", "killed")] * cancelled + [("held", "killed")] * (5 - cancelled)
+    h.hear_of(profile(9, "c-9"))
+    h.say(fired("later", seq=9, at=h.now, of=ONE), "customer:c-9")
+    for who in range(5):  # whoever is looked at before their page is held all the same
+        h.hear_of(profile(20 + who, f"c-{who}", phone="+492"))
+    h.run()
+    assert h.messages() == [("held", "killed")] * 5 + [("accepted", None)]
+    assert asyncio.run(endings.finish(h.store, one)).done == 5
+    h.run()
+    assert h.messages() == [("cancelled", "killed")] * 5 + [("accepted", None)]
+
+
+def test_a_drop_cancels_nothing_of_a_later_kill_and_does_not_end_it(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    one = begin(h, endings.DROP)
+    h.now += MINUTE
+    do(h, kills.kill("all", "bob", "mine"))
+    h.hear_of(profile(9, "c-9"))
+    h.say(fired("later", seq=9, at=h.now, of=ONE), "customer:c-9")
+    h.run()
+    assert asyncio.run(endings.finish(h.store, one)).done == 5
+    h.run()
+    assert h.messages() == [("cancelled", "killed")] * 5 + [("held", "killed")]
+    assert [kill.by for kill in asyncio.run(h.store.read(kills.standing))] == ["bob"]
+
+
+def test_what_is_dropped_is_claimed_no_more_and_who_had_claimed_it_does_not_send_it():
+    h = house()
+    h.say(fired(of=ONE))
+    h.run(deliver=False)
+    assert h.messages() == [("pending", None)]
+    do(h, kills.kill("all", "ann"))
+    one = begin(h, endings.DROP)
+    assert do(h, deliver.claim("d", 9, Pace())) == []
+    (row,) = h.store.rows("messages")
+    h.write(Put("messages", [{**row, "state": "sending"}]))  # a state that the drop does not look for
+    while page(h, one).done or h.store.rows("endings")[0]["sweep"] < 2:
+        pass
+    h.write(Put("messages", [row]))  # given back: its deliverer was killed
+    assert page(h, one).done == 1
+    assert asyncio.run(endings.finish(h.store, one)).done == 1
+    assert (h.messages(), h.provider.taken) == ([("cancelled", "killed")], [])
+
+
+def test_what_comes_to_be_held_behind_the_drop_does_not_wait_for_ever():
+    h = house()
+    do(h, kills.kill("all", "ann"))
+    h.say(fired(of=ONE))
+    h.run()
+    (row,) = h.store.rows("messages")
+    one = begin(h, endings.DROP)
+    h.write(Put("messages", [{**row, "state": "digesting"}]))
+    for _ in range(4):
+        page(h, one)
+    h.write(Put("messages", [row]))
+    assert page(h, one).is_over
+    h.run()
+    assert h.messages() == [("accepted", None)]
+
+
+def test_pages_of_one_instant_are_pages_too(monkeypatch):
+    """All of a fan-out have one deadline: a page may not be as long as what has it."""
+    h = stopped_crowd(monkeypatch)
+    assert len({row["due_at"] for row in h.store.rows("messages")}) == 1
+    for verb in (endings.RELEASE, endings.DROP):
+        one = begin(h, verb)
+        done = [page(h, one).done for _ in range(7)]
+        assert max(after - before for before, after in zip([0, *done], done, strict=False)) == 2
+        do(h, kills.kill("all", "ann"))
 
 
 @pytest.mark.parametrize("verb", ["release", "drop"])
@@ -214,15 +327,13 @@ def test_what_ends_a_kill_ends_no_later_one_of_its_scope(verb):
     h = house()
     do(h, kills.kill("all", "ann"))
     before = h.now
-    do(h, kills.release("all", "bob"))
+    release(h, "all", "bob")
     h.now += MINUTE
     do(h, kills.kill("all", "bob"))
-    if verb == "release":
-        assert do(h, kills.release("all", "ann", "late", at=before)) is None
-    else:
-        assert asyncio.run(kills.drop(h.store, "all", "ann", "late", at=before)) is None
+    end = {"release": kills.release, "drop": kills.drop}[verb]
+    assert asyncio.run(end(h.store, "all", "ann", "late", at=before)) is None
     assert [one.by for one in asyncio.run(h.store.read(kills.standing))] == ["bob"]
-    assert [verb for verb, _, _ in audited(h)] == ["kill", "release", "kill"]
+    assert [verb for verb, _, _ in audited(h)] == ["kill", "release begun", "release", "kill"]
 
 
 @given(st.sampled_from(["tenant", "channel", "rule", "provider", ""]), st.text(max_size=220))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from streams.processors import results
 from streams.processors.dispatch import Who, dispatch_all, dispatch_one
 from streams.processors.results import Result, record_results
+from tests.kernel.house import ONE, House, house, linked, profile
 from tests.kernel.stories import fired, stopped
-from tests.kernel.test_passes import ONE, House, house, linked, profile
 from tidings.delivery import Pace
 from tidings.event import MINUTE
 from tidings.ports import Outcome, Outgoing

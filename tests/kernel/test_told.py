@@ -7,8 +7,8 @@ import pytest
 
 from streams.processors import rebuild, told
 from streams.processors.outcomes import Telling
+from tests.kernel.house import ONE, House, house
 from tests.kernel.stories import NOW, fired, rules, steps, stopped
-from tests.kernel.test_passes import ONE, House, house
 from tests.kernel.test_person import event
 from tidings import canonical, ids
 from tidings.event import HOUR, MINUTE

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.ledger.rows import Page
-from streams.processors.ground import audit
+from streams.processors.audit import audit
 from tests.ledger.laboratory import Stand, stands
 from tidings.ports import Transaction
 

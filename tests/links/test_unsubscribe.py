@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.links.brand import Brand
+from gateway.links.words import WORDS, language_of
 from handlers.channels import unsubscribe
 from handlers.channels.wire import Senders, compose
 from schemas import contracts
@@ -98,7 +99,7 @@ def test_a_message_that_is_held_meanwhile_is_suppressed_as_well(tmp_path):
             await shop.engine.publish("billing.payment.failed", failed("p-1"))
             await until(lambda: _held(shop))
             assert (await shop.post(token(), CLICK)).status == 200
-            await shop.engine.store.run(kills.release("all", "somebody"))
+            await kills.release(shop.engine.store, "all", "somebody")
             await until(lambda: _ended(shop, 1))
             assert await accepted(shop) == [("suppressed", "topic_off")]
 
@@ -258,3 +259,22 @@ async def _known(shop: Any) -> bool:
 def test_no_token_that_was_not_made_with_the_key_is_read(body, proof):
     with pytest.raises(unsubscribe.BadLink):
         unsubscribe.read(f"{body}.{proof}", SECRET, 0)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.8", "de"), ("en-GB", "en"), ("fr;q=1, de;q=0.4, en;q=0.5", "en"), ("fr", "en"), (None, "en"),
+        ("de;q=0", "en"), ("de;q=" + "9" * 5000, "en"), ("\x00,;;q=,de", "de"),
+    ],
+)  # fmt: skip
+def test_a_customer_reads_the_page_in_a_language_of_theirs_where_we_have_it(accepted, language):
+    assert language_of(accepted) == language
+
+
+def test_every_language_says_everything():
+    first, *others = WORDS.values()
+    for other in others:
+        for part, words in first.items():
+            said = other[part]
+            assert set(said) == set(words) if isinstance(words, dict) else said, part

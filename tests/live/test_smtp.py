@@ -331,3 +331,46 @@ def test_a_server_that_is_busy_gets_each_message_once_in_the_end(tmp_path):
         assert sorted(to) == sorted(f"c-{number}@example.org" for number in range(8))
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("ends", ["", "gone", "421"])
+def test_a_connection_carries_the_next_message_unless_the_server_has_closed_it(ends):
+    """While it rests the server may end it: nothing of the next message was there, so it takes a new connection."""
+
+    async def story():
+        taken: list[str] = []
+        connections = 0
+        ended = asyncio.Semaphore(0)
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal connections
+            connections += 1
+            writer.write(b"220 here\r\n")
+            carried = 0
+            while line := await reader.readline():
+                if line.startswith(b"MAIL") and carried and ends:
+                    writer.write(b"421 4.4.2 timeout\r\n" if ends == "421" else b"")
+                    break
+                writer.write(b"354 go on\r\n" if line.startswith(b"DATA") else b"250 ok\r\n")
+                if line.startswith(b"DATA"):
+                    body = await reader.readuntil(b"\r\n.\r\n")
+                    taken.append(email.message_from_bytes(body)["To"])
+                    carried += 1
+                    writer.write(b"250 ok\r\n")
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            ended.release()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        smtp = provider(server.sockets[0].getsockname()[1], keep=0.2)
+        people = [f"c{number}@example.org" for number in range(3)]
+        stages = [(await smtp.send(outgoing(to))).stage for to in people]
+        assert (stages, taken) == (["accepted"] * 3, people)
+        assert connections == (3 if ends else 1)
+        for _ in range(connections):  # what nothing comes for is closed
+            await ended.acquire()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(story())

@@ -104,13 +104,13 @@ def test_several_deliverers_begin_nothing_after_a_kill_also_when_they_are_killed
                 assert "Nothing was done: add --confirm" in words.stdout
                 assert (await one.states()) == states
                 done = said(await inside("release", *at, "--reason", "right again", "--confirm", "--json"))
-                assert done["recipients"] > 0
+                assert (done["messages"], done["kept"], done["complete"]) == (states["held"], 0, True)
 
                 async def done_with() -> bool:
                     return (await one.states()) == {"accepted": MESSAGES}
 
                 await until(done_with, 120)
-                assert [row["verb"] for row in await one.rows("audit")][-2:] == ["kill", "release"]
+                assert [row["verb"] for row in await one.rows("audit")][-3:] == ["kill", "release begun", "release"]
             finally:
                 for process in running:
                     process.kill()

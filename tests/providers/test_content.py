@@ -75,6 +75,7 @@ def test_a_mail_that_can_be_switched_off_says_how_the_same_way_on_every_attempt(
     contents = Contents("https://shop.example.org", KEY)
     link = contents(RULES, message(), ADA)["unsubscribe"]
     assert link == contents(RULES, message(), ADA)["unsubscribe"]
+    assert contents(RULES, message(), ADA)["footer"]["why"].endswith("informieren über: billing.")
     found = read(link.removeprefix("https://shop.example.org/u/"), KEY, NOW)
     assert (found.tenant, found.customer, found.topic, found.expires_at) == ("t", "c", "billing", NOW + LASTS)
 

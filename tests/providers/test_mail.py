@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.channels import headers, unsubscribe
+from handlers.channels import footer, headers, unsubscribe
 from handlers.channels.mail import compose
 from handlers.channels.wire import Senders, Unfit
 from handlers.channels.wire import compose as composed
@@ -72,6 +72,19 @@ def test_text_and_html_are_alternatives_and_the_text_comes_first():
     assert message["List-Unsubscribe"] == f"<{LINK}>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert message["Subject"] == "Grüße"
+
+
+def test_the_link_stands_below_the_text_too_for_mailboxes_without_a_button():
+    page = "<html><body>\n<div>\n<p>Hi</p></div>\n</body>\n</html>\n"
+    words = footer.words("<Orders> & more", "de-AT")
+    plain, html = parsed(raw(html=page, unsubscribe=LINK, footer=words)).iter_parts()
+    assert plain.get_content().splitlines()[-3:] == ["--", words["why"], f"{words['link']}: {LINK}"]
+    text = html.get_content()
+    assert 0 < text.index(f'href="{LINK}"') < text.index("</body>")
+    assert "&lt;Orders&gt; &amp; more" in text
+    assert text.rstrip().endswith("</html>")
+    # A mail that goes to a tester has no link, and so no words that promise one.
+    assert words["why"] not in parsed(raw(footer=words)).get_content()
 
 
 def test_without_a_link_no_unsubscribe_header_is_written():

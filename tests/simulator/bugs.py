@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handlers.operators.event import EventOperator
-from streams.processors import detect, dispatch, results, worker
+from streams.processors import detect, dispatch, endings, results, worker
 from streams.processors.deliverer import Deliverer
 from streams.processors.results import Result, Results
 from tests.simulator.history import History
@@ -234,10 +234,25 @@ def read_for_all(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dispatch, "mark_read", mark_read)
 
 
+def drop_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What is being dropped leaves where nobody has cancelled it yet."""
+    patch.setattr(passes.Outside, "kills_of", lambda outside, _message: outside.kills)
+
+
+def end_not_gone_on_with(patch: pytest.MonkeyPatch) -> None:
+    """Whoever ends a kill and is killed leaves the rest to nobody."""
+
+    async def go_on(_store: Any) -> bool:
+        return False
+
+    patch.setattr(endings, "go_on", go_on)
+
+
 BUGS: tuple[Patch, ...] = (
     offset_unchecked, floor_dropped, dedupe_dropped, timer_first, late_closer_ignored, early_watermark, idle_on_return,
     stalled_topic_forgotten, early_byte, crashed_sending_again, deadline_unchecked, withdrawal_unread, quiet_unread,
     original_unread, stop_forgotten, told_overlooked, marked_apart, answers_dropped, answers_crossed, waiting_overlooked, read_for_all,
+    drop_forgotten, end_not_gone_on_with,
 )  # fmt: skip
 
 THEME: dict[Patch, str] = {

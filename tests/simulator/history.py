@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar
 
-from streams.processors import detect, kills, people
+from streams.processors import detect, endings, kills, people
 from streams.processors.deliverer import Deliverer
 from streams.processors.receipts import record_receipt
 from streams.processors.worker import PeopleReader, Worker
@@ -226,6 +226,7 @@ class History:
         )  # fmt: skip
         while True:
             await deliverer.step()
+            await endings.go_on(self.store)
             await self.scheduler.sleep(int((0.5 + self.random.random() * 8) * SECOND))
 
     # -- what happens
@@ -399,10 +400,11 @@ class History:
                 scope = self.random.choice(("all", "rule:overdue", "channel:email"))
                 await self.store.run(kills.kill(scope, "sim"))
                 await self.scheduler.sleep(int(self.random.random() * 60 * SECOND))
-                if self.random.random() < 0.5:
-                    await self.store.run(kills.release(scope, "sim"))
-                else:
-                    await kills.drop(self.store, scope, "sim", "a trial")
+                verb = endings.RELEASE if self.random.random() < 0.5 else endings.DROP
+                ending = await self.store.run(endings.end(verb, scope, "sim", "a trial"))
+                # Whoever asked may be killed before the first page, or after one: then the deliverers do the rest.
+                if ending is not None and self.random.random() < 0.5:
+                    await self.store.run(endings.page(scope, ending.at))
             elif what < 0.5:
                 place = self.random.choice([p for p in self.places() if p[0] in TOPICS.values()])
                 self.log.stalled.add(place)

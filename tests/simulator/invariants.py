@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from streams.processors.endings import is_stopped
 from tests.simulator.oracle import expected
 from tests.simulator.rules import ISSUED, PAID, PING
 from tidings import canonical
@@ -22,6 +23,9 @@ from tidings.replay import Replay
 if TYPE_CHECKING:
     from tests.simulator.history import History
 
+FORGOTTEN = 90 * SECOND
+"""Virtual time in which whoever is killed is started again, and has done all the pages of an end."""
+
 
 class Watch:
     """Sees every commit and every first byte in the order in which they happen."""
@@ -30,6 +34,8 @@ class Watch:
         self.history = history
         self.people: dict[tuple[str, str], Row] = {}
         self.killed: set[str] = set()
+        self.dropped: set[str] = set()
+        self.ended_at: dict[str, int] = {}
         self.stops: dict[str, list[int]] = {}
         self.stopped_at: dict[str, list[int]] = {}
         self.intents: dict[tuple[str, int], Row] = {}
@@ -52,7 +58,12 @@ class Watch:
         for row in writes.get("recipients", ()):
             self.people[row["tenant"], row["recipient"]] = row
         self.killed |= {row["scope"] for row in writes.get("kills", ())}
-        self.killed -= {key[0] for key in deletes.get("kills", ())}
+        ended = {key[0] for key in deletes.get("kills", ())}
+        self.killed -= ended
+        self.ended_at |= dict.fromkeys(ended, self.history.scheduler.clock)
+        for row in writes.get("endings", ()):
+            if row["verb"] == "drop" and (row["sweep"], row["after_at"], row["done"]) == (0, None, 0):
+                self.dropped |= {name for name, one in self.rows.items() if is_stopped(row["scope"], one)}
         for row in writes.get("records", ()):
             if row["kind"] == "stopped" and row["unread"]:
                 self.stops.setdefault(row["firing_id"], []).append(row["seq"])
@@ -69,6 +80,8 @@ class Watch:
             self.fault(f"{name}: intent after a withdrawal was answered")
         if self.killed & scopes_of(message):
             self.fault(f"{name}: intent after a kill was answered")
+        if message.message_id in self.dropped:
+            self.fault(f"{name}: intent for what waited when it was dropped")
         if not person.wants(message.body["topic"], message.channel):
             self.fault(f"{name}: intent for a topic that was switched off before")
         asked = quiet_of(message, person)
@@ -86,6 +99,8 @@ class Watch:
 
     def _transition(self, row: Row) -> None:
         before, after = self.state.get(row["message_id"]), row["state"]
+        if after == "expired" and self.rows.get(row["message_id"], {}).get("reason") == "killed":
+            self._waited(row)
         self.rows[row["message_id"]] = row
         self.state[row["message_id"]] = after
         if after == "claimed":
@@ -98,6 +113,13 @@ class Watch:
             self.fault(f"{row['message_id'][:8]}: {before} is terminal, and became {after}")
         if before == "sending" and after == "claimed":
             self.fault(f"{row['message_id'][:8]}: sending became claimed")
+
+    def _waited(self, row: Row) -> None:
+        """What expires held by a kill was held by one to the end, or to shortly before it."""
+        scopes = scopes_of(read_message(row))
+        last = max((self.ended_at[scope] for scope in scopes if scope in self.ended_at), default=0)
+        if not self.killed & scopes and self.history.scheduler.clock - last > FORGOTTEN:
+            self.fault(f"{row['message_id'][:8]}: expired while it waited for a kill that had ended")
 
     def first_byte(self, outgoing: Outgoing, at: int) -> None:
         """Judge the first byte of an attempt."""

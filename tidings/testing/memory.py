@@ -210,6 +210,8 @@ class _Transaction:
                 continue
             if bound is not None and op.above is not None and row[bound] <= op.above:
                 continue
+            if op.after is not None and (row[bound], *key) <= op.after:  # type: ignore[index]
+                continue
             found.append((tuple(_sortable(row[name]) for name in columns), key, row))
         found.sort(key=lambda one: one[:2])
         return [dict(row) for _, _, row in found[: op.limit]]

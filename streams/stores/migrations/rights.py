@@ -30,7 +30,7 @@ ROLES: Mapping[str, str] = {
 RIGHTS: Mapping[str, Mapping[str, str]] = {
     "sources": {WORKER: "SIUD", DELIVERER: "S", VERIFIER: "S"},
     "holds": {WORKER: "SIUD", DELIVERER: "SI"},
-    "audit": {OPERATOR: "SI", GATEWAY: "SI"},
+    "audit": {OPERATOR: "SI", DELIVERER: "SI", GATEWAY: "SI"},
     "floors": {WORKER: "S", DELIVERER: "S", VERIFIER: "S"},
     "state": {WORKER: "SIUD"},
     "buffer": {WORKER: "SID"},
@@ -48,6 +48,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "attempts": {DELIVERER: "SIU"},
     "receipts": {DELIVERER: "SI"},
     "kills": {WORKER: "SI", DELIVERER: "SI", GATEWAY: "SIUD"},
+    "endings": {DELIVERER: "SUD", GATEWAY: "SIUD"},
     "outbox": {WORKER: "SI", DELIVERER: "SIUD", GATEWAY: "SI"},
     "outbox_heads": {DELIVERER: "SIU"},
     "catalogued": {},
@@ -55,6 +56,7 @@ RIGHTS: Mapping[str, Mapping[str, str]] = {
     "catalogue": {WORKER: "SI"},
     "told": {DELIVERER: "S"},
     "keys": {GATEWAY: "S"},
+    "signed_out": {GATEWAY: "SID"},
     "intake": {GATEWAY: "SID"},
 }
 """What READER and GATEWAY may is S, and what OPERATOR may SIUD, where it is not written: what was done is written down for good. Whoever finds the database too old may stop sending."""
@@ -70,15 +72,15 @@ whoever dispatches marks decisions as read; whoever serves takes down when a key
 
 EPOCHS: Mapping[str, tuple[str, ...]] = {
     WORKER: ("ground:compared", "readyz"),
-    DELIVERER: ("ground:compared", "relay", "readyz"),
-    GATEWAY: ("intake", "readyz"),
+    DELIVERER: ("ground:compared", "relay", "readyz", "dropping"),
+    GATEWAY: ("intake", "readyz", "dropping"),
 }
 """Rows of `epochs` that a process may write; the rule set and all else is an operator's."""
 
 NUMBERS: Mapping[str, tuple[str, ...]] = {
     "journal": (WORKER,),
     "refused": (),
-    "audit": (GATEWAY,),
+    "audit": (DELIVERER, GATEWAY),
     "outbox": (DELIVERER, GATEWAY),
     "intake": (GATEWAY,),
 }
