@@ -17,7 +17,7 @@ from streams.wording import counted
 from tidings import ids
 from tidings.event import Event, Micros
 from tidings.message import Message, read_message
-from tidings.ports import Body, Find, Transaction
+from tidings.ports import Body, Find, FindEach, Transaction
 from tidings.reasons import MessageState
 from tidings.rule import Matcher, Rule
 
@@ -190,13 +190,15 @@ def _messages(firings: Sequence[str]) -> Body[dict[str, list[Message]]]:
     """Return the body that reads the messages of the firings that there are."""
 
     def body() -> Transaction[dict[str, list[Message]]]:
-        found: dict[str, list[Message]] = {}
-        for firing in firings:
-            if not (yield Find("records", "by_firing", (firing,), limit=1)):
-                continue
-            found[firing] = []
-            for run in (yield Find("runs", "by_firing", (firing,), limit=10)):
-                found[firing] += [read_message(row) for row in (yield Find("messages", "by_run", (run["run_id"],)))]
+        if not firings:
+            return {}
+        records = yield FindEach("records", "by_firing", [(one,) for one in dict.fromkeys(firings)], limit=1)
+        found: dict[str, list[Message]] = {name: [] for (name,), rows in records.items() if rows}
+        runs = (yield FindEach("runs", "by_firing", [(one,) for one in found], limit=10)) if found else {}
+        firing_of = {run["run_id"]: name for (name,), rows in runs.items() for run in rows}
+        told = (yield FindEach("messages", "by_run", [(one,) for one in firing_of])) if firing_of else {}
+        for (run,), rows in told.items():
+            found[firing_of[run]] += map(read_message, rows)
         return found
 
     return body

@@ -19,7 +19,7 @@ from streams.explaining.came_of import Beginning, came_of, title_of
 from streams.explaining.candidate import RANK, Candidate
 from streams.explaining.terms import Looked, look
 from streams.json_events import rfc3339
-from streams.wording import counted
+from streams.wording import counted, moment
 from tidings import canonical
 from tidings.event import DAY, Event, Micros
 from tidings.ports import Body, Read, Transaction
@@ -78,6 +78,8 @@ class WhyNot:
     """Whether there were more than are looked at."""
     answers: Sequence[RuleAnswer]
     """What came furthest first."""
+    earlier: Micros | None = None
+    """Where nothing in the window fits: when the newest that does happened before it."""
 
     @property
     def says(self) -> str:
@@ -87,7 +89,10 @@ class WhyNot:
         best = self.answers[0]
         if best.first.kind == "nothing":
             head = "Nothing of this customer arrived" if not self.looked_at else "Nothing arrived that these rules read"
-            return f"{head}{f' about {self.about}' if self.about else ''} in this time."
+            about = f" about {self.about}" if self.about else ""
+            if self.earlier is not None:
+                return f"{head}{about} in this time; something did on {moment(self.earlier)}: look further back."
+            return f"{head}{about} in this time."
         return f"{best.rule.title or best.rule.id}: {best.first.says}"
 
     def to_json(self) -> dict[str, Any]:
@@ -134,7 +139,18 @@ async def why_not(
         answers.append(RuleAnswer(one, found[0], found[1 : 1 + ALSO]))
     answers.sort(key=lambda one: (RANK[one.first.kind], _misses(one.first), -_time(one.first), one.rule.id))
     known = (await books.reader.read(_known((books.tenant, f"customer:{customer}")))) is not None
-    return WhyNot(customer, about, since, until, rules.hash, known, len(events), more, answers)
+    earlier = None
+    if all(one.first.kind == "nothing" for one in answers):
+        before = await books.archive.about(customer, types, limit=EVENTS, until=since - 1)
+        earlier = next(
+            (
+                event.occurred_at
+                for event in before
+                if books.archive.customer_of(event) == customer and (about is None or books.archive.names(event, about))
+            ),
+            None,
+        )
+    return WhyNot(customer, about, since, until, rules.hash, known, len(events), more, answers, earlier)
 
 
 async def still_waiting(books: Books, customer: str, *, since: Micros) -> list[Candidate]:
@@ -205,9 +221,10 @@ class _Rule:
         found: list[Beginning | Candidate] = []
         decisions = 0
         mine = [event for event in events if event.type in self.rule.types and self._is_about(event)]
+        veils = {kind: self._veil(kind) for kind in self.rule.types}
         for event in mine[:LOOKS]:
             seen = await self.books.archive.beside(self.rule, event, changes)
-            looked = look(self.rule, seen, self._veil(event))
+            looked = look(self.rule, seen, veils[event.type])
             if looked.outcome in ("fired", "armed") and decisions < DECISIONS:
                 decisions += 1
                 found.append(Beginning(self.rule, event, looked))
@@ -224,8 +241,8 @@ class _Rule:
         key = self.rule.operator.key(event) or ()
         return self.about in [str(part) for part in key] or self.books.archive.names(event, self.about)
 
-    def _veil(self, event: Event) -> veil.Veil:
-        contract = self.rules.contracts.get(event.type)
+    def _veil(self, kind: str) -> veil.Veil:
+        contract = self.rules.contracts.get(kind)
         return veil.OPEN if self.reveal else veil.over(self.rules.contracts, contract, self.rule)
 
     def _opening(self) -> set[str]:

@@ -196,7 +196,7 @@ class Ledger:
     async def _page(self, walk: Walk, statement: Any, limit: int, after: Key | None, made: Any) -> Page[Any]:
         rows: Sequence[Any] = ()
         to = None
-        for budget in (4 * limit, BUDGET):
+        for budget in (4 * limit, walk.budget):
             rows = await self._ask(statement(walk, budget, limit + 1))
             if len(rows) > limit:
                 break

@@ -17,11 +17,13 @@ from tidings.tables import TABLES
 
 BUDGET = 1_000
 """Entries of an index that one page looks at, at most."""
+BUDGET_MERGED = 400
+"""The same of messages in every state."""
 COUNTED = 10_000
 """How far is counted, once for everybody."""
 COUNTED_STATES = 2_000
 """How far each tab of a list is counted: there are eight, and each list has others."""
-COUNTED_FEW = 1_000
+COUNTED_FEW = 500
 """How far is counted where each has to be looked at."""
 
 RUN = ", ".join(f'r."{column.name}"' for column in TABLES["runs"].columns)
@@ -68,15 +70,22 @@ class Walk:
         """States of the messages that are walked."""
         return tuple(map(str, MessageState)) if self.filter.outcome is None else self.filter.outcome.states
 
+    @property
+    def budget(self) -> int:
+        """How many entries one page looks at: fewer where many indexes' parts are merged, for each is walked so far."""
+        merged = self.by_state and self.filter.outcome is None and self.filter.reason is None
+        return BUDGET_MERGED if merged else BUDGET
+
     def inner(self, to: Statement, budget: int) -> str:
         """Return the walk itself: `at`, `run_id`, and along the messages `message_id`; at most `budget` rows."""
         return self._along_messages(to, budget) if self.by_state else self._along_runs(to, budget)
 
     def _along_runs(self, to: Statement, budget: int) -> str:
         about = self.filter
-        where = [f"tenant = {to.put(self.tenant)}"]
+        where = [] if about.firing is not None else [f"tenant = {to.put(self.tenant)}"]
         if about.firing is not None:
-            where = [f"firing_id = {to.put(about.firing)}", *where]
+            # Not `tenant = …`: SQLite would walk all decisions of the tenant in their order, to find those of one firing.
+            where = [f"firing_id = {to.put(about.firing)}", f"tenant || '' = {to.put(self.tenant)}"]
         elif about.recipient is not None:
             where.append(f"recipient = {to.put(about.recipient)}")
         elif about.rule is not None:

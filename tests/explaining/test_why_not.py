@@ -128,3 +128,17 @@ def test_the_work_does_not_grow_with_what_happened_to_others(where: Where) -> No
     looked_at, decoded = run(story())
     assert looked_at == 1
     assert decoded < 20
+
+
+def test_what_happened_before_the_window_is_said_to_have_happened(where: Where) -> None:
+    async def story() -> None:
+        async with opened(where, Shop()) as shop:
+            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
+            await shop.rests(20 * DAY)
+            found = await why_not(shop.books, "c-1", about="ord-1")
+            assert found.says.startswith("Nothing of this customer arrived about ord-1 in this time; something did on ")
+            assert found.says.endswith(": look further back.")
+            other = await why_not(shop.books, "c-1", about="ord-2")
+            assert other.says == "Nothing of this customer arrived about ord-2 in this time."
+
+    run(story())

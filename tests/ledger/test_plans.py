@@ -105,6 +105,22 @@ def _postgres(plan: Mapping[str, Any], statement: str) -> None:
         _postgres(child, statement)
 
 
+def test_what_came_of_one_firing_is_found_by_the_firing(stand):
+    """It was found once by walking everything of the tenant, which an index serves as well."""
+    kept = Kept(stand.ledger.asking)
+    stand(Ledger(kept).decisions(Filter(firing="0"), limit=5))
+    stand(Ledger(kept).decision_counts(Filter(firing="0")))
+    asked = {one: values for one, values in kept.asked.items() if "firing_id =" in one}
+    assert asked
+    for statement, values in asked.items():
+        if isinstance(stand.ledger.asking, SqliteAsking):
+            plan = str(stand.ledger.asking.ask_now(f"EXPLAIN QUERY PLAN {statement}", values))
+        else:
+            plan = stand(stand.ledger.asking.plan(statement, *values))
+        assert "by_firing" in plan, statement
+        assert "by_time" not in plan, statement
+
+
 def test_no_question_reads_more_rows_than_its_bounds(stand):
     """The bounds are written into the statements, where the planner sees them."""
     kept = Kept(stand.ledger.asking)
