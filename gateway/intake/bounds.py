@@ -19,5 +19,5 @@ MOST_SAID = 300
 """Characters of a pointer and of a detail in an answer."""
 MOST_UNKNOWN = 64
 """Attributes of a CloudEvent that mean nothing here."""
-AT_ONCE = 50
-"""Events that are worked on before others have their turn."""
+AT_ONCE = 100
+"""Events that are worked on before others have their turn: about a millisecond."""

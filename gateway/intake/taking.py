@@ -121,7 +121,7 @@ class Taking:
                 errors = fault.errors[: max(1, left)]
                 left -= len(errors)
                 items.append(Item(refusal=Refusal(fault.code, errors)))
-            if number % AT_ONCE == 0:
+            if number % AT_ONCE == 0 and number < len(body.given):
                 await asyncio.sleep(0)
         return items
 
