@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -60,6 +62,8 @@ class Lane:
     pid: int
     connection: Connection
     running: str = ""
+    fault: str = ""
+    """What ended it, where it could say so."""
     left: list[pytest.Item] = field(default_factory=list)
     """What it has taken and not said the end of."""
     reports: list[BaseReport] = field(default_factory=list)
@@ -85,7 +89,9 @@ def run(session: pytest.Session, count: int) -> bool:
                     _ended(session, lane)
                     del lanes[lane.connection]
                     continue
-                if said is None:
+                if isinstance(said, str):
+                    lane.fault = said
+                elif said is None:
                     over = session.shouldfail or session.shouldstop
                     group = waiting.pop() if waiting and not over else []
                     lane.left += group
@@ -98,6 +104,8 @@ def run(session: pytest.Session, count: int) -> bool:
             lane.connection.close()
         for lane in lanes.values():
             os.waitpid(lane.pid, 0)
+    if waiting and not (session.shouldfail or session.shouldstop):
+        session.shouldfail = f"no lane is left for {sum(map(len, waiting))} tests"
     if session.shouldfail:
         raise session.Failed(session.shouldfail)
     if session.shouldstop:
@@ -128,7 +136,7 @@ def _ended(session: pytest.Session, lane: Lane) -> None:
     if session.shouldfail or session.shouldstop:
         return
     for item in lane.left:
-        report = pytest.TestReport(item.nodeid, item.location, {}, "failed", f"{why} with {code}", "call")
+        report = pytest.TestReport(item.nodeid, item.location, {}, "failed", f"{why} with {code}\n{lane.fault}", "call")
         session.config.hook.pytest_runtest_logreport(report=report)
     if code and not lane.left:
         session.shouldfail = f"a lane ended with {code} when its tests were over"
@@ -145,6 +153,9 @@ def _fork(session: pytest.Session, others: Sequence[Connection]) -> Lane:
         for one in (*others, here):
             one.close()
         code = _work(session, there)
+    except BaseException:  # noqa: BLE001 - whatever it is, the origin says it
+        with suppress(OSError):
+            there.send(traceback.format_exc())
     finally:
         _leave(code)
 
@@ -189,7 +200,7 @@ def _handed_out(session: pytest.Session, origin: Connection) -> Iterator[pytest.
         yield from (by_id[name] for name in names)
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps plugins in sets
 class _Telling:
     """Sends every report of a lane to the origin."""
 

@@ -53,8 +53,11 @@ def test_xfail(): assert False
 def test_many(dear, n): pass
 """
     bad = "def test_bad(dear):\n    print('what it printed')\n    assert 1 == 2, 'the reason'\n"
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "conftest.py").write_text("")  # hooks of a folder are called in another way
+    (tmp_path / "below" / "test_f.py").write_text("def test_below(): pass\n")
     code, counts, said = ran(tmp_path, a=some, b=some, c=some, d=some, e=bad)
-    assert (code, counts) == (1, {"failed": 1, "passed": 24, "skipped": 4, "xfailed": 4})
+    assert (code, counts) == (1, {"failed": 1, "passed": 25, "skipped": 4, "xfailed": 4})
     assert "the reason" in said
     assert "what it printed" in said
     assert (tmp_path / "taken-down").read_text() == "x" * 5
