@@ -26,6 +26,7 @@ from benchmarks.aims import aim
 from benchmarks.delivery import CUSTOMERS, FAILED, PROFILE, RULES, TEXTS, TOPICS
 from benchmarks.kafka.ground import ROOT, Ground, administer, clear, command, configure
 from benchmarks.kafka.mailbox import Mailbox
+from benchmarks.kafka.meter import Server, used, used_by
 from schemas import contracts
 from streams.codec import Codec
 from streams.embedded import wall_clock
@@ -49,6 +50,7 @@ class Way:
     box: Mailbox
     producer: AIOKafkaProducer
     processes: Sequence[Process]
+    server: Server
     codec: Codec = field(default_factory=lambda: Codec(contracts()))
     number: int = 0
 
@@ -146,6 +148,7 @@ async def opened(ground: Ground, *verbs: str) -> AsyncIterator[Way]:
     box = Mailbox()
     mail = await box.serve()
     await administer(ground, f"CREATE DATABASE {ground.postgres.database}")
+    admin = await asyncpg.connect(ground.dsn("postgres"))
     processes: list[Process] = []
     producer = AIOKafkaProducer(bootstrap_servers=ground.kafka, linger_ms=0, acks="all")
     try:
@@ -153,12 +156,13 @@ async def opened(ground: Ground, *verbs: str) -> AsyncIterator[Way]:
         await producer.start()
         for verb in verbs:
             processes.append(await begun(ground, verb, verb))  # noqa: PERF401 - the first is ended if the second fails
-        way = Way(ground, box, producer, processes)
+        way = Way(ground, box, producer, processes, Server(admin, ground.postgres.database))
         await way.introduce()
         yield way
     finally:
         await producer.stop()
         await ended(processes)
+        await admin.close()
         mail.close()
         await clear(ground)
 
@@ -208,8 +212,11 @@ async def measured(ground: Ground, *, messages: int, seconds: float) -> dict[str
         await way.accepted([await way.fail()])
         await way.rate(max(20, messages // 5))
         pile = await way.rate(messages)
+        before, first = await costs(way), len(way.box.accepted)
         most = await way.most(seconds)
-        found: dict[str, Any] = {"rate": most, "pile": pile, "loads": {}}
+        after, carried = await costs(way), len(way.box.accepted) - first
+        micros = {name: (after[name] - before[name]) / carried * 1e6 for name in before}
+        found: dict[str, Any] = {"rate": most, "pile": pile, "micros": micros, "loads": {}}
         for share in SHARES:
             times = await way.latencies(seconds, most * share)
             found["loads"][f"{share:g}"] = {
@@ -219,6 +226,15 @@ async def measured(ground: Ground, *, messages: int, seconds: float) -> dict[str
         found["twice"] = way.box.twice
     found["alone"] = await alone(ground, messages)
     return found
+
+
+async def costs(way: Way) -> dict[str, float]:
+    """Return the seconds of processor time that everybody but the broker has had."""
+    worker, deliverer = (used_by(process.pid) for process in way.processes)
+    return {
+        "worker": worker, "deliverer": deliverer, "database": await way.server.look(),
+        "producer and mail server": used(os.getpid()),
+    }  # fmt: skip
 
 
 async def alone(ground: Ground, messages: int) -> dict[str, Any]:
@@ -262,6 +278,9 @@ def report(found: dict[str, Any], *, quick: bool) -> None:
     half = found["loads"]["0.5"]["p99"]
     wanted = aim(f"less than {MOST_P99 * 1000:.0f}", half < MOST_P99, quick=quick)
     print(f"\n  p99 at half: {half * 1000:.0f} ms {wanted}")
+    print(
+        "  Processor time a message at the most, µs: " + ", ".join(f"{n} {m:,.0f}" for n, m in found["micros"].items())
+    )
     print("\nDispatch and delivery alone, with a provider that says yes at once; a message\n")
     print(f"  {'':10}{'messages/s':>12}{'µs client':>12}{'µs server':>12}{'statements':>12}{'commits':>10}")
     for half_of_it, cost in found["alone"].items():
