@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 NAME = re.compile(rb"pay-[0-9]+")
@@ -31,6 +32,8 @@ class Mailbox:
     """By what the text names: when the final dot was answered (`time.perf_counter`)."""
     twice: int = 0
     connections: int = 0
+    told: Callable[[], None] = lambda: None
+    """Called for each mail."""
 
     async def serve(self) -> asyncio.Server:
         """Listen on a free port of loopback."""
@@ -41,6 +44,7 @@ class Mailbox:
         name = NAME.findall(content)[-1].decode()
         self.twice += name in self.accepted
         self.accepted[name] = time.perf_counter()
+        self.told()
 
 
 class _Session(asyncio.Protocol):

@@ -1,7 +1,8 @@
 """From produce to the provider's acceptance on a cluster: `tidings worker` and `tidings deliver` as they are installed.
 
-Events are produced one by one at a share of what a pile of them is delivered at; a mail server in this process notes
-when it said yes to each. `members` measures one and two workers on the same full topics.
+The most that is carried is measured with a fixed number of events on their way: each that is accepted lets the next one
+be produced, so that no start, no end and no pile counts. Latency is that of events that come one by one at a share of
+it; a mail server in this process notes when it said yes to each.
 """
 
 from __future__ import annotations
@@ -18,21 +19,27 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.aims import aim
 from benchmarks.delivery import CUSTOMERS, FAILED, PROFILE, RULES, TEXTS, TOPICS
 from benchmarks.kafka.ground import ROOT, Ground, administer, clear, command, configure
 from benchmarks.kafka.mailbox import Mailbox
+from benchmarks.kafka.meter import Server, used, used_by
 from schemas import contracts
 from streams.codec import Codec
 from streams.embedded import wall_clock
 from tidings.errors import Misconfigured
 
 SHARES = (0.1, 0.5, 0.9)
+DECIDED = "SELECT count(*) FROM records WHERE unread = 1"
+KNOWN = "SELECT count(*) FROM recipients"
 MOST_P99 = 0.25
 """Seconds, at half of the most."""
 PATIENCE = 120.0
+UNDER_WAY = 100
+"""Events between their producer and the mail server while the most is measured."""
 
 
 @dataclass
@@ -43,6 +50,7 @@ class Way:
     box: Mailbox
     producer: AIOKafkaProducer
     processes: Sequence[Process]
+    server: Server
     codec: Codec = field(default_factory=lambda: Codec(contracts()))
     number: int = 0
 
@@ -104,6 +112,24 @@ class Way:
         await self.accepted(names)
         return count / (max(self.box.accepted[name] for name in names) - begun)
 
+    async def most(self, seconds: float) -> float:
+        """Return messages a second, carried for some seconds after a third of them to warm up."""
+        free = asyncio.Semaphore(UNDER_WAY)
+        self.box.told = free.release
+        first = time.perf_counter() + seconds / 3
+        names: list[str] = []
+        try:
+            async with asyncio.timeout(2 * seconds + PATIENCE):
+                while time.perf_counter() < first + seconds:
+                    await free.acquire()
+                    names.append(await self.fail())
+        finally:
+            self.box.told = lambda: None
+            self.check()
+        await self.accepted(names)
+        carried = sum(first <= self.box.accepted[name] < first + seconds for name in names)
+        return carried / seconds
+
     async def latencies(self, seconds: float, per_second: float) -> list[float]:
         """Return seconds from produce to acceptance, sorted, of events that come one by one."""
         begun = time.perf_counter()
@@ -117,25 +143,26 @@ class Way:
 
 
 @asynccontextmanager
-async def opened(ground: Ground) -> AsyncIterator[Way]:
-    """Make topics and database, and start a worker and a deliverer over them."""
+async def opened(ground: Ground, *verbs: str) -> AsyncIterator[Way]:
+    """Make topics and database, and start processes over them."""
     box = Mailbox()
     mail = await box.serve()
     await administer(ground, f"CREATE DATABASE {ground.postgres.database}")
+    admin = await asyncpg.connect(ground.dsn("postgres"))
     processes: list[Process] = []
     producer = AIOKafkaProducer(bootstrap_servers=ground.kafka, linger_ms=0, acks="all")
     try:
         await asyncio.to_thread(prepare, ground, mail.sockets[0].getsockname()[1])
         await producer.start()
-        for verb in ("worker", "deliver"):
+        for verb in verbs:
             processes.append(await begun(ground, verb, verb))  # noqa: PERF401 - the first is ended if the second fails
-        way = Way(ground, box, producer, processes)
+        way = Way(ground, box, producer, processes, Server(admin, ground.postgres.database))
         await way.introduce()
-        await way.accepted([await way.fail()])
         yield way
     finally:
         await producer.stop()
         await ended(processes)
+        await admin.close()
         mail.close()
         await clear(ground)
 
@@ -181,10 +208,15 @@ async def ended(processes: Sequence[Process]) -> None:
 
 async def measured(ground: Ground, *, messages: int, seconds: float) -> dict[str, Any]:
     """Measure the most, then latency at shares of it."""
-    async with opened(ground) as way:
+    async with opened(ground, "worker", "deliver") as way:
+        await way.accepted([await way.fail()])
         await way.rate(max(20, messages // 5))
-        most = await way.rate(messages)
-        found: dict[str, Any] = {"rate": most, "loads": {}}
+        pile = await way.rate(messages)
+        before, first = await costs(way), len(way.box.accepted)
+        most = await way.most(seconds)
+        after, carried = await costs(way), len(way.box.accepted) - first
+        micros = {name: (after[name] - before[name]) / carried * 1e6 for name in before}
+        found: dict[str, Any] = {"rate": most, "pile": pile, "micros": micros, "loads": {}}
         for share in SHARES:
             times = await way.latencies(seconds, most * share)
             found["loads"][f"{share:g}"] = {
@@ -192,13 +224,52 @@ async def measured(ground: Ground, *, messages: int, seconds: float) -> dict[str
                 for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
             } | {"messages": len(times), "per_second": most * share}
         found["twice"] = way.box.twice
+    found["alone"] = await alone(ground, messages)
+    return found
+
+
+async def costs(way: Way) -> dict[str, float]:
+    """Return the seconds of processor time that everybody but the broker has had."""
+    worker, deliverer = (used_by(process.pid) for process in way.processes)
+    return {
+        "worker": worker, "deliverer": deliverer, "database": await way.server.look(),
+        "producer and mail server": used(os.getpid()),
+    }  # fmt: skip
+
+
+async def alone(ground: Ground, messages: int) -> dict[str, Any]:
+    """Measure dispatch and delivery without anything beside them: a worker leaves firings behind, and is ended."""
+    async with opened(ground, "worker") as way:
+        for _ in range(messages):
+            await way.fail()
+        await way.producer.flush()
+        watch = await asyncpg.connect(ground.dsn(ground.postgres.database), server_settings={"search_path": "tidings"})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while await watch.fetchval(DECIDED) < messages or await watch.fetchval(KNOWN) < CUSTOMERS:
+                    way.check()
+                    await asyncio.sleep(0.1)
+        finally:
+            await watch.close()
+        await ended(way.processes)
+        place = ground.postgres
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.kafka.alone", place.host, str(place.port), place.database, cwd=ROOT,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        said, _ = await process.communicate()
+    if process.returncode:
+        raise Misconfigured("dispatch and delivery alone did not end well; their last words are above")
+    found: dict[str, Any] = json.loads(said)
     return found
 
 
 def report(found: dict[str, Any], *, quick: bool) -> None:
     """Print the table."""
     print(
-        f"\nFrom produce to the provider's acceptance: a worker and a deliverer; a pile is sent at {found['rate']:,.0f}/s\n"
+        f"\nFrom produce to the provider's acceptance: a worker and a deliverer carry {found['rate']:,.0f} messages a second"
+        f" with {UNDER_WAY} on their way; a pile is sent at {found['pile']:,.0f}/s\n"
     )
     print(f"  {'load':>6}{'messages/s':>12}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}")
     for share, one in found["loads"].items():
@@ -207,6 +278,14 @@ def report(found: dict[str, Any], *, quick: bool) -> None:
     half = found["loads"]["0.5"]["p99"]
     wanted = aim(f"less than {MOST_P99 * 1000:.0f}", half < MOST_P99, quick=quick)
     print(f"\n  p99 at half: {half * 1000:.0f} ms {wanted}")
+    print(
+        "  Processor time a message at the most, µs: " + ", ".join(f"{n} {m:,.0f}" for n, m in found["micros"].items())
+    )
+    print("\nDispatch and delivery alone, with a provider that says yes at once; a message\n")
+    print(f"  {'':10}{'messages/s':>12}{'µs client':>12}{'µs server':>12}{'statements':>12}{'commits':>10}")
+    for half_of_it, cost in found["alone"].items():
+        micros = "".join(f"{cost[name]:>12,.0f}" for name in ("rate", "client", "server"))
+        print(f"  {half_of_it:10}{micros}{cost['statements']:>12.2f}{cost['commits']:>10.2f}")
 
 
 def told(found: dict[str, Any]) -> str:
