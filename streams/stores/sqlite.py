@@ -109,7 +109,10 @@ class SqliteStore:
         self._closed = True
         self._jobs.put(_Job((2, next(self._numbers)), _stop, lambda _value, _fault: None))
         await asyncio.to_thread(self._thread.join)
-        for connection in self._readers:
+        # A thread whose question was given up may still read: SQLite does not bear a connection closed under it.
+        with self._lock:
+            idle, self._readers = self._readers, []
+        for connection in idle:
             connection.close()
         os.close(self._owner)
 
@@ -218,7 +221,10 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
         finally:
             with self._lock:
-                self._readers.append(connection)
+                if self._closed:
+                    connection.close()
+                else:
+                    self._readers.append(connection)
 
 
 class SqliteReader:
