@@ -83,8 +83,10 @@ def main(asked: argparse.Namespace) -> int:
                 apart = replace(
                     ground,
                     prefix=f"way_{ground.prefix}",
+                    folder=ground.folder / "way",  # its rules alone: with those of the others every event sends twice
                     postgres=replace(ground.postgres, database=f"{ground.postgres.database}_way"),
                 )
+                apart.folder.mkdir()
                 found["way"] = asyncio.run(way.measured(apart, **size))
                 way.report(found["way"], quick=asked.quick)
     except Misconfigured as fault:
