@@ -38,7 +38,7 @@ services-stop: $(STAMP)  ## end what `make services` started; data and logs stay
 	@$(BIN)/python -m tests.servers stop
 
 test: $(STAMP)  ## the tests, two files a processor at a time; with Kafka and PostgreSQL where this machine has them
-	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest --lanes 0 $(ARGS)
+	@$(BIN)/python -m tests.servers with $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, layers, contracts
 	@$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from tests import lanes
+from tests import side_by_side
 
 settings.register_profile("ours", deadline=None)  # how long an example takes says what else the machine does
 settings.load_profile("ours")
@@ -19,15 +19,23 @@ CLIENTS = ("tests/kafka/", "tests/ground/", "tests/live/test_security.py", "test
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write", action="store_true", help="proofs: keep the figures in docs/proofs.md")
-    parser.addoption("--lanes", type=int, default=1, help=f"tests side by side; 0: {lanes.LANES}, two a processor")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    return side_by_side.WORKERS
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # whatever is started by hand runs in its own order
+        side_by_side.arrange(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     # What was imported and collected stays: the collector need not look through all of it again and again.
     gc.collect()
     gc.freeze()
-    return lanes.run(session, session.config.option.lanes or lanes.LANES) or None
 
 
 @pytest.fixture
