@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
-from gateway.cli.wording import counted
 from gateway.site import Site
 from streams.processors import endings, kills
 from streams.processors.endings import DROP, PATIENCE, RELEASE, Ending
@@ -16,6 +15,7 @@ from streams.processors.kills import Kill
 from streams.processors.outcomes import Telling
 from streams.stores.counts import Unsent, Waits
 from streams.stores.postgres import PostgresStore
+from streams.wording import counted
 from tidings import canonical
 from tidings.ports import Store, StoreUnavailable
 from tidings.scopes import said

@@ -18,6 +18,7 @@ from handlers.channels.content import Contents
 from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
 from streams.delivering import Delivering
+from streams.guarded import Guarded
 from streams.kafka.ground import WATCH, Ground
 from streams.kafka.relay import Relay
 from streams.loops import AWAY_LIMIT, Loop, Loops, maintaining
@@ -28,7 +29,6 @@ from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
 from streams.stores.postgres import PostgresStore
 from tidings.delivery import Pace
-from tidings.event import Micros
 from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.deliver")
@@ -52,7 +52,7 @@ MAINTAIN = 3600.0
 
 
 @dataclass
-class DeliverProcess:
+class DeliverProcess(Guarded):
     """Made over an open store; `start` runs the loops, `stop` ends them."""
 
     store: PostgresStore
@@ -124,21 +124,6 @@ class DeliverProcess:
     def rules(self) -> RuleSet:
         """The rule set in use; an empty one before there is any."""
         return NONE_YET if self.delivering is None else self.delivering.attending.rules
-
-    @property
-    def progress(self) -> Mapping[str, float]:
-        """By loop: when it last finished a round, or was started (`time.monotonic`)."""
-        return self.loops.progress
-
-    @property
-    def skews(self) -> Mapping[str, Micros | None]:
-        """By whose clock: how far it is ahead of ours."""
-        return {"database": self.guard.skew}
-
-    @property
-    def halted(self) -> str:
-        """Why nothing is begun now, or nothing."""
-        return self.guard.halted
 
     def check(self) -> None:
         """Raise what ended a loop, if anything did.

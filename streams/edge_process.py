@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
+from streams.guarded import Guarded
 from streams.kafka.publishing import REST, Publisher
 from streams.loops import Loop, Loops
 from streams.processors import endings
@@ -19,7 +20,6 @@ from streams.processors.worker import Observe
 from streams.rule_book import RuleBook
 from streams.stores.counts import Waiting
 from streams.stores.postgres import PostgresStore
-from tidings.event import Micros
 from tidings.rule import RuleSet
 
 ROUND = 2.0
@@ -31,7 +31,7 @@ NONE_YET = RuleSet("", (), {})
 
 
 @dataclass
-class EdgeProcess:
+class EdgeProcess(Guarded):
     """Made over an open store; `start` runs the loops, `stop` ends them."""
 
     store: PostgresStore
@@ -77,21 +77,6 @@ class EdgeProcess:
         if changed and found is not None:
             self.rules = found
         return changed
-
-    @property
-    def progress(self) -> Mapping[str, float]:
-        """By loop: when it last finished a round, or was started (`time.monotonic`)."""
-        return self.loops.progress
-
-    @property
-    def skews(self) -> Mapping[str, Micros | None]:
-        """By whose clock: how far it is ahead of ours."""
-        return {"database": self.guard.skew}
-
-    @property
-    def halted(self) -> str:
-        """Why nothing is begun now, or nothing."""
-        return self.guard.halted
 
     def check(self) -> None:
         """Raise what ended a loop, if anything did."""

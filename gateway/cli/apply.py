@@ -13,13 +13,13 @@ from gateway.cli.folder import loaded
 from gateway.cli.operator import operator
 from gateway.cli.rules import closing_line
 from gateway.cli.told import Told
-from gateway.cli.wording import counted
 from gateway.config import Config
 from schemas import contracts
 from streams import rule_switch
 from streams.rule_book import RuleBook
 from streams.rule_switch import Applied
 from streams.stores.postgres import PostgresStore
+from streams.wording import counted
 from tidings.rule import RuleSet
 from tidings.watermark import GRACE
 

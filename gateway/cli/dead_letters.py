@@ -15,7 +15,6 @@ from gateway.cli.beside import Reader, beside
 from gateway.cli.ingest import mapped
 from gateway.cli.installation import Installation, looked_at
 from gateway.cli.told import Told
-from gateway.cli.wording import counted
 from gateway.letters import INGESTED, Again, again_of, place_of
 from handlers.rules.load import load
 from schemas import contracts
@@ -23,6 +22,7 @@ from streams.embedded_log import read_record
 from streams.json_events import rfc3339
 from streams.processors.detect import EPOCH
 from streams.redrive import Redriven
+from streams.wording import counted
 from tidings import canonical
 from tidings.ports import Read, Row, Scan, Transaction
 from tidings.rule import RuleSet

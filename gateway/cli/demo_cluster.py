@@ -15,7 +15,6 @@ from pathlib import Path
 from gateway.cli.demo import OPENS, SHOP, Telling, played
 from gateway.cli.folder import example, loaded
 from gateway.cli.told import Told
-from gateway.cli.wording import counted
 from gateway.demo.brokers import DATABASE, GRACE, PREFIX, Brokers, connected, forgotten, prepared
 from gateway.demo.members import Group
 from gateway.demo.play import Play
@@ -43,6 +42,7 @@ from streams.loops import Loop, Loops
 from streams.rule_book import RuleBook
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
+from streams.wording import counted
 from tidings.event import DAY, Micros
 from tidings.ports import StoreUnavailable
 from tidings.rule import RuleSet

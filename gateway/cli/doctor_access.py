@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from gateway.access.door import is_loopback
 from gateway.cli.found import Found
-from gateway.cli.wording import counted
 from gateway.config import Config
 from streams.processors.keys import is_live
+from streams.wording import counted
 from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.ports import Row, Scan, Transaction

@@ -22,7 +22,6 @@ from gateway.cli.doctor_processes import processes
 from gateway.cli.found import Found
 from gateway.cli.topics import rules_of
 from gateway.cli.topics import wanted as wanted_of
-from gateway.cli.wording import counted, moment
 from gateway.config import Config
 from gateway.logs import silence
 from schemas import contracts
@@ -39,6 +38,7 @@ from streams.processors.ground import DISPATCH, READERS, standing_of
 from streams.registry.client import Registry, RegistryUnavailable
 from streams.registry.publish import publish
 from streams.stores.postgres import PostgresStore
+from streams.wording import counted, moment
 from tidings.errors import Misconfigured
 from tidings.event import SECOND
 from tidings.ground import judge

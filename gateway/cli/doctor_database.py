@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from gateway.cli.found import Found
-from gateway.cli.wording import counted
 from streams.clock_guard import LIMIT
 from streams.processors.detect import EPOCH
 from streams.stores.migrations.rights import ROLES, WORDS, rights_of
 from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_connections import connect
+from streams.wording import counted
 from tidings.event import SECOND
 from tidings.ports import Read, Transaction
 from tidings.rule import RuleSet

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import asyncpg
 
 from gateway.cli.found import Found
-from gateway.cli.wording import counted, span
 from streams.processors.ground import ARCHIVE
 from streams.processors.outcomes import RELAY
 from streams.stores.place import Place
 from streams.stores.postgres_connections import SETTINGS, connect
 from streams.stores.postgres_transaction import lock_number
+from streams.wording import counted, span
 from tidings.event import SECOND, Micros
 
 NAMES = """

@@ -17,10 +17,10 @@ from gateway import config
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
 from gateway.cli.topics import ground as reached
-from gateway.cli.wording import counted, moment
 from gateway.codec import codec_of
 from streams.kafka.rebuild import Picture, apply, look
 from streams.registry.client import RegistryUnavailable
+from streams.wording import counted, moment
 
 NOT_YET = """\
 {} were decided by the database that is gone, and not by this one yet: what they make may have been sent.

@@ -17,7 +17,6 @@ from gateway.cli.folder import example, loaded, read
 from gateway.cli.republish import published, told_of
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch, summary, waiting
-from gateway.cli.wording import counted, moment, span
 from gateway.codec import codec_of
 from gateway.demo.customers import everybody, introduction
 from handlers.providers.catcher import FileCatcher
@@ -34,6 +33,7 @@ from streams.sources import intake
 from streams.sources.mapping import SourceMap
 from streams.sources.mapping import load as load_mapping
 from streams.stores.sqlite import SqliteStore
+from streams.wording import counted, moment, span
 from tidings.errors import BadContract, Refusal
 from tidings.event import DAY, MINUTE, Micros
 from tidings.log import LogRecord

@@ -14,7 +14,6 @@ from gateway.cli.place import folder_of, settings_of
 from gateway.cli.republish import Unpublished, published, republish
 from gateway.cli.told import Told
 from gateway.cli.watch import Watch
-from gateway.cli.wording import counted
 from gateway.codec import codec_of
 from gateway.config import Config
 from handlers.channels.content import Contents
@@ -29,6 +28,7 @@ from streams.redrive import Redriven, redrive, set_aside
 from streams.rule_book import RuleBook
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader, SqliteStore
+from streams.wording import counted
 from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.log import LogRecord

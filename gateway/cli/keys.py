@@ -14,13 +14,13 @@ from gateway import config
 from gateway.access import keys as access
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
-from gateway.cli.wording import counted, moment
 from gateway.config import Config
 from streams import control
 from streams.json_events import rfc3339
 from streams.processors import keys as rows
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteReader, SqliteStore
+from streams.wording import counted, moment
 from tidings.event import DAY, HOUR, Micros
 from tidings.ports import Body, Row, T
 

@@ -12,7 +12,6 @@ from typing import Any
 from gateway.cli.installation import Installation, looked_at
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
-from gateway.cli.wording import counted, moment
 from gateway.stopping import (
     WITHIN,
     NoScope,
@@ -35,6 +34,7 @@ from streams.rule_book import RuleBook
 from streams.stores.counts import Unsent, count_unsent
 from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteStore
+from streams.wording import counted, moment
 from tidings.errors import Misconfigured
 from tidings.event import Micros
 from tidings.ports import Store, StoreUnavailable

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from gateway import config
 from gateway.cli.told import Told
 from gateway.cli.verify import progress
-from gateway.cli.wording import counted
 from gateway.codec import codec_of
 from gateway.config import Config
 from schemas import contracts
@@ -22,6 +21,7 @@ from streams.stores.postgres import PostgresStore
 from streams.stores.retention import LEAST, Behind, Retained, retain
 from streams.verdict import WORDS
 from streams.verify import ServerJournal
+from streams.wording import counted
 from tidings.event import DAY, Micros
 
 LONGEST = 36_500

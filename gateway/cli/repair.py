@@ -16,11 +16,11 @@ from gateway.cli import log_place
 from gateway.cli.installation import Installation, looked_at
 from gateway.cli.log_place import Holdings, Range, quoted
 from gateway.cli.told import Told
-from gateway.cli.wording import counted
 from schemas import contracts
 from streams.embedded_log import Append, read_record
 from streams.json_events import TIME, micros
 from streams.processors.detect import READER
+from streams.wording import counted
 from tidings.errors import BadContract
 from tidings.event import Event, Micros
 from tidings.log import LogRecord

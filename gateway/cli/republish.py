@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
-from gateway.cli.wording import counted
 from gateway.config import Config
 from gateway.logs import silence
 from streams.embedded_log import Append
@@ -16,6 +15,7 @@ from streams.kafka.reach import Away
 from streams.processors.audit import audit
 from streams.redrive import Redriven
 from streams.stores.postgres import PostgresStore
+from streams.wording import counted
 from tidings.ports import Body, Now, Put, Read, Transaction
 
 AT_ONCE = 500

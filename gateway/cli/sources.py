@@ -20,10 +20,10 @@ from gateway import config
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
 from gateway.cli.topics import ground as reached
-from gateway.cli.wording import counted, moment
 from streams.kafka.ground import decide, observe
 from streams.processors import ground
 from streams.processors.ground import ARCHIVE, DISPATCH, READERS, Decision, Source, standing_of
+from streams.wording import counted, moment
 from tidings.ground import Choice, NoChoice, Seen
 from tidings.ports import Row, Scan, Transaction
 

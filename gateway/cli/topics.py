@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager
 from gateway import config
 from gateway.cli.folder import read_rules
 from gateway.cli.told import Told
-from gateway.cli.wording import counted
 from gateway.config import Config
 from gateway.logs import silence
 from handlers.rules.load import load
@@ -27,6 +26,7 @@ from streams.kafka.cluster import Cluster, Refused, opened
 from streams.kafka.reach import Away
 from streams.kafka.topics import Kind, Line, Wanted
 from streams.stores.postgres import PostgresStore
+from streams.wording import counted
 from tidings.ports import Store
 from tidings.rule import RuleSet
 from tidings.watermark import GRACE

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.place import folder_of, settings_of
-from gateway.cli.wording import counted
 from gateway.codec import codec_of
 from gateway.config import Config
 from schemas import contracts
@@ -23,6 +22,7 @@ from streams.stores.sqlite import SqliteReader
 from streams.verdict import WORDS, Difference, Progress, Verdict
 from streams.verify import FileJournal, Journal, ServerJournal
 from streams.verify import verify as compare
+from streams.wording import counted
 from tidings.errors import Misconfigured
 from tidings.ports import StoreUnavailable
 

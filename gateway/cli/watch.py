@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.cli.wording import LAST, counted, moment, span
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
@@ -15,6 +14,7 @@ from streams.json_events import rfc3339
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
 from streams.processors.results import Sent
+from streams.wording import LAST, counted, moment, span
 from tidings import canonical
 from tidings.correction import NOTICE
 from tidings.event import Event

@@ -30,7 +30,7 @@ LETTERS_WAIT = (
 MESSAGES = "SELECT state, count(*) FROM messages INDEXED BY messages_by_work WHERE due_at IS NOT NULL GROUP BY state"
 KEYS = "SELECT class, count(*) FROM state INDEXED BY state_by_due WHERE due IS NOT NULL GROUP BY class"
 RECORDS = "SELECT count(*) FROM records INDEXED BY records_by_unread WHERE unread IS NOT NULL"
-MOST = 100_000
+MOST = 40_000
 """Messages that are looked at, at most, to say how much waits in a scope."""
 UNSENT = f"""
 SELECT tenant, rule, channel, state, reason, count(*) FROM (
