@@ -60,12 +60,26 @@ class Outside:
     kills: frozenset[str] = frozenset()
     connected: Mapping[str, Micros] = field(default_factory=dict)
     """By topic: when its newest source was connected; topics whose history is live are left out."""
-    dropping: Sequence[tuple[str, Micros]] = ()
-    """Scopes that are being dropped: what was made up to an instant does not leave."""
+    dropping: Sequence[tuple[str, int]] = ()
+    """Scopes that are being dropped, each with the number of its drop: what was made before it does not leave."""
 
     def kills_of(self, message: Message) -> frozenset[str]:
         """Return the scopes that keep what was made when this message was."""
-        return self.kills.union(scope for scope, upto in self.dropping if message.created_at <= upto)
+        return self.kills.union(scope for scope, number in self.dropping if is_before(message, number))
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What the body of a message says that is made now: after which drop, where one stands."""
+        return {AFTER_DROP: max(number for _, number in self.dropping)} if self.dropping else {}
+
+
+AFTER_DROP = "after_drop"
+"""In the body of a message: the number of the newest drop that stood when it was made. No clock says what was first."""
+
+
+def is_before(message: Message, drop: int) -> bool:
+    """Return whether a message was there when a drop was asked."""
+    return bool(message.body.get(AFTER_DROP, 0) < drop)
 
 
 @dataclass(slots=True)
@@ -236,7 +250,7 @@ class _Pass:
     ) -> Message:  # fmt: skip
         body: dict[str, Any] = {
             "template": step.template, "data": data, "logical_at": record.logical_at, "severity": record.severity,
-            "rule_set": record.rule_set, "consent": rule.consent,
+            "rule_set": record.rule_set, "consent": rule.consent, **self.outside.made,
         }  # fmt: skip
         topic = self.rules.notice_topics.get(rule.topic or "")
         if rule.topic is not None and (topic is None or not topic.locked):

@@ -8,6 +8,7 @@ from typing import Any
 
 from streams.processors.dispatch import active_kills, standing
 from tidings import canonical, ids
+from tidings.dispatch import is_before
 from tidings.event import Micros
 from tidings.message import Message, Run, read_message, read_run
 from tidings.ports import Body, Find, Read, Row, Scan, Transaction
@@ -90,7 +91,7 @@ def read_decision(name: str, tenant: str) -> Body[Stored | None]:
                 sent.append((yield from with_attempts(read_message(row))))  # noqa: PERF401 - a comprehension cannot yield
         now = yield from standing()
         kills = (yield from active_kills()).union(
-            scope for scope, upto in now.dropping if any(one.message.created_at <= upto for one in sent)
+            scope for scope, number in now.dropping if any(is_before(one.message, number) for one in sent)
         )
         return Stored(
             firing, records, None if run is None else read_run(run), sent, (yield from people_of(who)),

@@ -11,11 +11,11 @@ from typing import Any
 
 from streams.processors import told
 from streams.processors.detect import Outdated
-from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, read_dropping, resolve, standing
+from streams.processors.dispatch import CONTROLS, Who, about_correction, active_kills, read_drops, resolve, standing
 from tidings import canonical, delivery, outcomes
 from tidings.correction import NOTICE, correcting
 from tidings.delivery import Pace
-from tidings.dispatch import Heard, Outside, read_heard, world_of
+from tidings.dispatch import Heard, Outside, is_before, read_heard, world_of
 from tidings.event import Micros
 from tidings.gates import quiet_of
 from tidings.message import Message, message_row, read_message
@@ -73,13 +73,14 @@ def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None =
                 tried.update(some)
                 held = yield Lock("messages", sorted((name,) for name in some), skip_locked=True)
                 # Read behind the locks: whoever drops waits for them, or is seen.
-                dropping = yield from read_dropping()
+                dropping = (yield from read_drops()).scopes
                 for row in held.values():
-                    if row is None or any(
-                        reaches_row(scope, row) and row["created_at"] <= at for scope, at in dropping
-                    ):
+                    if row is None:
                         continue
-                    claimed = delivery.claim(read_message(row), owner, now, pace)
+                    message = read_message(row)
+                    if any(reaches_row(scope, row) and is_before(message, number) for scope, number in dropping):
+                        continue
+                    claimed = delivery.claim(message, owner, now, pace)
                     if claimed is not None:
                         taken.append(claimed)
             if len(taken) == limit or len(found) < looked:
@@ -326,7 +327,7 @@ def _outgoing(message: Message, content: Mapping[str, Any]) -> Outgoing:
 
 def _attempt(message: Message, person: Person, outside: Outside, owner: str, provider: str, now: Micros) -> Row:
     asked: dict[str, Any] = {
-        "consent": person.agrees_to(message.body["consent"]), "kills": sorted(outside.kills), "rev": person.rev,
+        "consent": person.agrees_to(message.body["consent"]), "kills": sorted(outside.kills_of(message)), "rev": person.rev,
     }  # fmt: skip
     if (quiet := quiet_of(message, person)) is not None:
         asked["quiet"] = {"zone": quiet[1], "at": now}

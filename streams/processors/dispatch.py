@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streams.processors import told
 from streams.processors.detect import EPOCH, READER, Outdated
@@ -347,23 +347,48 @@ class Standing:
     restored: bool
     """Whether this database was restored, and the topics know what it does not."""
     dropping: tuple[tuple[str, int], ...]
-    """What is being dropped: a scope, and the instant up to which what was decided in it does not leave."""
+    """What is being dropped: a scope, and the number of the drop; what was decided before it does not leave."""
 
 
 def standing() -> Transaction[Standing]:
     """Read it."""
     rows = yield Read("epochs", [(EPOCH,), (told.TOLD,), (DROPPING,)])
     active = row["value"] if (row := rows.get((EPOCH,))) is not None else None
-    return Standing(active, (told.TOLD,) in rows, _dropping(rows.get((DROPPING,))))
+    return Standing(active, (told.TOLD,) in rows, _drops_of(rows.get((DROPPING,))).scopes)
 
 
-def read_dropping() -> Transaction[tuple[tuple[str, int], ...]]:
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """The drops that are not through with what they found, and how many there ever were."""
+
+    last: int = 0
+    """Number of the newest that was asked. They are numbered under `CONTROLS`, which every pass shares."""
+    of: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """By kill, its scope and instant: the number of its drop."""
+
+    @property
+    def scopes(self) -> tuple[tuple[str, int], ...]:
+        """What is being dropped, with the numbers."""
+        return tuple((scope, number) for (scope, _), number in self.of.items())
+
+
+def read_drops() -> Transaction[Drops]:
     """Read what is being dropped."""
-    return _dropping((yield Read("epochs", [(DROPPING,)])).get((DROPPING,)))
+    return _drops_of((yield Read("epochs", [(DROPPING,)])).get((DROPPING,)))
 
 
-def _dropping(row: Row | None) -> tuple[tuple[str, int], ...]:
-    return () if row is None else tuple((scope, upto) for scope, upto in canonical.loads(row["value"].encode()))
+def write_drops(drops: Drops) -> Transaction[None]:
+    """Write it, under `CONTROLS` alone."""
+    of = [[scope, at, number] for (scope, at), number in sorted(drops.of.items())]
+    value = canonical.dumps({"last": drops.last, "of": of}).decode()
+    yield Put("epochs", [{"name": DROPPING, "value": value}])
+
+
+def _drops_of(row: Row | None) -> Drops:
+    if row is None:
+        return Drops()
+    value = canonical.loads(row["value"].encode())
+    return Drops(value["last"], {(scope, at): number for scope, at, number in value["of"]})
 
 
 def active_kills() -> Transaction[frozenset[str]]:

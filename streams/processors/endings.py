@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from streams.processors.audit import audit
 from streams.processors.deliver import lock_people, wake
-from streams.processors.dispatch import CONTROLS, DROPPING, active_kills, read_dropping
-from tidings import canonical
+from streams.processors.dispatch import CONTROLS, Drops, active_kills, read_drops, write_drops
+from tidings.dispatch import Outside, is_before
 from tidings.event import MINUTE, SECOND, Micros
 from tidings.gates import GROUND
 from tidings.message import message_row, read_message
@@ -90,7 +90,10 @@ def begin(verb: str, row: Row, by: str, reason: str, total: int | None = None) -
     }  # fmt: skip
     yield Delete("kills", [(row["scope"],)])
     yield Insert("endings", [ending])
-    yield from _tell_dropping()
+    if verb == DROP:
+        drops = yield from read_drops()
+        number = drops.last + 1
+        yield from write_drops(Drops(number, {**drops.of, (row["scope"], row["at"]): number}))
     return _read(ending)
 
 
@@ -120,14 +123,16 @@ def page(scope: str, at: Micros, *, idle: bool = False, size: int | None = None)
         yield Exclude(ENDINGS)
         row = (yield Read("endings", [(scope, at)])).get((scope, at))
         now = yield Now()
-        if row is None or (idle and row["due_at"] > now):
+        if row is None or (idle and _is_taken(row, now)):
             return None
         if _is_over(row):
-            if row["due_at"] > now:
+            if _is_taken(row, now):
                 return _read(row)
             yield Delete("endings", [(scope, at)])
             return None
         state, act = SWEEPS[row["verb"]][row["sweep"]]
+        if (row["verb"], act) == (DROP, WAKE):
+            yield from _stop_holding(row)
         after = None if row["after_at"] is None else (row["after_at"], row["after_id"])
         limit = PAGE if size is None else size
         rows = yield Find("messages", "by_work", (str(state),), limit=limit, after=after)
@@ -142,8 +147,6 @@ def page(scope: str, at: Micros, *, idle: bool = False, size: int | None = None)
         if _is_over(row):
             yield from _tell(row)
         yield Put("endings", [row], only=MOVES)
-        if row["sweep"]:
-            yield from _tell_dropping()
         return _read(row)
 
     return body
@@ -173,7 +176,12 @@ async def go_on(store: Store, *, patience: float = ROUND, size: int | None = Non
 def _due() -> Transaction[list[tuple[str, Micros]]]:
     rows = yield Scan("endings")
     now = yield Now()
-    return [(row["scope"], row["at"]) for row in rows if row["due_at"] <= now]
+    return [(row["scope"], row["at"]) for row in rows if not _is_taken(row, now)]
+
+
+def _is_taken(row: Row, now: Micros) -> bool:
+    """Return whether somebody is at it, or its row is still shown. Further ahead than that was a clock that is wrong."""
+    return bool(0 < row["due_at"] - now <= (SHOWN if _is_over(row) else TAKEN))
 
 
 def _is_over(row: Row) -> bool:
@@ -201,7 +209,8 @@ def _release(row: Row, mine: Sequence[Row], now: Micros) -> Transaction[None]:
 
 def _cancel(row: Row, mine: Sequence[Row]) -> Transaction[None]:
     """Cancel what was there when the drop was asked."""
-    old = [one for one in mine if one["created_at"] <= row["begun_at"]]
+    number = (yield from read_drops()).of[row["scope"], row["at"]]
+    old = [one for one in mine if is_before(read_message(one), number)]
     if not old:
         return
     held = yield from lock_people(_people(old))
@@ -218,9 +227,15 @@ def _cancel(row: Row, mine: Sequence[Row]) -> Transaction[None]:
 
 
 def _uncovered(rows: Sequence[Row]) -> Transaction[list[Row]]:
-    """Return what no kill covers. One that ends beside us goes through them itself: its row is gone before it begins."""
-    standing = (yield from active_kills()) if rows else frozenset()
-    return [row for row in rows if not any(reaches_row(scope, row) for scope in standing)]
+    """Return what no kill covers, and no drop.
+
+    A release beside us goes through them itself: its kill's row is gone before it begins. A drop does so too, but holds
+    what it is about until then.
+    """
+    if not rows:
+        return []
+    outside = Outside(kills=(yield from active_kills()), dropping=(yield from read_drops()).scopes)
+    return [row for row in rows if not any(reaches_row(scope, row) for scope in outside.kills_of(read_message(row)))]
 
 
 def _people(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -240,13 +255,17 @@ def is_stopped(scope: str, row: Row) -> bool:
     return waits and reaches_row(scope, row)
 
 
-def _tell_dropping() -> Transaction[None]:
-    """Write down for dispatch and for the intent what is being dropped: they read it with the active rule set."""
-    last = len(SWEEPS[DROP]) - 1
-    rows = yield Scan("endings")
-    drops = [[row["scope"], row["begun_at"]] for row in rows if row["verb"] == DROP and row["sweep"] < last]
-    if sorted(drops) != [list(one) for one in (yield from read_dropping())]:
-        yield Put("epochs", [{"name": DROPPING, "value": canonical.dumps(sorted(drops)).decode()}])
+def _stop_holding(row: Row) -> Transaction[None]:
+    """Let a drop hold nothing any more, before what it held last is looked for.
+
+    Alone: whoever holds something because of it has done so, and is seen, or reads that it is over. Before people are
+    locked, for the intent locks them under `CONTROLS`.
+    """
+    if (row["scope"], row["at"]) in (yield from read_drops()).of:
+        yield Exclude(CONTROLS)
+        drops = yield from read_drops()
+        mine = (row["scope"], row["at"])
+        yield from write_drops(Drops(drops.last, {one: number for one, number in drops.of.items() if one != mine}))
 
 
 def _read(row: Row) -> Ending:

@@ -1,6 +1,7 @@
 """What an operator stops: what is held, what goes on, what is cancelled."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -264,6 +265,53 @@ def test_what_is_decided_after_a_drop_was_asked_leaves_and_what_waited_does_not(
     assert asyncio.run(endings.finish(h.store, one)).done == 5
     h.run()
     assert h.messages() == [("cancelled", "killed")] * 5 + [("accepted", None)]
+
+
+@pytest.mark.parametrize("ahead", [-MINUTE, -1, 1, MINUTE])
+def test_no_clock_says_what_was_there_when_a_drop_was_asked(ahead, monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    h.now += ahead  # the clock of whoever asks
+    one = begin(h, endings.DROP)
+    page(h, one)
+    h.now -= ahead
+    h.hear_of(profile(9, "c-9"))
+    h.say(fired("later", seq=9, at=h.now, of=ONE), "customer:c-9")
+    h.run()
+    assert Counter(h.messages()) == {("held", "killed"): 5, ("accepted", None): 1}
+    assert asyncio.run(endings.finish(h.store, one)).done == 5
+    h.run()
+    assert Counter(h.messages()) == {("cancelled", "killed"): 5, ("accepted", None): 1}
+
+
+def test_what_is_decided_beside_a_drop_belongs_to_the_next(monkeypatch):
+    h = stopped_crowd(monkeypatch, 1)
+    first = begin(h, endings.DROP)
+    do(h, kills.kill("channel:email", "bob"))
+    h.hear_of(profile(9, "c-9"))
+    h.say(fired("later", seq=9, at=h.now, of=ONE), "customer:c-9")
+    h.run()
+    assert asyncio.run(endings.finish(h.store, first)).done == 1
+    assert drop(h, "channel:email") == 1
+    h.run()
+    assert (h.messages(), h.provider.taken) == ([("cancelled", "killed")] * 2, [])
+
+
+def test_an_end_is_not_left_to_whoever_had_a_clock_far_ahead(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    h.now += 10 * MINUTE
+    page(h, begin(h, endings.DROP))
+    h.now -= 10 * MINUTE
+    assert asyncio.run(endings.go_on(h.store))
+    assert h.messages() == [("cancelled", "killed")] * 5
+
+
+def test_a_release_says_kept_of_what_is_being_dropped(monkeypatch):
+    h = stopped_crowd(monkeypatch)
+    do(h, kills.kill("channel:email", "bob"))
+    released, dropped = begin(h, endings.RELEASE, "channel:email", "bob"), begin(h, endings.DROP)
+    done = asyncio.run(endings.finish(h.store, released))
+    assert (done.done, done.kept) == (0, 5)
+    assert asyncio.run(endings.finish(h.store, dropped)).done == 5
 
 
 def test_a_drop_cancels_nothing_of_a_later_kill_and_does_not_end_it(monkeypatch):
