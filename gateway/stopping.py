@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -95,10 +96,12 @@ class Stopping:
         store: Store = self.site.store
         # On a cluster every end is told to the topics.
         telling = Telling(store) if isinstance(store, PostgresStore) else store
+        asked = time.monotonic()
         counts = await self.unsent()
+        patience = max(0.0, PATIENCE - (time.monotonic() - asked))  # whoever asks waits for both
         total = None if counts is None else total_of(verb, counts.of(one.scope))
         end = kills.release if verb == RELEASE else kills.drop
-        return await end(telling, one.scope, who, reason, at=one.at, total=total, patience=PATIENCE)
+        return await end(telling, one.scope, who, reason, at=one.at, total=total, patience=patience)
 
 
 def id_of(one: Kill | Ending) -> str:
@@ -129,7 +132,7 @@ def total_of(verb: str, waits: Waits) -> int | None:
 
 
 def ending_in_words(one: Ending) -> str:
-    """Return how far an end has come: `releasing: 12,000 of 71,000`."""
+    """Return how far an end has come: `releasing: 12,000 of 31,000`, or `12,000 so far` where more waits than is counted."""
     verb = "releasing" if one.verb == RELEASE else "dropping"
     passed = f"{one.done + one.kept:,}"
     return f"{verb}: {passed} of {one.total:,}" if one.total is not None else f"{verb}: {passed} so far"
@@ -141,13 +144,12 @@ def kept_in_words(verb: str, scope: str, counts: Unsent | None, standing: Collec
     if not count:
         return ""
     named = " and ".join(map(said, others))
+    least = "" if counts is None or counts.whole else "at least "
     are = "is" if len(others) == 1 else "are"
     if verb == DROP:
-        return (
-            f"{count:,} of them {'is' if count == 1 else 'are'} stopped by {named} as well, and cancelled all the same"
-        )
+        return f"{least}{count:,} of them {'is' if count == 1 else 'are'} stopped by {named} as well, and cancelled all the same"
     keep = "keeps" if count == 1 else "keep"
-    return f"{count:,} of them {keep} waiting: {named} {are} stopped as well"
+    return f"{least}{count:,} of them {keep} waiting: {named} {are} stopped as well"
 
 
 def waits_in_words(waits: Waits | None) -> str:

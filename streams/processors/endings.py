@@ -6,9 +6,10 @@ page that comes twice does nothing twice. A later kill of the scope is a row of 
 
 A release wakes recipients; what leaves is said by the gates, so what another kill covers stays. A drop goes on to hold
 what was there when it was asked (`DROPPING`, read by claim, dispatch and intent) until a page has cancelled it; what is
-decided from then on leaves as ever. It misses none: what is pending is claimed no more, and who had claimed it by then
-gives it back to be pending, or is told by the intent to hold it, which are looked through afterwards. What came to be
-held meanwhile, as its quiet hours were over, is woken at last.
+decided from then on leaves as ever. What was first is said by the number of the drop, which `CONTROLS` orders, and by no
+clock. It misses none that waited: what is pending is claimed no more, and who had claimed it by then gives it back to be
+pending, or is told by the intent to hold it, which are looked through afterwards. What came to be held meanwhile, as its
+quiet hours were over, is woken at last. What was with a provider, and comes back behind that, is outside the drop.
 """
 
 from __future__ import annotations

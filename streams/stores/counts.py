@@ -99,7 +99,12 @@ class Unsent:
                 counts["now"] += count
             else:
                 counts["killed" if reason == Reason.KILLED else "otherwise"] += count
-        return Waits(**counts, whole=sum(row[-1] for row in self.rows) < MOST)
+        return Waits(**counts, whole=self.whole)
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was looked at; else the numbers are the least."""
+        return sum(row[-1] for row in self.rows) < MOST
 
     def shared(self, scope: str, standing: Collection[str]) -> tuple[int, list[str]]:
         """Return how many that a kill keeps other kills keep as well, and which of them do."""

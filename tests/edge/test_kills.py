@@ -8,7 +8,7 @@ import pytest
 
 from gateway.stopping import kept_in_words
 from streams.processors import endings, kills
-from streams.stores.counts import Unsent
+from streams.stores.counts import MOST, Unsent
 from tests.edge import edge
 from tests.http.asking import run, until
 from tests.live.engines import customer, failed, rows
@@ -197,6 +197,8 @@ def test_what_another_kill_means_for_an_end_is_said_with_its_number():
     assert kept_in_words("release", "all", counts, ["all", "rule:other"]) == ""
     both = kept_in_words("release", "channel:sms", counts, [*standing, "channel:sms", "rule:r"])
     assert both == "1 of them keeps waiting: everything and rule r are stopped as well"
+    many = Unsent([("t", "r", "email", "held", "killed", MOST)])
+    assert kept_in_words("release", "all", many, standing).startswith(f"at least {MOST:,} of them keep waiting")
 
 
 def test_a_form_of_somebody_else_stops_nothing(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from streams.processors import detect, endings, kills, people
 from streams.processors.deliverer import Deliverer
@@ -20,12 +20,14 @@ from tests.simulator.scheduler import Scheduler, Task
 from tests.simulator.world import SimLog, SimProvider, SimRuntime
 from tidings import ids
 from tidings.delivery import Pace
-from tidings.event import DAY, SECOND, Event
+from tidings.event import DAY, MINUTE, SECOND, Event
 from tidings.log import Partition
+from tidings.ports import Body, Now, Transaction
 from tidings.receipts import Receipt
 from tidings.rule import RuleSet
 from tidings.testing.memory import MemoryStore
 
+T = TypeVar("T")
 START = 1_800_000_000 * SECOND
 GRACE = 5 * SECOND
 ACTIVE = 100 * SECOND
@@ -401,10 +403,11 @@ class History:
                 await self.store.run(kills.kill(scope, "sim"))
                 await self.scheduler.sleep(int(self.random.random() * 60 * SECOND))
                 verb = endings.RELEASE if self.random.random() < 0.5 else endings.DROP
-                ending = await self.store.run(endings.end(verb, scope, "sim", "a trial"))
+                ahead = (-MINUTE, 0, MINUTE)[self.scheduler.clock % 3]
+                ending = await self.store.run(_ahead(ahead, endings.end(verb, scope, "sim", "a trial")))
                 # Whoever asked may be killed before the first page, or after one: then the deliverers do the rest.
                 if ending is not None and self.random.random() < 0.5:
-                    await self.store.run(endings.page(scope, ending.at, size=1))
+                    await self.store.run(_ahead(ahead, endings.page(scope, ending.at, size=1)))
             elif what < 0.5:
                 place = self.random.choice([p for p in self.places() if p[0] in TOPICS.values()])
                 self.log.stalled.add(place)
@@ -492,3 +495,21 @@ def check(seed: int, theme: str | None = None) -> list[str]:
 def command(seed: int) -> str:
     """Return the command that repeats a seed."""
     return f"python -m tests.simulator {seed}"
+
+
+def _ahead(by: int, body: Body[T]) -> Body[T]:
+    """Return a body as whoever has another clock runs it."""
+
+    def run() -> Transaction[T]:
+        inner = body()
+        answer: Any = None
+        while True:
+            try:
+                op = inner.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            answer = yield op
+            if isinstance(op, Now):
+                answer += by
+
+    return run
