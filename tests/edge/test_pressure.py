@@ -44,7 +44,7 @@ def slow(tmp_path, monkeypatch):
 
 def test_nobody_is_let_in_by_a_verdict_that_is_still_being_read(slow):
     async def body():
-        pressure = Pressure(slow, untaken=1)  # type: ignore[arg-type]
+        pressure = Pressure(slow, untaken=1)
         slow.answers.set()
         assert await pressure() is None
         slow.answers.clear()
@@ -60,7 +60,7 @@ def test_nobody_is_let_in_by_a_verdict_that_is_still_being_read(slow):
 
 def test_a_read_that_failed_is_no_verdict(slow):
     async def body():
-        pressure = Pressure(slow)  # type: ignore[arg-type]
+        pressure = Pressure(slow)
         slow.answers.set()
         assert await pressure() is None
         slow.fault = StoreUnavailable("gone")
@@ -75,7 +75,7 @@ def test_a_read_that_hangs_is_given_up_and_said(slow, monkeypatch):
     monkeypatch.setattr(edge, "HANGS", 0.01)
 
     async def body():
-        pressure = Pressure(slow)  # type: ignore[arg-type]
+        pressure = Pressure(slow)
         found = await asyncio.gather(*(pressure() for _ in range(3)), return_exceptions=True)
         assert [type(one) for one in found] == [StoreUnavailable] * 3
         slow.answers.set()
@@ -88,7 +88,7 @@ def test_while_somebody_looks_what_was_just_seen_holds(slow, monkeypatch):
     monkeypatch.setattr(edge, "OLDEST", 3600.0)
 
     async def body():
-        pressure = Pressure(slow)  # type: ignore[arg-type]
+        pressure = Pressure(slow)
         slow.answers.set()
         assert await pressure() is None
         slow.answers.clear()
