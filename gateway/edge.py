@@ -25,7 +25,7 @@ from streams.processors.detect import READER
 from streams.stores.sqlite import SqliteReader
 from tidings.errors import Misconfigured
 from tidings.event import Micros
-from tidings.ports import Body, Reader, Scan, Transaction
+from tidings.ports import Body, Reader, Scan, StoreUnavailable, Transaction
 from tidings.watermark import GRACE
 
 T = TypeVar("T")
@@ -34,7 +34,9 @@ UNTAKEN = 1_000_000
 """Records that may wait before nothing more is taken in: some minutes of work."""
 ROOM = 256 * 1024 * 1024
 """Bytes that the disk keeps free."""
-LOOK_EVERY = 1.0
+LOOK_EVERY, OLDEST = 1.0, 2.0
+"""Seconds after which it is looked anew, and up to which what was seen holds while somebody looks."""
+HANGS = 5.0
 LONGEST = 300
 """Seconds that a producer is sent away for at most."""
 
@@ -59,31 +61,42 @@ class Pressure:
     room: int = ROOM
     _seen: tuple[float, int, int] | None = field(default=None, init=False)
     """When it was looked, what waited, what had been taken."""
-    _looked: float = field(default=0.0, init=False)
     _paused: Paused | None = field(default=None, init=False)
+    _looking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def __call__(self) -> Paused | None:
-        """Say why nothing is taken in now, if so; about a second old at most.
+        """Say why nothing is taken in now, if so; about a second old at most, or two while it is looked anew.
 
         Raises:
             StoreUnavailable: it cannot be said now.
         """
-        now = time.monotonic()
-        if self._seen is None or now - self._looked >= LOOK_EVERY:
-            self._looked = now  # who asks meanwhile is told what was seen before
-            before = self._seen
-            waits, taken = await self.engine.store.read(_lag)
-            self._seen = (now, waits, taken)
-            free = shutil.disk_usage(self.engine.path.parent).free
-            if free < self.room:
-                self._paused = Paused("the disk is nearly full", LONGEST)
-            elif waits > self.untaken:
-                rate = 0.0 if before is None else (taken - before[2]) / (now - before[0])
-                wait = LONGEST if rate <= 0 else int((waits - self.untaken) / rate) + 1
-                self._paused = Paused(f"more than {self.untaken} events wait for a decision", min(LONGEST, wait))
-            else:
-                self._paused = None
+        if self._is_younger(LOOK_EVERY) or (self._looking.locked() and self._is_younger(OLDEST)):
+            return self._paused
+        try:
+            async with asyncio.timeout(HANGS), self._looking:
+                if not self._is_younger(LOOK_EVERY):
+                    await self._look()
+        except TimeoutError as fault:
+            text = f"{self.engine.path}: how much waits was not read within {HANGS:.0f} s"
+            raise StoreUnavailable(text) from fault
         return self._paused
+
+    def _is_younger(self, seconds: float) -> bool:
+        return self._seen is not None and time.monotonic() - self._seen[0] < seconds
+
+    async def _look(self) -> None:
+        now, before = time.monotonic(), self._seen
+        waits, taken = await self.engine.store.read(_lag)
+        free = shutil.disk_usage(self.engine.path.parent).free
+        if free < self.room:
+            self._paused = Paused("the disk is nearly full", LONGEST)
+        elif waits > self.untaken:
+            rate = 0.0 if before is None else (taken - before[2]) / (now - before[0])
+            wait = LONGEST if rate <= 0 else int((waits - self.untaken) / rate) + 1
+            self._paused = Paused(f"more than {self.untaken} events wait for a decision", min(LONGEST, wait))
+        else:
+            self._paused = None
+        self._seen = (now, waits, taken)
 
 
 def _lag() -> Transaction[tuple[int, int]]:

@@ -250,7 +250,7 @@ class Keys:
         Raises:
             StoreUnavailable: it has not ended.
         """
-        await self.store.run(rows.sign_out(session, until))
+        await self.store.run(rows.sign_out(session, until, self.clock()))
 
     async def any(self) -> bool:
         """Say whether there is any key at all, also one that is over: then nobody comes in without one.

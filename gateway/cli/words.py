@@ -182,6 +182,15 @@ SAID: Mapping[str, tuple[str, str]] = {
          "--confirm, append them to the log once more."),
         "tidings dead-letters redrive 'billing.invoice.paid.v1[0]@7' --confirm",
     ),
+    "tidings dead-letters set-aside": (
+        ("Take records that could not be read off the list of what waits: nobody will try them "
+         "again. It is written down, with the reason."),
+        "tidings dead-letters set-aside 'billing.invoice.paid.v1[0]@7' --reason 'a test of ours'",
+    ),
+    "tidings audit": (
+        "Say who did what, newest first: stopped, released, redrove, revealed, applied.",
+        "tidings audit --verb 'customers reveal'",
+    ),
     "tidings contracts": ("List, show and check the contracts of events.", "tidings contracts list"),
     "tidings contracts list": ("List every event that rules may name, with its owner.", "tidings contracts list --json"),
     "tidings contracts publish": (

@@ -28,14 +28,13 @@ def words(topic: str, locale: str | None) -> Mapping[str, str]:
 
 
 def ended(content: Mapping[str, Any], link: str) -> dict[str, Any]:
-    """Return the content with its footer, in the text and in the HTML; as it is where it has no words for one."""
-    said = content.get("footer")
-    if not isinstance(said, Mapping):
+    """Return the content with its footer, in the text and in the HTML; as it is where it has no words for one, or no text."""
+    said, text, page = content.get("footer"), content.get("text"), content.get("html")
+    if not isinstance(said, Mapping) or not isinstance(text, str):
         return dict(content)
     why, words_of_link = str(said["why"]), str(said["link"])
-    found = {**content, "text": f"{str(content['text']).rstrip()}\n\n--\n{why}\n{words_of_link}: {link}\n"}
-    if content.get("html"):
-        page = str(content["html"])
+    found = {**content, "text": f"{text.rstrip()}\n\n--\n{why}\n{words_of_link}: {link}\n"}
+    if isinstance(page, str) and page:
         line = f'<p style="{STYLE}">{escape(why)} <a href="{escape(link)}" style="color:inherit">{escape(words_of_link)}</a></p>\n'
         end = END.search(page)
         at = len(page) if end is None else end.start()

@@ -83,7 +83,10 @@ class Archive:
         return sorted(fitting, key=_newest_first)[:limit]
 
     async def about_each(self, values: Collection[str], types: Collection[str]) -> list[Event]:
-        """Return the newest events of some types that name one of some values, newest first; of all together `MANY`."""
+        """Return the newest events of some types that name one of some values, newest first.
+
+        Of each value the newest `MANY` of all types are looked at.
+        """
         topics = sorted({self.by_type[kind].topic for kind in types if kind in self.by_type})
         found = {} if self.finder is None else {one.ref: one for one in await self.finder.events_of(values, MANY)}
         async for event in self.decoded(self._rest(topics)):

@@ -86,10 +86,10 @@ class Finder:
         return await self.events_of([word], limit)
 
     async def events_of(self, words: Collection[str], limit: int) -> list[Event]:
-        """Return the newest events that have one of some words, newest first; `limit` of all together."""
+        """Return the newest events that have one of some words, newest first; of each word at least the newest `limit`."""
         if self.codec is None or not words:
             return []
-        records = await self._records(words, limit)
+        records = await self._of_each(words, limit)
         await self.codec.ready(records)
         contracts, wanted = self.codec.contracts.by_type, set(words)
         return [
@@ -99,6 +99,23 @@ class Finder:
     async def records(self, word: str, limit: int) -> list[LogRecord]:
         """Return the newest records that may have a word, as the log holds them."""
         return await self._records([word], limit)
+
+    async def _of_each(self, words: Collection[str], limit: int) -> list[LogRecord]:
+        """Return the newest records of some words: asked together, and in halves where the answer was full.
+
+        A word with many records would else leave no room for those of the others.
+        """
+        found: dict[tuple[str, int, int], LogRecord] = {}
+        parts = [list(dict.fromkeys(words))]
+        while parts:
+            part = parts.pop()
+            records = await self._records(part, limit)
+            if len(records) >= limit and len(part) > 1:
+                middle = len(part) // 2
+                parts += [part[:middle], part[middle:]]
+                continue
+            found |= {(one.topic, one.partition, one.offset): one for one in records}
+        return sorted(found.values(), key=lambda one: (-one.appended_at, -one.offset))
 
     async def _records(self, words: Collection[str], limit: int) -> list[LogRecord]:
         terms = sorted({number_of(self.tenant, word) for word in words})

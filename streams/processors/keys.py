@@ -94,15 +94,15 @@ def of_session(key: str, session: str) -> Body[Row | None]:
     return body
 
 
-def sign_out(session: str, until: Micros) -> Body[None]:
+def sign_out(session: str, until: Micros, now: Micros) -> Body[None]:
     """Return the body that ends a session wherever it is shown; `until`: when it would be over by itself.
 
-    What would be over by now is forgotten with it.
+    What would be over by `now` is forgotten with it. Both are of one clock, which the store's need not be: that of a
+    demonstration runs fast.
     """
 
     def body() -> Transaction[None]:
         yield Insert("signed_out", [{"session": session, "until": until}])
-        now = yield Now()
         if over := (yield Find("signed_out", "by_until", (), upto=now, limit=FORGOTTEN)):
             yield Delete("signed_out", [(row["session"],) for row in over])
 

@@ -12,6 +12,7 @@ from streams.stores.place import Place
 from streams.stores.postgres_connections import connect
 from streams.stores.postgres_transaction import lock_number
 from tidings.errors import Misconfigured
+from tidings.tables import TABLES
 
 SETTINGS = {"application_name": "tidings migrate", "lock_timeout": "60s"}
 
@@ -28,7 +29,8 @@ async def migrate(place: Place, *, plan: bool = False) -> Migrated:
     """Run the steps that are missing, each in its own transaction; several at once wait for each other.
 
     Raises:
-        Misconfigured: the database is newer than this code, or we have no right to make tables.
+        Misconfigured: the database is newer than this code, or from before its first version, or we have no right to
+            make tables.
         StoreUnavailable: the server cannot be reached.
     """
     connection = await connect(place, SETTINGS)
@@ -42,6 +44,7 @@ async def migrate(place: Place, *, plan: bool = False) -> Migrated:
         if not plan:
             for step in steps:
                 await _apply(connection, place, step)
+            await _check_columns(connection, place)
             async with connection.transaction():
                 for statement in rights.statements(place.schema):
                     await connection.execute(statement)
@@ -52,6 +55,22 @@ async def migrate(place: Place, *, plan: bool = False) -> Migrated:
         raise Misconfigured(text) from fault
     finally:
         await connection.close()
+
+
+async def _check_columns(connection: asyncpg.Connection, place: Place) -> None:
+    """See that everything is there: before the first version was fixed, databases had its number and less in them."""
+    rows = await connection.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = $1", place.schema
+    )
+    there = {tuple(row) for row in rows}
+    for table in TABLES.values():
+        for column in table.columns:
+            if (table.name, column.name) not in there:
+                text = (
+                    f"{place} was made by a version from before the first one that is brought up (it has no "
+                    f"{table.name}.{column.name}): begin anew in an empty database"
+                )
+                raise Misconfigured(text)
 
 
 async def _apply(connection: asyncpg.Connection, place: Place, step: Migration) -> None:

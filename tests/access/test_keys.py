@@ -19,6 +19,7 @@ from streams.stores.postgres import PostgresStore
 from streams.stores.sqlite import SqliteStore
 from tests.services import database
 from tidings import canonical
+from tidings.event import DAY
 from tidings.ports import Scan
 
 PEPPER = access.pepper_of(b"a secret of sixteen bytes")
@@ -56,6 +57,22 @@ def play(request, tmp_path):
                 await store.close()
 
         yield lambda story: asyncio.run(body(story))
+
+
+def test_a_session_stays_ended_where_the_clock_of_the_store_is_ahead(tmp_path):
+    async def body():
+        wall = 1_000_000
+        store = await SqliteStore.open(tmp_path / "tidings.db", lambda: wall + 30 * DAY)
+        keys = Keys(store, PEPPER, lambda: wall)
+        new = made()
+        assert await store.run(rows.add(new.row, "ada")) == ""
+        await keys.sign_out("s-1", wall + 1)
+        assert await keys.of_session(new.row["id"], "s-1") is None
+        assert await keys.of_session(new.row["id"], "s-2") is not None
+        await keys.close()
+        await store.close()
+
+    asyncio.run(body())
 
 
 def test_a_key_says_who_asks_until_it_is_revoked_and_never_again(play):

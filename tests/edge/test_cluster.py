@@ -150,7 +150,7 @@ async def _drops(edge: Edge, place: Place, one: Cluster) -> None:
         (item,) = (await edge.get("/v1/kills")).json["items"]
         assert (item["scope"], item["by"], item["waiting"]["stopped"]) == ("all", "local", 3)
         dropped = await edge.post(f"/v1/kills/{item['id']}/drop", '{"reason": "never"}', "application/json")
-        assert dropped.json == {"id": item["id"], "cancelled": 3}
+        assert dropped.json == {"id": item["id"], "cancelled": 3, "complete": True}
         assert (await one.states()) == {"cancelled": 3, "suppressed": 1}
         assert not edge.provider.taken
         told = [row for row in await one.rows("outbox") if row["topic"].startswith("notification.message")]

@@ -99,8 +99,8 @@ def test_an_ended_session_is_forgotten_when_it_would_be_over_by_itself(tmp_path)
     async def body():
         async with edge(tmp_path, started=False) as shop:
             store, now = shop.engine.store, wall_clock()
-            await store.run(keys.sign_out("old", now - 1))
-            await store.run(keys.sign_out("new", now + session.LASTS))
+            await store.run(keys.sign_out("old", now - 1, now))
+            await store.run(keys.sign_out("new", now + session.LASTS, now))
             assert [row["session"] for row in await rows(shop.engine, "signed_out")] == ["new"]
 
     run(body())

@@ -65,6 +65,29 @@ def test_an_absence_waits_until_its_deadline_or_was_ended_in_time_by_what_came(w
     assert "was followed by sales.order.shipped 1h later, 23h before its deadline" in answer.all[2].says
 
 
+def test_what_ended_a_wait_is_found_however_much_happened_to_another_order(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.explaining.archive.MANY", 5)
+
+    async def story() -> list[str]:
+        async with opened(where, Shop()) as shop:
+            await shop.customer()
+            for order in ("quiet", "busy"):
+                await shop.happens("sales.order.placed", order_id=order, customer_id="c-1", total=EURO_90)
+            await shop.rests(HOUR)
+            await shop.happens("sales.order.shipped", order_id="quiet", customer_id="c-1")
+            for _ in range(8):
+                await shop.rests(SOON)
+                await shop.happens("sales.order.shipped", order_id="busy", customer_id="c-2")
+            await shop.rests(SOON)
+            await shop.catalogued()
+            (answer,) = (await why_not(shop.books, "c-1", rule="order-not-shipped")).answers
+            return [one.kind for one in answer.all]
+
+    assert run(story()) == ["in_time", "in_time"]
+
+
 def test_an_order_answers_for_itself_alone(where: Where) -> None:
     found = asked(where, about="ord-1")
     kinds = {one.rule.id: one.first.kind for one in found.answers if one.first.kind != "nothing"}

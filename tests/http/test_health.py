@@ -42,6 +42,7 @@ def test_an_engine_that_works_is_alive_and_ready(tmp_path):
                 "deliver shelf",
                 "detect",
                 "dispatch",
+                "endings",
                 "people",
                 "reconcile shelf",
             ]

@@ -107,7 +107,7 @@ def test_what_an_engine_did_is_told_in_the_words_of_the_reasons(tmp_path):
         assert found["tidings_rules", "live"] == 1
         assert found["tidings_rules_refused",] == 0
         loops = {key[1] for key in found if key[0] == "tidings_loop_age_seconds"}
-        assert loops == {"catalogue", "people", "detect", "dispatch", "deliver shelf", "reconcile shelf"}
+        assert loops == {"catalogue", "endings", "people", "detect", "dispatch", "deliver shelf", "reconcile shelf"}
         assert found["tidings_rule_set_info", running.rules.hash[:12]] == 1
 
     run(body())

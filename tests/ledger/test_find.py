@@ -14,6 +14,7 @@ from schemas import contracts
 from streams.codec import Codec
 from streams.embedded_log import Append, append
 from streams.kafka.archive import keep
+from streams.ledger.find import Finder
 from streams.ledger.ledger import Ledger
 from streams.processors import catalogue, detect
 from streams.processors.catalogue import CatalogueReader
@@ -112,6 +113,17 @@ def test_the_newest_events_of_a_customer_are_found_newest_first(shop):
     assert shop.events("c-4", 10) == mine[:10]
     assert shop.events("c-4", 500) == mine
     assert ("customer", "named by events") in shop.find("c-4") or ("customer", "id") in shop.find("c-4")
+
+
+def test_of_each_of_several_words_the_newest_are_found_however_many_another_has(shop):
+    mine = [f"e-{number}" for number in range(299, -1, -1) if number % 7 == 4]
+    finder = Finder(shop.ledger.asking, shop.ledger.tenant, CODEC)
+    words = ["c-4", "pay-0", "pay-1", "nobody"]
+    found = [event.id for event in shop.loop.run(finder.events_of(words, 10))]
+    assert found[:10] == mine[:10]
+    assert {"e-0", "e-1", "e-2", "e-3"} <= set(found)
+    assert len(found) == len(set(found))
+    assert shop.loop.run(finder.events_of([], 10)) == []
 
 
 def test_what_nothing_is_named_by_is_not_found(shop):

@@ -103,11 +103,32 @@ def test_this_release_and_the_one_after_share_a_database_and_no_others(place):
     asyncio.run(body())
 
 
-def test_the_database_has_the_columns_and_indexes_of_the_tables(place):
+async def at_version(number: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a database as an earlier version has left it; what was granted is granted anew by every version."""
+    with monkeypatch.context() as then:
+        then.setattr("streams.stores.migrate.MIGRATIONS", MIGRATIONS[:number])
+        then.setattr("streams.stores.migrate._check_columns", _nothing)
+        then.setattr("streams.stores.migrate.rights.statements", lambda _: ())
+        await migrate(place)
+
+
+async def _nothing(*_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize("number", range(VERSION))
+def test_the_database_has_the_columns_and_indexes_of_the_tables_wherever_it_began(place, number, monkeypatch):
     """Whoever changes `tidings.tables` adds a migration."""
 
     async def body():
-        await migrate(place)
+        if number:
+            await at_version(number, place, monkeypatch)
+            with pytest.raises(Misconfigured, match=f"has version {number}.*run tidings migrate"):
+                await PostgresStore.open(place)
+        assert (await migrate(place)).steps == list(MIGRATIONS[number:])
+        await (await PostgresStore.open(place)).close()
+        granted = "SELECT has_table_privilege('tidings_gateway', 'signed_out', 'INSERT, DELETE')"
+        assert await ask(place, granted) == [(True,)]
         rows = await ask(
             place,
             "SELECT table_name, column_name, data_type, is_nullable, collation_name FROM information_schema.columns "
@@ -133,6 +154,16 @@ def test_the_database_has_the_columns_and_indexes_of_the_tables(place):
         for table in TABLES.values():
             for columns in (table.key_names, *(index.columns for index in table.indexes)):
                 assert any(one[: len(columns)] == list(columns) for one in indexed[table.name]), (table.name, columns)
+
+    asyncio.run(body())
+
+
+def test_a_database_from_before_the_first_version_is_to_be_begun_anew(place, monkeypatch):
+    async def body():
+        await at_version(1, place, monkeypatch)
+        await ask(place, "DROP TABLE catalogue")
+        with pytest.raises(Misconfigured, match=r"no catalogue.topic\): begin anew in an empty database"):
+            await migrate(place)
 
     asyncio.run(body())
 

@@ -87,6 +87,13 @@ def test_the_link_stands_below_the_text_too_for_mailboxes_without_a_button():
     assert words["why"] not in parsed(raw(footer=words)).get_content()
 
 
+@pytest.mark.parametrize("content", [{}, {"text": None}, {"text": 7}, {"html": "<p>Hi</p>"}], ids=str)
+def test_a_mail_without_a_text_is_refused_with_a_footer_as_without(content):
+    whole = {"subject": "Hello", "footer": footer.words("Orders", "en"), "unsubscribe": LINK, **content}
+    with pytest.raises(Unfit):
+        composed(outgoing("email", "ada@example.org", whole, message_id=ID), NOW, SENDERS)
+
+
 def test_without_a_link_no_unsubscribe_header_is_written():
     assert [name for name, _ in parsed(raw()).items()] == [*WRITTEN, *PART]
 

@@ -14,7 +14,7 @@ OPEN = {("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-out"), ("GET"
 
 SCOPE = {
     "/v1/events": "events", "/v1/decisions": "decisions", "/v1/explain": "decisions", "/v1/why-not": "decisions",
-    "/v1/kills": "kill", "/v1/contracts": None,
+    "/v1/kills": "kill", "/v1/audit": "admin", "/v1/contracts": None,
 }  # fmt: skip
 """Of the operations below a path, as the table of the HTTP edge has it; None: any key does."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from streams.stores.migrations import m0001_tables
+from streams.stores.migrations import m0001_tables, m0002_endings
 from streams.stores.place import Place
 from tidings.errors import Misconfigured
 
@@ -27,7 +27,10 @@ class Migration:
     """Of a schema."""
 
 
-MIGRATIONS: Sequence[Migration] = (Migration(1, m0001_tables.TITLE, m0001_tables.statements),)
+MIGRATIONS: Sequence[Migration] = (
+    Migration(1, m0001_tables.TITLE, m0001_tables.statements),
+    Migration(2, m0002_endings.TITLE, m0002_endings.statements),
+)
 VERSION = MIGRATIONS[-1].number
 
 

@@ -1,32 +1,89 @@
-"""The tables of `tidings.tables`, those that grow for ever in partitions.
+"""The tables of the first version, those that grow for ever in partitions.
+
+It is frozen, as every step is: what has changed since in `tidings.tables` is a step of its own.
 
 `records` are partitioned by the month of their episode, `log` by the day of the append, `journal` by a million
 numbers. What lies outside of all partitions goes to a default one: nothing is refused because nobody made a
 partition in time. The function `make_partitions` makes those that will be needed; anyone who works here may call it.
+
+The unique index of a partitioned table holds the column that it is partitioned by: an archived record that comes again
+has the append time that it had. Tables whose rows are rewritten have pages that are not filled at first: a new version of a
+row beside the old one touches no index, and is cleaned without VACUUM. A queue is read in order, a few rows at a time,
+and a night's messages may all be due at one instant: the key is in its index, so that nothing is sorted, and the index
+holds only what waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from streams.stores.counts import LETTERS_WAIT
-from streams.stores.postgres_sql import names
-from tidings.tables import SEQUENCES, TABLES, Table
-
 TITLE = "tables, partitions, indexes and sequences"
-KINDS = {"int": "bigint", "text": 'text COLLATE "C"', "bytes": "bytea"}
-
-PARTITIONED = {"records": "episode_at", "log": "appended_at", "journal": "seq"}
-"""By table: the column that says into which partition a row goes."""
-
-UPDATED = {"state": 80, "recipients": 80, "messages": 80, "runs": 85, "sources": 20, "log_heads": 20, "epochs": 50}
-"""Tables whose rows are rewritten, with the share of a page that is filled at first: a new version of a row beside the
-old one touches no index, and is cleaned without VACUUM."""
-
-EMPTIED = frozenset({"outbox", "intake"})
-"""Tables of which a row is deleted when its work is done: all of it waits."""
 
 STORAGE = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02"
+
+LAYOUT = """
+CREATE TABLE "sources" ("reader" text COLLATE "C" NOT NULL, "topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "next_offset" bigint NOT NULL, "max_time" bigint, "caught_up_at" bigint, "connected_at" bigint NOT NULL, "history" text COLLATE "C" NOT NULL, "base" bigint NOT NULL, "log_id" text COLLATE "C", "fingerprint" text COLLATE "C", PRIMARY KEY ("reader", "topic", "partition")) WITH (fillfactor = 20, {storage})
+CREATE TABLE "holds" ("reader" text COLLATE "C" NOT NULL, "topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "reason" text COLLATE "C" NOT NULL, "at" bigint NOT NULL, "body" bytea NOT NULL, PRIMARY KEY ("reader", "topic", "partition")) WITH ({storage})
+CREATE TABLE "audit" ("seq" bigint NOT NULL, "at" bigint NOT NULL, "who" text COLLATE "C" NOT NULL, "verb" text COLLATE "C" NOT NULL, "body" bytea NOT NULL, PRIMARY KEY ("seq")) WITH ({storage})
+CREATE TABLE "floors" ("rule" text COLLATE "C" NOT NULL, "w" bigint NOT NULL, PRIMARY KEY ("rule")) WITH ({storage})
+CREATE TABLE "state" ("k" bytea NOT NULL, "class" text COLLATE "C" NOT NULL, "tenant" text COLLATE "C" NOT NULL, "key" text COLLATE "C" NOT NULL, "value" bytea, "due" bigint, PRIMARY KEY ("k")) WITH (fillfactor = 80, {storage})
+CREATE INDEX "state_by_due" ON "state" ("class", "due", "k") WHERE "due" IS NOT NULL
+CREATE TABLE "buffer" ("k" bytea NOT NULL, "time" bigint NOT NULL, "rank" bigint NOT NULL, "source" text COLLATE "C" NOT NULL, "ref" text COLLATE "C" NOT NULL, "value" bytea NOT NULL, PRIMARY KEY ("k", "time", "rank", "source", "ref")) WITH ({storage})
+CREATE TABLE "records" ("episode_at" bigint NOT NULL, "firing_id" text COLLATE "C" NOT NULL, "kind" text COLLATE "C" NOT NULL, "n" bigint NOT NULL, "tenant" text COLLATE "C" NOT NULL, "rule" text COLLATE "C" NOT NULL, "recipient" text COLLATE "C" NOT NULL, "seq" bigint NOT NULL, "logical_at" bigint NOT NULL, "body" bytea NOT NULL, "unread" bigint, PRIMARY KEY ("episode_at", "firing_id", "kind", "n")) PARTITION BY RANGE ("episode_at")
+CREATE TABLE "records_default" PARTITION OF "records" DEFAULT WITH ({storage})
+CREATE INDEX "records_by_unread" ON "records" ("unread", "seq", "episode_at", "firing_id", "kind", "n") WHERE "unread" IS NOT NULL
+CREATE INDEX "records_by_recipient" ON "records" ("tenant", "recipient", "unread", "episode_at", "firing_id", "kind", "n") WHERE "unread" IS NOT NULL
+CREATE INDEX "records_by_firing" ON "records" ("firing_id", "seq")
+CREATE INDEX "records_by_seq" ON "records" ("seq")
+CREATE TABLE "journal" ("seq" bigint NOT NULL, "kind" text COLLATE "C" NOT NULL, "body" bytea NOT NULL, PRIMARY KEY ("seq")) PARTITION BY RANGE ("seq")
+CREATE TABLE "journal_default" PARTITION OF "journal" DEFAULT WITH ({storage})
+CREATE TABLE "snapshots" ("seq" bigint NOT NULL, "part" bigint NOT NULL, "body" bytea NOT NULL, PRIMARY KEY ("seq", "part")) WITH ({storage})
+CREATE INDEX "snapshots_by_part" ON "snapshots" ("part", "seq")
+CREATE TABLE "epochs" ("name" text COLLATE "C" NOT NULL, "value" text COLLATE "C" NOT NULL, PRIMARY KEY ("name")) WITH (fillfactor = 50, {storage})
+CREATE TABLE "rule_sets" ("hash" text COLLATE "C" NOT NULL, "body" bytea NOT NULL, PRIMARY KEY ("hash")) WITH ({storage})
+CREATE TABLE "log" ("topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "offset" bigint NOT NULL, "appended_at" bigint NOT NULL, "key" bytea, "value" bytea, "headers" bytea NOT NULL, PRIMARY KEY ("topic", "partition", "offset", "appended_at")) PARTITION BY RANGE ("appended_at")
+CREATE TABLE "log_default" PARTITION OF "log" DEFAULT WITH ({storage})
+CREATE TABLE "log_heads" ("topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "next_offset" bigint NOT NULL, PRIMARY KEY ("topic", "partition")) WITH (fillfactor = 20, {storage})
+CREATE TABLE "dead_letters" ("reader" text COLLATE "C" NOT NULL, "topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "offset" bigint NOT NULL, "reason" text COLLATE "C" NOT NULL, "detail" text COLLATE "C" NOT NULL, "schema_id" bigint, "appended_at" bigint NOT NULL, "key" bytea, "value" bytea, "headers" bytea NOT NULL, "redriven_at" bigint, "aside_at" bigint, PRIMARY KEY ("reader", "topic", "partition", "offset")) WITH ({storage})
+CREATE INDEX "dead_letters_by_time" ON "dead_letters" ("appended_at")
+CREATE TABLE "recipients" ("tenant" text COLLATE "C" NOT NULL, "recipient" text COLLATE "C" NOT NULL, "linked_to" text COLLATE "C", "profile" bytea NOT NULL, "next_at" bigint, "rev" bigint NOT NULL, PRIMARY KEY ("tenant", "recipient")) WITH (fillfactor = 80, {storage})
+CREATE INDEX "recipients_by_next" ON "recipients" ("next_at", "tenant", "recipient") WHERE "next_at" IS NOT NULL
+CREATE TABLE "runs" ("run_id" text COLLATE "C" NOT NULL, "tenant" text COLLATE "C" NOT NULL, "recipient" text COLLATE "C" NOT NULL, "firing_id" text COLLATE "C" NOT NULL, "n" bigint NOT NULL, "rule" text COLLATE "C" NOT NULL, "state" text COLLATE "C" NOT NULL, "reason" text COLLATE "C", "rule_set" text COLLATE "C" NOT NULL, "logical_at" bigint NOT NULL, "steps_due" bigint NOT NULL, "open" bigint, "body" bytea NOT NULL, "decided_at" bigint NOT NULL, PRIMARY KEY ("run_id")) WITH (fillfactor = 85, {storage})
+CREATE INDEX "runs_by_recipient" ON "runs" ("tenant", "recipient", "open", "run_id") WHERE "open" IS NOT NULL
+CREATE INDEX "runs_by_firing" ON "runs" ("firing_id", "n")
+CREATE INDEX "runs_by_time" ON "runs" ("tenant", "decided_at")
+CREATE INDEX "runs_by_rule" ON "runs" ("tenant", "rule", "decided_at")
+CREATE INDEX "runs_by_person" ON "runs" ("tenant", "recipient", "decided_at")
+CREATE TABLE "messages" ("message_id" text COLLATE "C" NOT NULL, "tenant" text COLLATE "C" NOT NULL, "recipient" text COLLATE "C" NOT NULL, "run_id" text COLLATE "C" NOT NULL, "firing_id" text COLLATE "C" NOT NULL, "rule" text COLLATE "C" NOT NULL, "role" text COLLATE "C" NOT NULL, "step" bigint NOT NULL, "channel" text COLLATE "C" NOT NULL, "state" text COLLATE "C" NOT NULL, "reason" text COLLATE "C", "open" bigint, "due_at" bigint, "created_at" bigint NOT NULL, "deadline" bigint NOT NULL, "start_by" bigint, "seen" bigint NOT NULL, "rev" bigint NOT NULL, "owner" text COLLATE "C", "attempt" bigint NOT NULL, "on_unknown" text COLLATE "C" NOT NULL, "receipt" text COLLATE "C", "body" bytea NOT NULL, "reference" text COLLATE "C", PRIMARY KEY ("message_id")) WITH (fillfactor = 80, {storage})
+CREATE INDEX "messages_by_work" ON "messages" ("state", "due_at", "message_id") WHERE "due_at" IS NOT NULL
+CREATE INDEX "messages_by_channel" ON "messages" ("state", "channel", "due_at", "message_id") WHERE "due_at" IS NOT NULL
+CREATE INDEX "messages_by_recipient" ON "messages" ("tenant", "recipient", "open", "message_id") WHERE "open" IS NOT NULL
+CREATE INDEX "messages_by_run" ON "messages" ("run_id", "step")
+CREATE INDEX "messages_by_outcome" ON "messages" ("tenant", "role", "state", "created_at", "run_id")
+CREATE INDEX "messages_by_reason" ON "messages" ("tenant", "reason", "created_at", "message_id") WHERE "reason" IS NOT NULL
+CREATE INDEX "messages_by_reference" ON "messages" ("reference", "message_id") WHERE "reference" IS NOT NULL
+CREATE TABLE "attempts" ("message_id" text COLLATE "C" NOT NULL, "no" bigint NOT NULL, "provider" text COLLATE "C" NOT NULL, "owner" text COLLATE "C" NOT NULL, "intent_at" bigint NOT NULL, "start_by" bigint NOT NULL, "seen" bigint NOT NULL, "asked" bytea NOT NULL, "outcome" text COLLATE "C", "ended_at" bigint, "first_byte_at" bigint, "detail" text COLLATE "C" NOT NULL, PRIMARY KEY ("message_id", "no")) WITH ({storage})
+CREATE TABLE "receipts" ("message_id" text COLLATE "C" NOT NULL, "provider_id" text COLLATE "C" NOT NULL, "receipt" text COLLATE "C" NOT NULL, "at" bigint NOT NULL, "received_at" bigint NOT NULL, "detail" text COLLATE "C" NOT NULL, PRIMARY KEY ("message_id", "provider_id")) WITH ({storage})
+CREATE TABLE "kills" ("scope" text COLLATE "C" NOT NULL, "state" text COLLATE "C" NOT NULL, "at" bigint NOT NULL, "by" text COLLATE "C" NOT NULL, "reason" text COLLATE "C" NOT NULL, PRIMARY KEY ("scope")) WITH ({storage})
+CREATE TABLE "outbox" ("id" text COLLATE "C" NOT NULL, "topic" text COLLATE "C" NOT NULL, "key" text COLLATE "C" NOT NULL, "about" text COLLATE "C" NOT NULL, "seq" bigint NOT NULL, "no" bigint NOT NULL, "at" bigint NOT NULL, "unpublished" bigint NOT NULL, "partition" bigint, "number" bigint, "body" bytea NOT NULL, PRIMARY KEY ("id")) WITH ({storage})
+CREATE INDEX "outbox_by_open" ON "outbox" ("topic", "unpublished", "seq", "no", "id")
+CREATE TABLE "outbox_heads" ("topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "number" bigint NOT NULL, PRIMARY KEY ("topic", "partition")) WITH ({storage})
+CREATE TABLE "catalogued" ("topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "next_offset" bigint NOT NULL, PRIMARY KEY ("topic", "partition")) WITH ({storage})
+CREATE TABLE "blocks" ("topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "block" bigint NOT NULL, "appended_at" bigint NOT NULL, PRIMARY KEY ("topic", "partition", "block")) WITH ({storage})
+CREATE INDEX "blocks_by_time" ON "blocks" ("appended_at")
+CREATE TABLE "catalogue" ("topic" text COLLATE "C" NOT NULL, "partition" bigint NOT NULL, "block" bigint NOT NULL, "tenant" text COLLATE "C" NOT NULL, "term" bigint NOT NULL, "offset" bigint NOT NULL, "appended_at" bigint NOT NULL, PRIMARY KEY ("topic", "partition", "block", "tenant", "term", "offset")) WITH ({storage})
+CREATE TABLE "told" ("id" text COLLATE "C" NOT NULL, "state" text COLLATE "C" NOT NULL, "reason" text COLLATE "C", "reference" text COLLATE "C", "at" bigint NOT NULL, PRIMARY KEY ("id")) WITH ({storage})
+CREATE TABLE "keys" ("id" text COLLATE "C" NOT NULL, "tenant" text COLLATE "C" NOT NULL, "name" text COLLATE "C" NOT NULL, "proof" bytea NOT NULL, "scopes" text COLLATE "C" NOT NULL, "sources" text COLLATE "C" NOT NULL, "created_at" bigint NOT NULL, "expires_at" bigint, "revoked_at" bigint, "used_at" bigint, PRIMARY KEY ("id")) WITH ({storage})
+CREATE INDEX "keys_by_name" ON "keys" ("tenant", "name")
+CREATE TABLE "intake" ("seq" bigint NOT NULL, "at" bigint NOT NULL, "topic" text COLLATE "C" NOT NULL, "key" bytea, "value" bytea NOT NULL, "headers" bytea NOT NULL, PRIMARY KEY ("seq")) WITH ({storage})
+CREATE INDEX dead_letters_by_wait ON dead_letters (appended_at, reader, topic, partition, "offset") WHERE redriven_at IS NULL AND aside_at IS NULL
+CREATE SEQUENCE "seq_journal"
+CREATE SEQUENCE "seq_refused"
+CREATE SEQUENCE "seq_audit"
+CREATE SEQUENCE "seq_outbox"
+CREATE SEQUENCE "seq_intake"
+"""
+"""A statement a line."""
 
 MAKE_PARTITIONS = """
 CREATE FUNCTION make_partitions(now bigint) RETURNS integer
@@ -70,34 +127,6 @@ END $$
 
 def statements(schema: str) -> Iterable[str]:
     """Return the statements of the step."""
-    for table in TABLES.values():
-        yield from _table(table)
-    yield f"CREATE INDEX {LETTERS_WAIT}"
-    for name in SEQUENCES:
-        yield f'CREATE SEQUENCE "seq_{name}"'
+    yield from LAYOUT.replace("{storage}", STORAGE).strip().splitlines()
     yield MAKE_PARTITIONS.format(schema=f'"{schema}"', storage=f"'{STORAGE}'")
     yield "SELECT make_partitions((extract(epoch FROM now()) * 1000000)::bigint)"
-
-
-def _table(table: Table) -> Iterable[str]:
-    columns = ", ".join(f'"{c.name}" {KINDS[c.kind]}{"" if c.null else " NOT NULL"}' for c in table.columns)
-    by = PARTITIONED.get(table.name)
-    # A unique index of a partitioned table holds the column that it is partitioned by. An archived record that comes
-    # again has the append time that it had.
-    key = dict.fromkeys((*table.key_names, *((by,) if by is not None else ())))
-    fill = f"fillfactor = {UPDATED[table.name]}, " if table.name in UPDATED else ""
-    kind = f'PARTITION BY RANGE ("{by}")' if by is not None else f"WITH ({fill}{STORAGE})"
-    yield f'CREATE TABLE "{table.name}" ({columns}, PRIMARY KEY ({names(key)})) {kind}'
-    if by is not None:
-        yield f'CREATE TABLE "{table.name}_default" PARTITION OF "{table.name}" DEFAULT WITH ({STORAGE})'
-    for index in table.indexes:
-        if index.columns == tuple(key)[: len(index.columns)]:
-            continue  # the primary key is that index
-        nullable = [f'"{c.name}" IS NOT NULL' for c in table.columns if c.null and c.name in index.columns]
-        where = f" WHERE {' AND '.join(nullable)}" if nullable else ""
-        # A queue is read in order, a few rows at a time, and a night's messages may all be due at one instant: the key
-        # is in the index, so that nothing is sorted. It holds only what waits.
-        indexed = names(
-            dict.fromkeys((*index.columns, *(table.key_names if nullable or table.name in EMPTIED else ())))
-        )
-        yield f'CREATE INDEX "{table.name}_{index.name}" ON "{table.name}" ({indexed}){where}'
