@@ -334,9 +334,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from tidings.ports import StoreUnavailable
 
     module, _, name = arguments.run.partition(":")
-    verb: Callable[[argparse.Namespace], int] = getattr(import_module(module), name)
     try:
+        verb: Callable[[argparse.Namespace], int] = getattr(import_module(module), name)
         return verb(arguments)
+    except KeyboardInterrupt:
+        # Before the verb listens for it: there is nothing to end yet.
+        return 128 + 2
     except (Told, Misconfigured, StoreUnavailable) as told:
         print(f"tidings: {told}", file=sys.stderr)
         return 1

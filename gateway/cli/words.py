@@ -185,7 +185,7 @@ SAID: Mapping[str, tuple[str, str]] = {
     "tidings dead-letters set-aside": (
         ("Take records that could not be read off the list of what waits: nobody will try them "
          "again. It is written down, with the reason."),
-        "tidings dead-letters set-aside 'billing.invoice.paid.v1[0]@7' --reason 'a test of ours'",
+        "tidings dead-letters set-aside 'stock.v1[0]@7' --reason 'a test'",
     ),
     "tidings audit": (
         "Say who did what, newest first: stopped, released, redrove, revealed, applied.",

@@ -12,7 +12,7 @@ from tidings.rule import RuleSet
 def books_of(site: Site) -> Books:
     """Return what explanations of an installation look at."""
     books = Books(
-        site.store, site.codec, site.now, site.tenant, asking=site.ledger.asking, name=site.name
+        site.store, site.codec, site.now, site.tenant, asking=site.ledger.asking, name=site.name, render=site.render,
     )  # fmt: skip
     books.sets.add(site.rules())
     return books

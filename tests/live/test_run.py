@@ -98,7 +98,7 @@ class Running:
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.path.read_text().splitlines() if line.startswith("{")]
 
-    def wait(self, what: Callable[[], bool], seconds: float = 20) -> None:
+    def wait(self, what: Callable[[], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process.poll() is None, self.path.read_text()
