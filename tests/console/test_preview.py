@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.console import preview
+from handlers.channels import footer
 from handlers.channels.wire import NOBODY, compose
 from handlers.templates.sms import ALPHABET, JOINED, SINGLE, segments, split
 from tidings.ports import Outgoing
@@ -95,3 +97,15 @@ def test_a_shell_takes_it_as_it_is(tmp_path):
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert not (tmp_path / "pwned").exists()
     assert json.loads(done.stdout.splitlines()[-1])["text"].startswith("it's $(touch pwned)")
+
+
+def test_the_link_below_a_mail_is_seen_and_is_not_the_customers():
+    html = "<html><body><div><p>Hi</p></div></body></html>"
+    token = "https://shop.example.org/u/abc.def"
+    content = {"subject": "s", "text": "Hi", "html": html, "unsubscribe": token, "footer": footer.words("Orders", "de")}
+    became = SimpleNamespace(content=content)
+    found = preview.shown(SimpleNamespace(channel="email"), became, 0)  # type: ignore[arg-type]
+    assert "Nichts mehr davon" in found.content["text"]
+    assert found.document is not None
+    assert "Nichts mehr davon" in found.document
+    assert "/u/abc" not in found.document + found.content["text"]
