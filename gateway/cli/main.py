@@ -21,10 +21,10 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(text: str) -> float:
-    """Read a duration such as `20s`, `2m` or `1h`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
-    if match is None:
-        message = f"{text!r} is no duration; write 20s, 2m or 1h"
+    """Read a duration such as `20s`, `2m` or `1h`, longer than nothing."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)", text)
+    if match is None or not float(match[1]):
+        message = f"{text!r} is no duration above nothing; write 20s, 2m or 1h"
         raise argparse.ArgumentTypeError(message)
     return float(match[1]) * UNITS[match[2]]
 
