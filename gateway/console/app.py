@@ -24,6 +24,7 @@ from gateway.console import (
     letters,
     message,
     messages,
+    near,
     overview,
     rules,
 )
@@ -35,7 +36,7 @@ from gateway.site import Site
 
 LOOK = "decisions"
 PAGES = (
-    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK),
+    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK), (near, LOOK),
     (finding, LOOK), (kills, LOOK), (letters, "jobs"), (audit, "admin"), (keyboard, LOOK),
 )  # fmt: skip
 """Modules with `routes(site, pages) -> APIRouter`, and the scope without which none of their routes answers; what changes

@@ -115,13 +115,15 @@ def title_of(books: Books, event: Event) -> str:
     """Return what an event says, of what, and when."""
     contract = books.archive.by_type.get(event.type)
     title = event.type if contract is None else sentence_of(contract)
-    key = event.subject or _key_of(event)
+    key = about_of(event)
     named = f" ({key})" if key is not None else ""
     return f"{title}{named} on {moment(event.occurred_at)}"
 
 
-def _key_of(event: Event) -> str | None:
-    """Return what an event is about beside the customer: the first of its ids."""
+def about_of(event: Event) -> str | None:
+    """Return what an event is about beside the customer: its subject, or the first of its ids."""
+    if event.subject:
+        return event.subject
     named = (value for name, value in event.data.items() if name.endswith("_id") and name != "customer_id")
     return next((str(value) for value in named if value is not None), None)
 

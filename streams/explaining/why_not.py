@@ -17,9 +17,9 @@ from streams.explaining.archive import Changes
 from streams.explaining.books import Books
 from streams.explaining.came_of import Beginning, came_of, title_of
 from streams.explaining.candidate import RANK, Candidate
-from streams.explaining.terms import Looked, look
+from streams.explaining.terms import Looked, look, opening
 from streams.json_events import rfc3339
-from streams.wording import counted, moment
+from streams.wording import moment
 from tidings import canonical
 from tidings.event import DAY, Event, Micros
 from tidings.ports import Body, Read, Transaction
@@ -232,7 +232,7 @@ class _Rule:
                 found.append(one)
         if found:
             return found
-        kinds = ", ".join(sorted(self._opening()))
+        kinds = ", ".join(sorted(opening(self.rule)))
         return [Candidate("nothing", f"Nothing arrived that it reads ({kinds}).")]
 
     def _is_about(self, event: Event) -> bool:
@@ -245,25 +245,14 @@ class _Rule:
         contract = self.rules.contracts.get(kind)
         return veil.OPEN if self.reveal else veil.over(self.rules.contracts, contract, self.rule)
 
-    def _opening(self) -> set[str]:
-        """Types of the events that may begin something."""
-        operator = self.rule.operator
-        return {operator.after.type} if isinstance(operator, MissingOperator) else {operator.matchers[0].type}
-
     def _not_begun(self, event: Event, looked: Looked) -> Candidate | None:
         if looked.outcome == "null_key":
             return Candidate("null_key", f"{title_of(self.books, event)}: {looked.says}", event, looked=looked)
-        if looked.outcome != "no_match" or event.type not in self._opening():
+        if looked.outcome != "no_match" or event.type not in opening(self.rule):
             return None
-        failed = [part for part in looked.parts if part.truth != "true"]
-        if not failed:
+        if not looked.kept_by:
             return Candidate("not_fired", f"It did not fire. {title_of(self.books, event)}.", event, looked=looked)
-        first = failed[0]
-        word = "could not be known" if first.truth == "unknown" else "was false"
-        values = f": {first.values}" if first.values else ""
-        short = f", {first.short} away" if first.short else ""
-        others = f", and {counted(len(failed) - 1, 'more term')}" if len(failed) > 1 else ""
-        text = f"It did not fire. Nearest: {title_of(self.books, event)}. {first.text} {word}{values}{short}{others}."
+        text = f"It did not fire. Nearest: {title_of(self.books, event)}. {looked.kept_by}."
         return Candidate("near_miss", text, event, looked=looked)
 
 
