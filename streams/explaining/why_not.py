@@ -17,7 +17,7 @@ from streams.explaining.archive import Changes
 from streams.explaining.books import Books
 from streams.explaining.came_of import Beginning, came_of, title_of
 from streams.explaining.candidate import RANK, Candidate
-from streams.explaining.terms import Looked, look, opening
+from streams.explaining.terms import Looked, begins, look, opening
 from streams.json_events import rfc3339
 from streams.wording import moment
 from tidings import canonical
@@ -223,9 +223,13 @@ class _Rule:
         mine = [event for event in events if event.type in self.rule.types and self._is_about(event)]
         veils = {kind: self._veil(kind) for kind in self.rule.types}
         for event in mine[:LOOKS]:
+            if decisions == DECISIONS:
+                break
             seen = await self.books.archive.beside(self.rule, event, changes)
+            if decisions > ALSO and not begins(self.rule, seen):
+                continue  # what began something came further than what did not, and there is enough of it to answer with
             looked = look(self.rule, seen, veils[event.type])
-            if looked.outcome in ("fired", "armed") and decisions < DECISIONS:
+            if looked.outcome in ("fired", "armed"):
                 decisions += 1
                 found.append(Beginning(self.rule, event, looked))
             elif (one := self._not_begun(event, looked)) is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from streams.explaining.terms import begins, look
 from tests.explaining.laboratory import Shop, browsing, opened, run
 
 RULES = b"""
@@ -84,6 +85,27 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     found: dict[str, str] = run(story())
     return found
+
+
+def test_what_begins_something_is_known_without_its_explanation(tmp_path):
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop:
+            await shop.customer()
+            for number, code in enumerate(("expired_card", "fraud_suspected")):
+                failed = {"payment_id": f"pay-{number}", "customer_id": "c-1", "code": code}
+                await shop.happens("billing.payment.failed", amount=euro(90), **failed)
+            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=euro(90))
+            await shop.happens("sales.order.shipped", order_id="ord-1", customer_id="c-1")
+            await shop.happens(
+                "crm.customer.changed", customer_id="c-1", before_coverage="ABSENT", after_coverage="FULL",
+                after={"email": "jonas@wald.de", "first_name": "Jonas", "plan": "free"},
+            )  # fmt: skip
+            events = await shop.books.archive.newest({one for rule in shop.rules.active for one in rule.types}, 100)
+            seen = [(look(rule, event).outcome, begins(rule, event)) for rule in shop.rules.active for event in events]
+            assert {outcome for outcome, _ in seen} >= {"fired", "armed", "disarmed", "no_match", "other_event"}
+            assert all(begun is (outcome in ("fired", "armed")) for outcome, begun in seen)
+
+    run(story())
 
 
 def words(page: str) -> str:
