@@ -22,7 +22,10 @@ def because(
     rule: Rule | None = None,
     zone: str | None = None,
 ) -> str:
-    """Return why; empty where there is nothing to say. `rule`: as the message was decided."""
+    """Return why; empty where there is nothing to say.
+
+    `rule`: as the message was decided; without it nothing is said that only whoever writes rules can follow.
+    """
     stopped = held_back(message, ended_at, stops, now, zone)
     if stopped is not None:
         return stopped

@@ -163,7 +163,7 @@ async def decision(books: Books, name: str, *, reveal: bool = False) -> Decision
         0 if stored.run is None else stored.run.n, stored.fired["logical_at"], made.decided_at, state, verdict,
         None if completed is None else seen_of(completed, books.archive.by_type, reveal=reveal), looked, reading, stored,
         person, made.gates(), timeline(stored, event, rule, books.archive.by_type, books.now()), made.for_support(state),
-        made.next_chance(state), made.would(state), {one.message.message_id: made.because(one) for one in stored.sent},
+        made.next_chance(state), made.would(state), {one.message.message_id: made.because(one, rule) for one in stored.sent},
     )  # fmt: skip
 
 
@@ -214,9 +214,9 @@ class _Made:
             messages, self.stored.run.reason, waits=waits, stopped=[one.message.message_id for one in late]
         )
 
-    def because(self, sent: Sent) -> str:
+    def because(self, sent: Sent, rule: Rule | None) -> str:
         return because(
-            sent.message, sent.ended_at, self.stored.stops, self.books.now(), rule=self.rule, zone=self.person.timezone
+            sent.message, sent.ended_at, self.stored.stops, self.books.now(), rule=rule, zone=self.person.timezone
         )  # fmt: skip
 
     def gates(self) -> list[Asked]:
@@ -252,7 +252,7 @@ class _Made:
         )
         held = first is not None and first.is_open
         said = "the message has not left yet" if held else "no message was sent"
-        return f"{head}: {said}. {says.sentence(reason) if no is None else self.because(no)}"
+        return f"{head}: {said}. {says.sentence(reason) if no is None else self.because(no, None)}"
 
     def next_chance(self, state: str) -> str | None:
         no = self._no()

@@ -1,12 +1,14 @@
 """What a stop did to a message is told as it was then, whoever has released it since; on both stores."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from streams.explaining import stops
 from streams.explaining.became import became, became_of
+from streams.explaining.because import stale
 from streams.explaining.stops import read_stops
 from streams.explaining.why_not import why_not
 from streams.processors import kills
@@ -50,6 +52,7 @@ def test_the_gate_at_decision_says_what_was_stopped_then_also_when_it_is_release
             await shop.rests(HOUR)
             await release(shop)
             await shop.rests(MINUTE)
+            shop.clock += MINUTE
             await stop(shop, "channel:email")
             await shop.rests(MINUTE)
             return held, await explained(shop, "payment-failed")
@@ -219,3 +222,9 @@ def test_what_was_too_old_says_how_old_it_was_and_how_long_its_rule_tells(where:
         "It was 1d 6h 5m old when it was decided, and what is older than 1d is told to nobody (unless its rule says 'expires')."
     )
     assert answers(found, "deadline")["at decision"][2].startswith("It was 1d 6h 5m old when it was decided")
+    rule, message = found.rule, found.messages[0]
+    history = replace(message, created_at=message.body["logical_at"] + 2 * HOUR)
+    assert stale(history, rule).startswith(
+        "it was 2h old when it was decided, and had happened before its topic was connected here: what was there already "
+        "is history"
+    )
