@@ -78,8 +78,8 @@ def until_of(message: Message, ended_at: Micros | None, now: Micros) -> Micros:
         return now
     if ended_at is not None:
         return ended_at
-    # Nothing keeps the time. What expired did so at its deadline at the earliest.
-    return min(now, message.deadline)
+    # Nothing keeps the time. What expired did so at its deadline at the earliest, and what was dropped was by then.
+    return min(now, message.deadline) if message.reason in (Reason.EXPIRED, Reason.KILLED) else message.created_at
 
 
 def too_late(message: Message, ended_at: Micros | None, stops: Stops, now: Micros) -> Held | None:
@@ -125,7 +125,9 @@ def _waits(message: Message, stops: Stops, now: Micros, zone: str | None) -> str
 
 
 def dropped_by(message: Message, ended_at: Micros | None, stops: Stops, now: Micros) -> Stop | None:
-    """Return the stop with which a message was dropped; None where it could be any of several."""
+    """Return the stop with which a message was dropped; None where it was not, or it could be any of several."""
+    if message.is_open or message.reason != Reason.KILLED:
+        return None
     until = now if ended_at is None else ended_at
     drops = [
         one for one in met(message, until, stops) if one.how == DROP and one.until is not None and one.until <= until

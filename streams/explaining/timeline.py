@@ -8,7 +8,7 @@ from typing import Any
 
 from streams.explaining.says import NAMED, OVER, brief, state_icon, state_word
 from streams.explaining.seen import sentence_of
-from streams.explaining.stops import met, until_of
+from streams.explaining.stops import dropped_by, met, until_of
 from streams.explaining.stored import Sent, Stored
 from streams.json_events import rfc3339
 from streams.processors.endings import DROP
@@ -103,11 +103,14 @@ def _stops(stored: Stored, now: Micros) -> Iterator[Moment]:
     """Yield the stops that a message met before it left, or ended."""
     concerned: dict[Stop, None] = {}
     for sent in (*stored.notices, *stored.corrections):
+        if sent.message.state is MessageState.SUPPRESSED:
+            continue  # at once, whatever was stopped
+        drop = dropped_by(sent.message, sent.ended_at, stored.stops, now)
         until = until_of(sent.message, sent.ended_at, now)
-        if sent.attempts:
-            until = min(until, sent.attempts[-1]["intent_at"])
-        elif sent.message.state is MessageState.ACCEPTED:
-            until = sent.message.created_at
+        if sent.message.state is MessageState.ACCEPTED and sent.attempts:
+            until = sent.attempts[-1]["intent_at"]
+        elif drop is not None and drop.until is not None:
+            until = min(until, drop.until)
         concerned |= dict.fromkeys(met(sent.message, until, stored.stops))
     for stop in concerned:
         text = f"Stopped: {said(stop.scope)}" + (", or before" if stop.earlier else "")

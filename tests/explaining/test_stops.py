@@ -212,11 +212,15 @@ def test_what_was_too_old_says_how_old_it_was_and_how_long_its_rule_tells(where:
                 code="expired_card",
             )  # fmt: skip
             await shop.rests(0)
+            shop.clock += MINUTE
+            await stop(shop)
+            shop.clock += MINUTE
             found = await explained(shop, "payment-failed")
             return found, await became_of(shop.books, found.messages[0])
 
     found, told = run(story())
     assert found.messages[0].reason == "stale"
+    assert not any("Stopped" in one.text for one in found.timeline), "it was stopped when all was over"
     assert told.because == found.because[found.messages[0].message_id]
     assert told.because.endswith(
         "It was 1d 6h 5m old when it was decided, and what is older than 1d is told to nobody (unless its rule says 'expires')."
