@@ -13,6 +13,7 @@ from handlers.rules.directory import TARGETS, TEAMS, TOPICS, directory_of
 from handlers.rules.draft import Known
 from handlers.rules.names import is_shared, sights
 from handlers.rules.texts import file_of
+from handlers.rules.unsaid import unsaid
 from handlers.rules.yaml import Broken, Node, Reader
 from tidings import canonical
 from tidings.contract import Contract
@@ -69,6 +70,8 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
             shared(reader, root)
         else:
             rules += rules_of(reader, root, known, sight[name])
+    if TOPICS in readers:
+        unsaid(readers[TOPICS][0], directory, known.variants, rules)
     for name, (reader, _) in readers.items():
         found += reader.diagnostics[:MAX_DIAGNOSTICS]
         if (more := len(reader.diagnostics) - MAX_DIAGNOSTICS) > 0:
