@@ -21,6 +21,8 @@ from gateway.http.shapes import Shape
 from gateway.site import Site
 from streams.json_events import rfc3339
 from streams.ledger.rows import AuditLine
+from streams.wording import moment
+from tidings.event import Micros
 
 SCOPE = "admin"
 PLACE = r"^[A-Za-z0-9_-]{2,400}\.[0-9a-f]{32}$"
@@ -28,6 +30,8 @@ SHORT = 80
 """Characters of one part that a line shows."""
 LONGEST = 200
 """Characters of a line."""
+FIRST: Micros = 10**14
+"""Of 1973. A larger number in a row is an instant: no offset and no count comes so far."""
 
 
 class AuditRow(Shape):
@@ -60,10 +64,13 @@ def reason_of(line: AuditLine) -> str:
 
 def upon(line: AuditLine) -> str:
     """Return upon what it was done, in a line: every part but the reason, long ones by their beginning."""
-    return _cut(", ".join(f"{name} {_part(value)}" for name, value in line.body.items() if name != "reason"), LONGEST)
+    said = [f"{name} {_part(value)}" for name, value in line.body.items() if name != "reason" and value is not None]
+    return _cut(", ".join(said), LONGEST)
 
 
 def _part(value: object) -> str:
+    if isinstance(value, int) and value >= FIRST:
+        return moment(value)
     if isinstance(value, list) and len(value) > 1:
         return f"{len(value)}: {_part(value[0])} …"
     if isinstance(value, list | Mapping):
