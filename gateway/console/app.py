@@ -26,6 +26,7 @@ from gateway.console import (
     messages,
     near,
     overview,
+    parameters,
     rules,
 )
 from gateway.console.headers import HEADERS
@@ -66,7 +67,9 @@ def routes(site: Site, pages: Pages | None = None) -> APIRouter:
         return found
 
     for page, scope in PAGES:
-        inside.include_router(page.routes(site, pages), dependencies=[Depends(require(scope))])
+        inside.include_router(
+            page.routes(site, pages), dependencies=[Depends(require(scope)), Depends(parameters.known)]
+        )
     outside.include_router(inside)
     return outside
 

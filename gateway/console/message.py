@@ -33,6 +33,7 @@ from streams.explaining.timeline import OUTCOMES, RECEIPTS
 from streams.explaining.veil import masked
 from streams.ledger.rows import MessageDetail
 from streams.processors.audit import audit
+from tidings.message import WAITED
 from tidings.ports import Body, Transaction
 from tidings.scopes import read_reason
 
@@ -204,5 +205,7 @@ def attempts_of(found: MessageDetail) -> list[dict[str, Any]]:
             said.append(f"it is not quiet in {quiet['zone']}")
         kills = one.asked.get("kills")
         said.append(f"stopped is: {', '.join(kills)}" if kills else "nothing is stopped")
+        if one.asked.get(WAITED):
+            said.append("a gate had held it before")
         rows.append({"attempt": one, "icon": icon, "word": word, "asked": "; ".join(said)})
     return rows

@@ -66,7 +66,8 @@ def create_app(
     refuse, headers = (plainly if pages is None else in_frame(pages)), (TLS_ONLY if site and site.is_over_tls else {})
     protect(app, max_body=max_body, larger=larger, refuse=refuse, headers=headers)
     bounds = limits or Limits()
-    readiness = Readiness(engine, bounds, lambda: metrics.refused, None if site is None else site.door.keys)
+    keys, speed = (None, 1) if site is None else (site.door.keys, site.speed)
+    readiness = Readiness(engine, bounds, lambda: metrics.refused, keys, speed)
 
     counted = Asked(lambda: engine.waiting(within=PATIENCE), patience=PATIENCE, keep=KEEP)
 

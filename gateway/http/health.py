@@ -82,12 +82,14 @@ def alive(engine: Progress, limits: Limits, now: float | None = None) -> list[Ch
 class Readiness:
     """Asks the store, with deadlines."""
 
-    def __init__(self, engine: Progress, limits: Limits, refused: Callable[[], bool], keys: Keys | None = None) -> None:
+    def __init__(
+        self, engine: Progress, limits: Limits, refused: Callable[[], bool], keys: Keys | None = None, speed: int = 1
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.limits = limits
         self.refused = refused
         self.dead = Asked(_no if keys is None else keys.are_dead, patience=PATIENCE, keep=KEEP)
-        self.look = Asked(lambda: engine.store.read(look(engine.rules)), patience=PATIENCE, keep=KEEP)
+        self.look = Asked(lambda: engine.store.read(look(engine.rules, speed)), patience=PATIENCE, keep=KEEP)
         self.commit = Asked(lambda: engine.store.run(_probe, urgent=True), patience=PATIENCE, keep=KEEP)
 
     async def __call__(self) -> list[Check]:
@@ -124,8 +126,8 @@ class Readiness:
     def _due(self, seen: Look) -> Check:
         if not seen.due:
             return Check("deliveries", "note" if seen.again else "ok", f"nothing is due{_again(seen)}")
-        what, since = min(seen.due.items(), key=lambda one: one[1])
-        says = f"the first {what} that is due waits since {(seen.now - since) / SECOND:.1f} s{_again(seen)}"
+        what = min(seen.due, key=lambda one: seen.due[one])
+        says = f"the first {what} that is due waits since {seen.waits / SECOND:.1f} s{_again(seen)}"
         if seen.waits > self.limits.waits:
             return Check("deliveries", "wrong", f"{says}; the limit is {self.limits.waits / SECOND:g} s")
         return Check("deliveries", "ok", says)
@@ -140,7 +142,7 @@ def _again(seen: Look) -> str:
     if not seen.again:
         return ""
     count = f"{len(seen.again)} wait" if len(seen.again) > 1 else "1 waits"
-    return f"; {count} for another attempt, the next in {(seen.again[0] - seen.now) / SECOND:.0f} s"
+    return f"; {count} for another attempt, the next in {(seen.again[0] - seen.now) / SECOND / seen.speed:.0f} s"
 
 
 def _sending(seen: Look) -> Check:

@@ -100,6 +100,8 @@ class Look:
     """Scopes that an operator has stopped."""
     again: tuple[Micros, ...] = ()
     """When the next messages that were tried and not sent are tried again, the first first: of `AHEAD` pending ones."""
+    speed: int = 1
+    """How much faster than ours the clock runs by which this was seen."""
 
     @property
     def untaken(self) -> int:
@@ -108,11 +110,11 @@ class Look:
 
     @property
     def waits(self) -> Micros:
-        """How long the first of what is due has been waiting."""
-        return max((self.now - since for since in self.due.values()), default=0)
+        """How long the first of what is due has been waiting: by our clock, for whoever waits lives by it."""
+        return max((self.now - since for since in self.due.values()), default=0) // self.speed
 
 
-def look(rules: RuleSet) -> Body[Look]:
+def look(rules: RuleSet, speed: int = 1) -> Body[Look]:
     """Return the body of one look; it only reads.
 
     Where the log is a table, its heads tell the lag, and there is no grace. Kafka's heads are nobody's rows: there the
@@ -144,7 +146,7 @@ def look(rules: RuleSet) -> Body[Look]:
         ahead = yield Find("messages", "by_work", (str(MessageState.PENDING),), above=now, limit=AHEAD)
         again = tuple(found["due_at"] for found in ahead if found["attempt"] > 0)
         kills = tuple(kill["scope"] for kill in (yield Scan("kills")) if kill["state"] == "killed")
-        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills, again)
+        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills, again, speed)
 
     return body
 

@@ -18,7 +18,7 @@ from tidings.delivery import Pace
 from tidings.dispatch import Heard, Outside, is_before, read_heard, world_of
 from tidings.event import Micros
 from tidings.gates import quiet_of
-from tidings.message import Message, message_row, read_message
+from tidings.message import WAITED, Message, message_row, read_message
 from tidings.person import Person
 from tidings.ports import (
     Body,
@@ -331,6 +331,8 @@ def _attempt(message: Message, person: Person, outside: Outside, owner: str, pro
     }  # fmt: skip
     if (quiet := quiet_of(message, person)) is not None:
         asked["quiet"] = {"zone": quiet[1], "at": now}
+    if message.body.get(WAITED):
+        asked[WAITED] = True
     return {
         "message_id": message.message_id, "no": message.attempt, "provider": provider, "owner": owner,
         "intent_at": now, "start_by": message.start_by, "seen": message.seen, "asked": canonical.dumps(asked),

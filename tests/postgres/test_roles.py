@@ -14,7 +14,7 @@ from streams.stores.migrations import rights
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from tests.services import administer, database, empty
-from tests.simulator.history import plan
+from tests.simulator.drawn import plan
 from tests.simulator.server import check
 from tidings.errors import Misconfigured
 from tidings.ports import Body, Delete, Exclude, Insert, Lock, NextSeq, Op, Put, Row, Scan, Share, Transaction

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulator import bugs
-from tests.simulator.history import History, check, command, plan
+from tests.simulator.drawn import plan
+from tests.simulator.history import History, check, command
 from tests.simulator.invariants import replayed
 from tidings.journal import canonical_records
 
