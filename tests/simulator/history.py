@@ -17,7 +17,7 @@ from streams.processors.worker import PeopleReader, Worker
 from tests.simulator import invariants
 from tests.simulator.rules import DECLINED, ISSUED, MOVED, PAID, PEOPLE, PING, TOPICS, Shop, rule_set
 from tests.simulator.scheduler import Scheduler, Task
-from tests.simulator.world import SimLog, SimProvider, SimRuntime
+from tests.simulator.world import SimLog, SimProvider, SimRuntime, outages
 from tidings import ids
 from tidings.delivery import Pace
 from tidings.event import DAY, MINUTE, SECOND, Event
@@ -126,6 +126,8 @@ class History:
         self.store.on_commit = self.watch.committed
         self.provider = SimProvider(self.scheduler, self.plan.chaos, self.plan.can_look_up, self.watch.first_byte)
         self.provider.on_accepted = self._report
+        if self.plan.theme in ("storm", "mixed", "recall"):
+            self.provider.outages = outages(Random(self.plan.seed * 31 + 7), START, ACTIVE)
         self.receipts = Random(self.plan.seed)
         self.shops: dict[str, Shop] = {}
         self.rule_sets: dict[str, RuleSet] = {}
