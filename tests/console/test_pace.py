@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from gateway.console.overview import LATE, way_of, windows_at
@@ -12,6 +13,7 @@ from streams.ledger.counted import Way, Window
 from streams.ledger.proof import Proof
 from tests.console.test_said import plain
 from tests.explaining.laboratory import EURO_90, NOON, SOON, Shop, browsing, opened, run
+from tidings.breaker import Breaker
 from tidings.event import HOUR, MINUTE, SECOND
 from tidings.reasons import MessageState
 
@@ -60,6 +62,20 @@ def test_what_waits_is_told_by_our_clock_and_so_is_the_pace_of_a_shop_whose_cloc
                     text = plain((await client.get("/")).text)
                     assert ("1 h" in text) is offered
                     assert ("7,200 times as fast as ours: its day takes 12 s" in text) is said
+
+    run(story())
+
+
+def test_since_when_a_provider_is_away_is_told_by_our_clock(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop:
+            await shop.customer()
+            await shop.rests()
+            shop.deliverer.holding.breaker = Breaker(
+                "d", times=1, since=shop.clock - 20 * HOUR, until=shop.clock + HOUR
+            )
+            async with browsing(shop, now=FastClock(shop.clock, DEMO)) as client:
+                assert re.search(r"post is away since \d+ s;", plain((await client.get("/")).text))
 
     run(story())
 

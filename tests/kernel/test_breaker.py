@@ -22,7 +22,8 @@ AWAY = Outcome("not_sent", detail="connect: nobody listens there", away=True)
 REFUSES_US = Outcome("not_sent", detail="configuration: 535", retry_after=MINUTE, away=True)
 LATER = Outcome("not_sent", detail="429", retry_after=20 * SECOND, first_byte_at=1, away=True)
 LOST = Outcome("ambiguous", first_byte_at=1, away=True)
-ITS_FAULT = (AWAY, REFUSES_US, LATER, LOST)
+HUNG_UP = Outcome("not_sent", detail="before the final dot: lost", first_byte_at=1, away=True)
+ITS_FAULT = (AWAY, REFUSES_US, LATER, LOST, HUNG_UP)
 TAKEN = Outcome("accepted", first_byte_at=1)
 REFUSED = Outcome("permanent", first_byte_at=1)
 GREYLISTED = Outcome("not_sent", detail="451 4.7.1", first_byte_at=1)
@@ -93,11 +94,11 @@ def test_refusals_of_recipients_never_open_it(story: Sequence[tuple[int, Outcome
 def test_one_message_that_fails_alone_holds_up_nobody_and_an_answer_begins_the_count_anew():
     held = Breaker("smtp")
     for attempt in range(10 * ENOUGH):
-        held = held.heard(("m", attempt), AWAY, attempt, PACE)
+        held = held.heard(("m", attempt), HUNG_UP, attempt * MINUTE, PACE)
     for number in range(1, ENOUGH - 1):
         held = held.heard((f"m{number}", 1), LOST, 0, PACE)
     assert not held.is_open
-    assert held.heard(("n", 1), AWAY, 0, PACE).is_open
+    assert held.heard(("n", 1), LOST, 0, PACE).is_open
     held = held.heard(("n", 1), GREYLISTED, 0, PACE)
     assert not held.heard(("o", 1), AWAY, 0, PACE).is_open
 

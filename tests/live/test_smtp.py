@@ -197,6 +197,37 @@ def test_what_a_server_says_at_its_greeting_is_no_word_about_a_mail(says):
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(("says", "ours"), [
+    ("454 4.7.0 temporary authentication failure", False), ("421 4.3.2 going down", False), ("535 5.7.8 no", True),
+    ("504 5.5.4 not that way", True),
+])  # fmt: skip
+def test_only_what_a_server_refuses_for_good_at_log_in_is_ours_to_mend(says, ours):
+    """What fails there for a moment is asked again soon, and holds up nobody for minutes."""
+
+    async def story():
+        transports: list[Any] = []
+
+        async def guard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            transports.append(writer.transport)
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"220 here\r\n")
+                while line := await reader.readline():
+                    writer.write(
+                        b"250-here\r\n250 AUTH PLAIN\r\n" if line.startswith(b"EHLO") else f"{says}\r\n".encode()
+                    )
+                writer.close()
+
+        server = await asyncio.start_server(guard, "127.0.0.1", 0)
+        out = provider(server.sockets[0].getsockname()[1], username="u", password="p")
+        outcome = await out.send(outgoing())
+        server.close()
+        await hung_up(transports)
+        assert (outcome.stage, outcome.away, outcome.first_byte_at) == ("not_sent", True, None)
+        assert (outcome.misconfigured, outcome.retry_after) == ((True, 60 * SECOND) if ours else (False, None))
+
+    asyncio.run(story())
+
+
 def test_after_start_by_no_byte_leaves():
     async def story():
         mailbox = Mailbox()
