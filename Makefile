@@ -15,9 +15,12 @@ setup: $(STAMP)  ## create .venv from the lock file
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Tidings needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one with: make PYTHON=python3.12 …")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "This Python cannot make virtual environments: install its venv package (Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 1; }
-	@echo "Setting up .venv from requirements.lock (once; a minute or two) …"
+	@echo "Setting up .venv, once, in three steps; a minute or two, by the network:"
+	@echo "  1/3 an empty environment …"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@echo "  2/3 $$(grep -c == requirements.lock) packages, each checked against its hash in requirements.lock (the long one) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "  3/3 Tidings itself …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 	@echo "Ready: .venv/bin/tidings --help"

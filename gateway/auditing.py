@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -20,7 +21,10 @@ from gateway.http.document import problems
 from gateway.http.shapes import Shape
 from gateway.site import Site
 from streams.json_events import rfc3339
+from streams.ledger.ledger import Ledger
 from streams.ledger.rows import AuditLine
+from streams.wording import moment
+from tidings.event import Micros
 
 SCOPE = "admin"
 PLACE = r"^[A-Za-z0-9_-]{2,400}\.[0-9a-f]{32}$"
@@ -28,6 +32,10 @@ SHORT = 80
 """Characters of one part that a line shows."""
 LONGEST = 200
 """Characters of a line."""
+MOST_LOOKED = 1_000
+"""Rows among which a word is looked for that may have been meant."""
+FIRST: Micros = 10**14
+"""Of 1973. A larger number in a row is an instant: no offset and no count comes so far."""
 
 
 class AuditRow(Shape):
@@ -58,12 +66,30 @@ def reason_of(line: AuditLine) -> str:
     return found if isinstance(found, str) else ""
 
 
+async def meant(ledger: Ledger, who: str | None, verb: str | None) -> str:
+    """Return what was probably meant where nothing is written down of it, as `verb kill`, or nothing.
+
+    The newest rows are looked at: what was done long ago only is not known here.
+    """
+    rows = (await ledger.audit(limit=MOST_LOOKED)).rows
+    asked = (("who", who, {one.who for one in rows}), ("verb", verb, {one.verb for one in rows}))
+    near = [
+        f"{name} {found[0]!r}"
+        for name, word, there in asked
+        if word is not None and word not in there and (found := get_close_matches(word, sorted(there), 1))
+    ]
+    return " and ".join(near)
+
+
 def upon(line: AuditLine) -> str:
     """Return upon what it was done, in a line: every part but the reason, long ones by their beginning."""
-    return _cut(", ".join(f"{name} {_part(value)}" for name, value in line.body.items() if name != "reason"), LONGEST)
+    said = [f"{name} {_part(value)}" for name, value in line.body.items() if name != "reason" and value is not None]
+    return _cut(", ".join(said), LONGEST)
 
 
 def _part(value: object) -> str:
+    if isinstance(value, int) and value >= FIRST:
+        return moment(value)
     if isinstance(value, list) and len(value) > 1:
         return f"{len(value)}: {_part(value[0])} …"
     if isinstance(value, list | Mapping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,9 @@ from gateway.config import Config
 from gateway.links.brand import Brand
 from handlers.channels.content import Contents
 from schemas import Contracts
+from streams.clock import FastClock
 from streams.codec import Codec
+from streams.delivering import Way
 from streams.embedded_log import Append
 from streams.ledger.ledger import Ledger
 from streams.ledger.proof import Proof
@@ -75,8 +77,16 @@ class Site:
     folder: Path | None = None
     """Where this process has the files of the rules, their tests among them; None: it has the rule set of the store only."""
 
+    ways: Callable[[], Mapping[str, Way]] = dict
+    """The ways out of this process, where it delivers itself; whether a provider is away is known where it is asked."""
+
     refused: Callable[[], Sequence[str]] = tuple
     """Why edited rules are not in use, where this process takes them from a folder."""
+
+    @property
+    def speed(self) -> int:
+        """How much faster than ours the clock runs of those who work: 1, but in a demonstration."""
+        return self.now.speed if isinstance(self.now, FastClock) else 1
 
     @property
     def is_over_tls(self) -> bool:

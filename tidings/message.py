@@ -11,6 +11,9 @@ from tidings.event import Micros
 from tidings.ports import Row
 from tidings.reasons import OPEN, MessageState, Reason
 
+WAITED = "waited"
+"""In the body of a message, and in what its attempt was asked: a gate has held it, so it did not leave as soon as it could."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -64,7 +67,8 @@ class Message:
     on_unknown: str
     body: Mapping[str, Any]
     """`template`, `data`, `logical_at`, `severity`, `rule_set`, `consent`; where they are set `topic`, `quiet`, `target`,
-    `retry`, `alert`, and of a correction its `original`; after T3 the address, after T4 the reference."""
+    `retry`, `alert`, `waited` (a gate has held it), and of a correction its `original`; after T3 the address, after T4
+    the reference."""
     reason: str | None = None
     due_at: Micros | None = None
     """When the state wants attention: pending: not before; claimed, sending: the lease; unknown: settled; held: wake."""
@@ -88,7 +92,8 @@ class Message:
 
     def held(self, reason: Reason, until: Micros) -> Message:
         """Return the message held; D looks at it again at `until`, or when somebody wakes its recipient."""
-        return replace(self, state=MessageState.HELD, reason=reason, due_at=until, owner=None)
+        body = {**self.body, WAITED: True}
+        return replace(self, state=MessageState.HELD, reason=reason, due_at=until, owner=None, body=body)
 
     def pending(self, not_before: Micros) -> Message:
         """Return the message waiting for a deliverer."""

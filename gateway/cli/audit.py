@@ -22,7 +22,7 @@ def audit(arguments: Namespace) -> int:
     if not 1 <= arguments.limit <= MOST:
         raise Told(f"--limit {arguments.limit} is not between 1 and {MOST:,}")
     with beside(arguments) as reader:
-        page = reader.wait(_asked(arguments, books_of(reader)))
+        page, near = reader.wait(_asked(arguments, books_of(reader)))
     from gateway.auditing import reason_of, row_of, upon  # heavy, and `--help` needs the options only
 
     if arguments.json:
@@ -32,20 +32,27 @@ def audit(arguments: Namespace) -> int:
             why = f": {reason}" if (reason := reason_of(one)) else ""
             what = f"  ({said})" if (said := upon(one)) else ""
             print(f"{rfc3339(one.at)[:19]}Z  {one.who}  {one.verb}{why}{what}")
-        print(_sum(arguments, page))
+        print(_sum(arguments, page, near))
     return 0 if page.rows or not (arguments.who or arguments.what) else 1
 
 
-async def _asked(arguments: Namespace, books: Books) -> Page[AuditLine]:
+async def _asked(arguments: Namespace, books: Books) -> tuple[Page[AuditLine], str]:
+    """Return the rows, and where there are none what was probably meant."""
+    from gateway.auditing import meant
+
     assert books.asking is not None, "what is beside an installation can be asked"
+    ledger = Ledger(books.asking)
     try:
-        return await Ledger(books.asking).audit(who=arguments.who, verb=arguments.what, limit=arguments.limit)
+        page = await ledger.audit(who=arguments.who, verb=arguments.what, limit=arguments.limit)
+        return page, "" if page.rows else await meant(ledger, arguments.who, arguments.what)
     finally:
         await close(books)
 
 
-def _sum(arguments: Namespace, page: Page[AuditLine]) -> str:
+def _sum(arguments: Namespace, page: Page[AuditLine], near: str) -> str:
     if not page.rows:
+        if near:
+            return f"nothing is written down of this; did you mean {near}?"
         if arguments.who or arguments.what:
             return "nothing is written down of this; without --who and --verb everything is listed"
         return "nobody has done anything yet that is written down"

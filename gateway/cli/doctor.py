@@ -46,9 +46,12 @@ def doctor(arguments: Namespace) -> int:
     """Run the verb; 0 if nothing is wrong."""
     found: list[Found] = []
     try:
-        settings = config.read(arguments.config)
-        found.append(Found("configuration", "ok", str(arguments.config)))
-        found += examine(settings)
+        if arguments.data is not None:
+            found += examine_folder(arguments.data)
+        else:
+            settings = config.read(arguments.config)
+            found.append(Found("configuration", "ok", str(arguments.config)))
+            found += examine(settings)
     except Misconfigured as fault:
         mend = "mend the file; docs/running.md has an example, docs/cluster.md one for a cluster"
         found += [Found("configuration", "wrong", line, mend) for line in str(fault).splitlines()]
@@ -76,16 +79,29 @@ def examine(settings: Config) -> Iterator[Found]:
         yield from cluster(settings)
         yield from ways(settings, rules)
         return
-    yield from _file(settings, rules)
+    yield from _file(settings.data, rules)
     yield from _keys(settings)
-    yield from _disk(settings)
-    running = _running(settings)
+    yield _disk(settings.data if settings.data.is_dir() else settings.path.parent)
+    running = _running(settings.data)
     if running:
         yield Found("engine", "ok", "running")
     else:
         yield Found("engine", "note", "not running; start it with 'tidings run'")
     yield _http(settings.settings.http, running=running)
     yield from ways(settings, rules)
+
+
+def examine_folder(folder: Path) -> Iterator[Found]:
+    """Yield what can be said of a file without a configuration, or past a broken one."""
+    yield Found("configuration", "note", f"not looked at: --data names {folder}")
+    if not (folder / "tidings.db").is_file():
+        mend = "name the folder of 'tidings run' (its 'data') or of 'tidings demo'"
+        yield Found("file", "wrong", f"there is no file {folder / 'tidings.db'}", mend)
+        return
+    yield from _file(folder, None, demo=True)
+    yield _disk(folder)
+    running = "running" if _running(folder) else "not running"
+    yield Found("engine", "ok" if running == "running" else "note", running)
 
 
 def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
@@ -109,10 +125,11 @@ def _rules(settings: Config) -> tuple[RuleSet | None, list[Found]]:
     return loaded.rules, found
 
 
-def _file(settings: Config, rules: RuleSet | None) -> Iterator[Found]:
-    path = settings.data / "tidings.db"
+def _file(folder: Path, rules: RuleSet | None, *, demo: bool = False) -> Iterator[Found]:
+    """Look at the file; `demo`: it may be the demonstration's."""
+    path = folder / "tidings.db"
     if not path.is_file():
-        above = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
+        above = next(one for one in (folder, *folder.absolute().parents) if one.exists())
         if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
             yield Found("file", "note", f"{path} is not there yet; 'tidings run' makes it")
         else:
@@ -138,10 +155,11 @@ def _file(settings: Config, rules: RuleSet | None) -> Iterator[Found]:
     except Misconfigured as fault:
         yield Found("file", "wrong", str(fault), "name another folder as 'data', or move the file away")
         return
-    if kind == "demo":
+    if kind == "demo" and not demo:
         yield Found("file", "wrong", f"{path} is the demonstration's", "name another folder as 'data'")
         return
-    yield Found("file", "ok", f"{path}, {path.stat().st_size // 1024} KiB")
+    whose = ", the demonstration's" if kind == "demo" else ""
+    yield Found("file", "ok", f"{path}, {path.stat().st_size // 1024} KiB{whose}")
     known = sum("profile" in canonical.loads(one["profile"]) for one in people)
     more = len(people) == MOST_COUNTED
     if known or more:
@@ -177,20 +195,19 @@ def _left(path: Path, rules: RuleSet) -> Iterator[Found]:
             yield Found(f"rule {rule}", "note", f"it left; {waits}", "put the rule back, if this was not meant")
 
 
-def _disk(settings: Config) -> Iterator[Found]:
-    folder = settings.data if settings.data.is_dir() else settings.path.parent
+def _disk(folder: Path) -> Found:
     free = shutil.disk_usage(folder).free
     state = "ok" if free >= LEAST_FREE else "wrong"
     mend = "" if state == "ok" else "make room: a full disk stops everything (nothing is lost)"
-    yield Found("disk", state, f"{free // 1024**2} MiB free", mend)
+    return Found("disk", state, f"{free // 1024**2} MiB free", mend)
 
 
-def _running(settings: Config) -> bool:
+def _running(folder: Path) -> bool:
     """Return whether an engine answers on its socket."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)
-            connection.connect(str(control.path_of(settings.data)))
+            connection.connect(str(control.path_of(folder)))
     except OSError:
         return False
     return True

@@ -69,7 +69,11 @@ def listing(arguments: Namespace) -> int:
         one = _told(row, now)
         used = f"used {moment(row['used_at'])}" if row["used_at"] is not None else "never used"
         as_what = f", as {', '.join(one['sources'])}" if one["sources"] else ""
-        print(f"{row['id']}  {one['state']:8}  {row['name']}: {', '.join(one['scopes'])}{as_what}; {used}")
+        ends = f"until {moment(row['expires_at'])}" if row["expires_at"] is not None else "without an end"
+        print(
+            f"{row['id']}  {one['state']:8}  {row['name']}: {', '.join(one['scopes'])}{as_what}; "
+            f"made {moment(row['created_at'])}, {used}, {ends}"
+        )
     live = sum(rows.is_live(row, now) for row in found)
     print(f"{counted(len(found), 'key')}, {live} live" if found else "no keys yet: tidings keys create NAME --role …")
     return 0

@@ -124,6 +124,10 @@ def _engines(verbs: Any) -> None:
     doctor = verbs.add_parser("doctor", help="say what is missing or wrong, and how to mend it")
     doctor.set_defaults(run="gateway.cli.doctor:doctor")
     doctor.add_argument("--json", action="store_true", help="as JSON")
+    places = doctor.add_mutually_exclusive_group()
+    places.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="only the file in this folder, whatever a configuration says"
+    )
     migrate = verbs.add_parser("migrate", help="bring the database of a cluster up to this release")
     migrate.set_defaults(run="gateway.cli.migrate:migrate")
     migrate.add_argument("--plan", action="store_true", help="only say what would be done")
@@ -138,7 +142,7 @@ def _engines(verbs: Any) -> None:
         action="store_true",
         help="with --retain: take what is stored as it stands, although a replay finds differences; verify begins there",
     )
-    for verb in (run, doctor, migrate):
+    for verb in (run, places, migrate):
         verb.add_argument(
             "--config",
             type=Path,

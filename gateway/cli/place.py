@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 CONFIG = Path("tidings.toml")
 DEMO = Path("demo")
+PAST = (
+    "--data FOLDER names the folder of 'tidings run' (its 'data'); of a cluster --config FILE another file, "
+    "in which [kafka] and [postgres] are enough"
+)
 
 
 def add_place(parser: ArgumentParser) -> None:
@@ -36,8 +40,13 @@ def settings_of(arguments: Namespace) -> Config | None:
     if arguments.config is None and not CONFIG.is_file():
         return None
     from gateway.config import read  # heavy, and `--help` needs the options only
+    from tidings.errors import Misconfigured
 
-    return read(arguments.config or CONFIG)
+    try:
+        return read(arguments.config or CONFIG)
+    except Misconfigured as fault:
+        text = f"{fault}\nTo go past it: {PAST}"
+        raise Misconfigured(text) from fault
 
 
 def folder_of(arguments: Namespace) -> Path:

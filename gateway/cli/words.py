@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from textwrap import fill
 from typing import Any, NoReturn
@@ -210,19 +211,44 @@ SAID: Mapping[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 
+LIST = "list"
+HELP = ("-h", "--help")
+ALONE = "Without an action it lists."
+
 
 class Parser(ArgumentParser):
     """A parser that says what its verb is for, and what was meant by a word that it does not know."""
 
     def __init__(self, **words: Any) -> None:
         super().__init__(formatter_class=RawDescriptionHelpFormatter, **words)
+        self._verbs: Any = None
         about, example = SAID.get(self.prog, (None, None))
+        self._about = about or ""
         self.description = about and fill(about, 78)
         self.epilog = example and f"example: {example}"
 
     def add_subparsers(self, **words: Any) -> Any:
         """Add verbs under a heading that names them so."""
-        return super().add_subparsers(**{"title": "verbs", **words})
+        self._verbs = super().add_subparsers(**{"title": "verbs", **words})
+        return self._verbs
+
+    def parse_known_args(  # type: ignore[override]  # argparse has an overload for each way of naming the namespace
+        self, args: Sequence[str] | None = None, namespace: Namespace | None = None
+    ) -> tuple[Namespace, list[str]]:
+        """Parse; a verb that has `list` among its actions lists, where none is named: `tidings keys --json`."""
+        given = list(sys.argv[1:] if args is None else args)
+        if LIST in self._actions_of() and (not given or (given[0].startswith("-") and given[0] not in HELP)):
+            given.insert(0, LIST)
+        return super().parse_known_args(given, namespace)
+
+    def _actions_of(self) -> Collection[str]:
+        return () if self._verbs is None else self._verbs.choices
+
+    def format_help(self) -> str:
+        """Return the help, which says what happens without an action."""
+        if LIST in self._actions_of():
+            self.description = fill(f"{self._about} {ALONE}", 78)
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """End with 2; a verb that does not exist is told with the one that was probably meant."""

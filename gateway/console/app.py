@@ -24,18 +24,21 @@ from gateway.console import (
     letters,
     message,
     messages,
+    near,
     overview,
+    parameters,
     rules,
 )
 from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
 from gateway.console.session import Entrance, fields_of, require, sign_in, sign_out
 from gateway.http.bounds import Refuse, plainly
+from gateway.links.app import is_customers, refused
 from gateway.site import Site
 
 LOOK = "decisions"
 PAGES = (
-    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK),
+    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK), (near, LOOK),
     (finding, LOOK), (kills, LOOK), (letters, "jobs"), (audit, "admin"), (keyboard, LOOK),
 )  # fmt: skip
 """Modules with `routes(site, pages) -> APIRouter`, and the scope without which none of their routes answers; what changes
@@ -64,7 +67,9 @@ def routes(site: Site, pages: Pages | None = None) -> APIRouter:
         return found
 
     for page, scope in PAGES:
-        inside.include_router(page.routes(site, pages), dependencies=[Depends(require(scope))])
+        inside.include_router(
+            page.routes(site, pages), dependencies=[Depends(require(scope)), Depends(parameters.known)]
+        )
     outside.include_router(inside)
     return outside
 
@@ -108,6 +113,10 @@ def in_frame(pages: Pages) -> Refuse:
         request = Request(scope)
         if not errors.wants_page(request.url.path, request.headers.get("accept", "")):
             return plainly(scope, status, request_id, headers)
+        if is_customers(request.url.path):
+            found = refused(pages, request, status)
+            found.headers.update(headers)
+            return found
         detail = str(scope["state"].get("detail", ""))
         plain = detail == HTTPStatus(status).phrase
         found = errors.page(pages, request, status, request_id, "" if plain else detail)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.auditing import reason_of, upon
+from gateway.auditing import meant, reason_of, upon
 from gateway.console.decisions import text
 from gateway.console.pages import Pages
 from gateway.site import Site
@@ -26,6 +26,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         before, after = (read_key(params.get(word, "")) for word in ("before", "after"))
         found = await site.ledger.audit(who=who, verb=verb, before=before, after=None if before else after, limit=ROWS)
         rows = [(one, upon(one), reason_of(one)) for one in found.rows]
-        return pages.render(request, "audit.html", page=found, rows=rows, who_=who, verb_=verb)
+        near = "" if rows else await meant(site.ledger, who, verb)
+        return pages.render(request, "audit.html", page=found, rows=rows, who_=who, verb_=verb, near=near)
 
     return router

@@ -67,7 +67,7 @@ class Asked:
 
 
 def asked(params: Mapping[str, str], now: Micros) -> Asked:
-    """Read the parameters of a URL; what is not understood is left out, as an old link may have it."""
+    """Read the parameters of a URL; what is not understood is left out: a page has refused it before (`parameters`)."""
     window = params.get("time", WINDOW)
     if window not in WINDOWS:
         window = WINDOW
@@ -104,14 +104,14 @@ def text(params: Mapping[str, str], name: str) -> str | None:
 
 
 def instant(value: str) -> Micros | None:
-    """Return the instant of `2026-11-12T14:32` (UTC), with seconds or without, or of digits alone, microseconds.
+    """Return the instant of `2026-11-12T14:32` (UTC), with seconds or without, as `utc` writes it, or of digits alone, microseconds.
 
     One that no event can have is none.
     """
     if value.isascii() and value.isdigit() and len(value) <= 17:  # noqa: PLR2004 - more than `LATEST` has
         return int(value) if int(value) < LATEST else None
     try:
-        found = datetime.fromisoformat(value[:40])
+        found = datetime.fromisoformat(value[:40].strip().removesuffix(" UTC"))
     except ValueError:
         return None
     if found.tzinfo is None:

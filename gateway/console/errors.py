@@ -27,7 +27,11 @@ class Words:
 
 
 WORDS: Mapping[int, Words] = {
-    400: Words("The request could not be read", "Nothing was changed.", "Go back and try it from the page."),
+    400: Words(
+        "The request could not be understood",
+        "Nothing was changed.",
+        "Go back and try it from the page, or mend the address.",
+    ),
     403: Words("You may not do this here", "Nothing was changed.", "Ask whoever gives out keys for one that may."),
     404: Words(
         "There is nothing here",

@@ -26,7 +26,8 @@ from gateway.http.look import Asked, Look, look
 from gateway.site import Site
 from streams.ledger.counted import Overview, Way, Window
 from streams.ledger.rows import Count, Outcome, read_key
-from tidings.event import MINUTE, SECOND, Micros
+from streams.wording import counted
+from tidings.event import DAY, MINUTE, SECOND, Micros
 from tidings.ports import Scan, Transaction
 
 ROWS = 9
@@ -35,6 +36,8 @@ KEEP = 1.0
 PATIENCE = 2.0
 LATE: Micros = 5 * MINUTE
 """How long what is due may wait before a person should look (`gateway.http.health`)."""
+LEAST: Micros = 5 * SECOND
+"""Of our clock: a window that is over sooner is not offered."""
 PARTS: Sequence[tuple[Outcome, str]] = (
     (Outcome.SENT, "accepted by a provider"),
     (Outcome.SUPPRESSED, "a policy said no"),
@@ -52,6 +55,14 @@ POINTS: Mapping[Window, str] = {
 }
 CHANNELS: Mapping[str, str] = {"email": "e-mail", "sms": "SMS", "slack": "Slack", "teams": "Teams"}
 ICONS: Mapping[str, str] = {"smtp": "email", "twilio": "sms", "push": "push", "catcher": "letter", "slack": "msg"}
+
+
+WRONG: Mapping[str, str] = {
+    "permanent": "refused for good",
+    "not_sent": "not sent and tried again",
+    "ambiguous": "without an answer",
+}
+"""Outcomes of attempts that were no yes, as they are said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +122,13 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     """Return the page, and what changes in it."""
     router = APIRouter()
     beat = Asked(lambda: site.store.read(lambda: _heart(site)), patience=PATIENCE, keep=KEEP)
+    offered = windows_at(site.speed)
     empty = first.Empty(site)
 
     @router.get("/")
     async def overview(request: Request) -> Response:
         heart = await beat()
-        window = window_of(request.query_params)
+        window = window_of(request.query_params, offered)
         seen = site.proof.overview(window)
         page = await site.ledger.decisions(limit=ROWS)
         if not page.rows and heart.last_event is None and not (seen and seen.events_in):
@@ -127,17 +139,18 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             "overview.html",
             here="/",
             window=str(window),
-            windows=[(str(one), str(one).replace("h", " h").replace("d", " d")) for one in Window],
+            windows=[(str(one), str(one).replace("h", " h").replace("d", " d")) for one in offered],
+            pace=pace_of(site.speed),
             stream=f"/live/overview?window={window}&top={top}",
             # Paused, it shows what was when it was loaded, and says so.
             paused=site.now() if request.query_params.get("paused") else None,
-            needs=list(needs(seen, heart, request.state.standing)),
+            needs=list(needs(site, seen, heart, request.state.standing)),
             flow=list(flow(site, seen, window)),
             sum=sum_of(seen, window),
             rows=page.rows,
             zones=await zones_of(site, [one.recipient for one in page.rows]),
             health=list(health(site, heart)),
-            ways=[way_of(one) for one in (seen.ways if seen else ())],
+            ways=[way_of(one, site.speed) for one in (seen.ways if seen else ())],
             **beside(seen, window),
         )
 
@@ -147,7 +160,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
 
         async def ask() -> Told:
             heart = await beat()
-            window = window_of(params)
+            window = window_of(params, offered)
             seen = site.proof.overview(window)
             page = await site.ledger.decisions(after=read_key(params.get("top", "")), limit=MOST_NEWER)
             told: dict[str, Any] = {"figures": figures(site, seen, heart, window), "newer": newer(len(page.rows))}
@@ -168,14 +181,30 @@ def newer(count: int) -> str:
     return f"{count}{more} newer {'decision. Show it' if count == 1 else 'decisions. Show them'}"
 
 
-def window_of(params: Mapping[str, str]) -> Window:
-    """Return the window that a URL asks for."""
+def windows_at(speed: int) -> Sequence[Window]:
+    """Return the windows that last long enough to be read by a clock that runs so much faster than ours."""
+    return [one for one in Window if one.size // speed >= LEAST] or [Window.MONTH]
+
+
+def window_of(params: Mapping[str, str], offered: Sequence[Window]) -> Window:
+    """Return the window that a URL asks for, else a day, where that can be read."""
     found = params.get("window")
-    return Window(found) if found in set(Window) else Window.DAY
+    return Window(found) if found in set(Window) else Window.DAY if Window.DAY in offered else offered[0]
+
+
+def pace_of(speed: int) -> str:
+    """Return what is to be known of a clock that runs fast; nothing where it is ours."""
+    if speed == 1:
+        return ""
+    return (
+        f"This shop's clock runs {number(speed)} times as fast as ours: its day takes {span(DAY // speed)}. "
+        "Dates and ages are the shop's; how long something takes or waits is told by our clock."
+    )
 
 
 def _heart(site: Site) -> Transaction[Heart]:
-    found = yield from look(site.rules())()
+    held = [channel for one in site.ways().values() if one.breaker.is_open for channel in one.channels]
+    found = yield from look(site.rules(), site.speed, held)()
     last = None
     for source in (yield Scan("sources")):
         if source["max_time"] is not None:
@@ -183,7 +212,7 @@ def _heart(site: Site) -> Transaction[Heart]:
     return Heart(found, last)
 
 
-def needs(seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[Attention]:
+def needs(site: Site, seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[Attention]:
     """Yield what a person should look at here; what every page says stands above already."""
     if seen is not None and seen.complete and not seen.adds_up:
         yield Attention(
@@ -192,8 +221,15 @@ def needs(seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[A
             "#sum",
             "See the sum",
         )
-    if heart.look.waits > LATE:
-        says = f"Something has been due for {span(heart.look.waits)} and does not leave."
+    for name, one in site.ways().items():
+        breaker = one.breaker
+        if not breaker.is_open:
+            continue
+        word = "does not take us" if breaker.misconfigured else "is away"
+        says = f"{name} {word} since {span(max(0, site.now() - breaker.since))}; its messages wait, and leave when it is back."
+        yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
+    if heart.look.stands > LATE:
+        says = f"Something has been due for {span(heart.look.stands)} and does not leave."
         yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
     failed = 0 if seen is None else sum(seen.outcomes.get(one, 0) for one in (Outcome.FAILED, Outcome.UNRESOLVED))
     letters = standing.waiting.get("dead_letters", 0)
@@ -236,10 +272,10 @@ def flow(site: Site, seen: Overview | None, window: Window) -> Iterator[Figure]:
     )  # fmt: skip
     latency = seen.latency if seen else None
     yield Figure(
-        "latency", "Event to provider, 95 %", "–" if latency is None else span(latency.most), "",
+        "latency", "Event to provider, 95 %", "–" if latency is None else span(latency.most // site.speed), "",
         Markup() if latency is None else drawing.line(latency.line, f"Of {len(latency.line)} groups of messages, the oldest first"),
-        ["nothing has left yet"] if latency is None
-        else [f"half of them under {span(latency.half)}", f"the newest {number(latency.measured)} that were accepted"],
+        ["nothing has left at once yet"] if latency is None
+        else [f"half of them under {span(latency.half // site.speed)}", f"the newest {number(latency.measured)} that nothing held"],
     )  # fmt: skip
 
 
@@ -298,14 +334,18 @@ def health(site: Site, heart: Heart) -> Iterator[Line]:
     yield Line("Store", "answers")
 
 
-def way_of(way: Way) -> Mapping[str, str]:
-    """Return how one way out does."""
-    wrong = sum(count for outcome, count in way.outcomes.items() if outcome not in ("accepted", "open"))
-    took = "–" if way.took is None else span(way.took)
+def way_of(way: Way, speed: int = 1) -> Mapping[str, str]:
+    """Return how one way out does: what it made of the newest attempts, and how long it takes for a yes."""
+    wrong = {says: count for name, says in WRONG.items() if (count := way.outcomes.get(name))}
+    tried = sum(count for name, count in way.outcomes.items() if name != "open")
     name = next((icon for start, icon in ICONS.items() if way.provider.startswith(start)), "hook")
-    errors = "0 errors" if not wrong else f"{number(wrong)} not taken of {number(sum(way.outcomes.values()))}"
-    colour, shape = ("sent", "sent") if not wrong else ("expd", "warn")
-    return {"name": way.provider, "icon": name, "colour": colour, "shape": shape, "says": f"{took}, {errors}"}
+    colour, shape, says = ("sent", "sent", "took all") if not wrong else ("expd", "warn", "did not take all")
+    if not tried:
+        colour, shape, says = "none", "dash", "no answer yet"
+    took = [] if way.took is None else [f"half were taken within {span(way.took // speed)}"]
+    of_all = [f"{number(count)} {words}" for words, count in wrong.items()]
+    more = "; ".join([f"of {counted(tried, 'attempt')} {', '.join(of_all)}"] * bool(of_all) + took)
+    return {"name": way.provider, "icon": name, "colour": colour, "shape": shape, "says": says, "more": more}
 
 
 def beside(seen: Overview | None, window: Window) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from gateway.console.pages import Pages
 from gateway.http.bounds import MAX_BODY, Bounded, Refuse, path_of, plainly
 from gateway.http.document import document
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
-from gateway.http.look import Asked, Look, Progress, Repeating
+from gateway.http.look import Asked, Look, Progress, Repeating, ways_of
 from gateway.http.problems import CONTENT_TYPE as PROBLEM
 from gateway.http.problems import HEADERS, Refused, page, problem
 from gateway.intake.bounds import EVENTS, MOST_BODY
@@ -66,7 +66,8 @@ def create_app(
     refuse, headers = (plainly if pages is None else in_frame(pages)), (TLS_ONLY if site and site.is_over_tls else {})
     protect(app, max_body=max_body, larger=larger, refuse=refuse, headers=headers)
     bounds = limits or Limits()
-    readiness = Readiness(engine, bounds, lambda: metrics.refused, None if site is None else site.door.keys)
+    keys, speed = (None, 1) if site is None else (site.door.keys, site.speed)
+    readiness = Readiness(engine, bounds, lambda: metrics.refused, keys, speed)
 
     counted = Asked(lambda: engine.waiting(within=PATIENCE), patience=PATIENCE, keep=KEEP)
 
@@ -76,7 +77,7 @@ def create_app(
         state = State(
             engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
             engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews, engine.lags,
-            metrics.clock(),
+            metrics.clock(), {name: one.breaker.is_open for name, one in ways_of(engine).items()},
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

@@ -134,13 +134,13 @@ class RuleCounts:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From the event to the provider's yes."""
+    """From the event to the provider's yes, of messages that nothing made wait: neither a step before nor a gate."""
 
     half: Micros
     most: Micros
     """95 of a hundred took no longer."""
     measured: int
-    """Messages, the newest that were accepted."""
+    """Messages: such ones among the newest that were accepted."""
     line: Sequence[Micros] = ()
     """The same of groups of equal size, the oldest first."""
 

@@ -119,16 +119,21 @@ CALLED = ("failed", "unresolved", "unknown", "sending", "pending")
 
 
 def ways(tenant: str) -> tuple[str, *tuple[Any, ...]]:
-    """Return the statement for the newest attempts: provider, outcome, detail, intent, end, from the event, role."""
+    """Return the statement for the newest attempts.
+
+    Its columns: provider, outcome, detail, intent, end, from the event on, whether the step was due at the decision, what
+    was asked.
+    """
     to = Statement()
     who, role = to.put(tenant), to.put("notice")
     parts = [
-        "SELECT * FROM (SELECT message_id, run_id, role FROM messages "
+        "SELECT * FROM (SELECT message_id, run_id, created_at FROM messages "
         f"WHERE tenant = {who} AND role = {role} AND state = {to.put(state)} ORDER BY created_at DESC LIMIT {most}) AS part"
         for state, most in (("accepted", ACCEPTED), *((state, OTHERS) for state in CALLED))
     ]
     text = (
-        "SELECT a.provider, a.outcome, a.detail, a.intent_at, a.ended_at, a.ended_at - r.logical_at, m.role "
+        "SELECT a.provider, a.outcome, a.detail, a.intent_at, a.ended_at, a.ended_at - r.logical_at, "
+        "CASE WHEN m.created_at = r.decided_at THEN 1 ELSE 0 END, a.asked "
         f"FROM ({' UNION ALL '.join(parts)}) AS m JOIN runs r ON r.run_id = m.run_id "
         "JOIN attempts a ON a.message_id = m.message_id"
     )

@@ -34,8 +34,10 @@ from streams.ledger.ledger import Ledger
 from streams.ledger.lists import COUNTED, Statement
 from streams.ledger.marks import Marks
 from streams.ledger.rows import Count, Outcome, outcome_of
+from tidings import canonical
 from tidings.correction import ALL_CLEAR, NOTICE
 from tidings.event import DAY, HOUR, MINUTE, Micros
+from tidings.message import WAITED
 from tidings.ports import StoreReplaced, StoreUnavailable
 from tidings.reasons import OPEN, MessageState
 
@@ -271,7 +273,7 @@ class Proof:
 
     async def _ways(self) -> tuple[Latency | None, list[Way]]:
         rows = await self.ledger.asking.ask(*newest.ways(self.ledger.tenant), within=WITHIN)
-        taken = [row for row in rows if row[1] == "accepted" and row[6] == NOTICE and row[5] is not None]
+        taken = [row for row in rows if row[1] == "accepted" and row[5] is not None and _at_once(row)]
         lasted = [int(row[5]) for row in sorted(taken, key=lambda row: int(row[4]))]
         size = -(-len(lasted) // POINTS) or 1
         groups = [rank(sorted(lasted[at : at + size]), 95) for at in range(0, len(lasted), size)]
@@ -292,8 +294,13 @@ class Proof:
         return {(state, reason): Count(int(number), totals[state] > COUNTED) for state, reason, number in rows}
 
 
+def _at_once(row: Sequence[Any]) -> bool:
+    """Return whether nothing made a message wait: no step before it, and no gate, as quiet hours, a cap or a kill."""
+    return bool(row[6]) and WAITED not in canonical.loads(bytes(row[7]))
+
+
 def _way(provider: str, rows: Sequence[Sequence[Any]]) -> Way:
-    """Return a way out from its attempts: provider, outcome, detail, intent, end, from the event, role."""
+    """Return a way out from its attempts, as `newest.ways` has them."""
     outcomes = Counter("open" if row[1] is None else str(row[1]) for row in rows)
     took = sorted(int(row[4]) - int(row[3]) for row in rows if row[1] == "accepted" and row[4] is not None)
     wrong = [row for row in rows if row[1] not in (None, "accepted")]

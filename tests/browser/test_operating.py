@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from handlers.channels.unsubscribe import link
 from tests.browser.conftest import Served, serve
 from tests.browser.shop import SECRET
-from tests.browser.visiting import Visitor
+from tests.browser.visiting import PHONE, WIDE, Visitor
 from tidings.event import SECOND
 
 pytestmark = pytest.mark.live
@@ -65,6 +65,11 @@ def test_a_record_is_looked_at_tried_and_set_aside(browser, own):
         visitor.look("/dead-letters")
         page = visitor.go("/dead-letters")
         expect(page.get_by_role("heading", level=1)).to_have_text("1 record could not be read")
+        for size in (PHONE, WIDE):
+            # Where the record stands is to be read on a phone as well.
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            expect(page.locator("tbody td.mono")).to_have_text(re.compile(r"^[a-z.]+\.v1\s*\d+ / \d+$"))
+            expect(page.locator("tbody td.mono")).to_be_visible()
         page.locator("td a.go").first.click()
         visitor.look(page.url.removeprefix(own.url).partition("#")[0])
         page.get_by_role("button", name="Show the bytes").click()

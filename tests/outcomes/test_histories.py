@@ -9,7 +9,8 @@ import pytest
 
 from streams.processors import outcomes
 from streams.processors.outcomes import telling
-from tests.simulator.history import REST, START, History, plan
+from tests.simulator.drawn import REST, START, plan
+from tests.simulator.history import History
 from tests.simulator.scheduler import Task
 from tests.simulator.world import SimRuntime
 from tidings import canonical, ids

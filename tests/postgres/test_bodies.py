@@ -3,17 +3,13 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import pytest
 
-from streams.stores.migrate import migrate
-from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from tests.postgres.bodies import adding, everything, floor, opened, state
-from tests.services import database
 from tidings.ports import (
     Body,
     Exclude,
@@ -28,13 +24,6 @@ from tidings.ports import (
 )
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    with database() as found:
-        asyncio.run(migrate(found))
-        yield found
 
 
 @pytest.mark.parametrize("ordered", [True, False], ids=["in order", "as they come"])

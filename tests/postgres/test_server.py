@@ -9,12 +9,11 @@ import asyncpg
 import pytest
 
 from streams.stores.migrate import migrate
-from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from streams.stores.postgres_connections import SETTINGS
 from tests.postgres.bodies import adding, everything, floor, opened, state
 from tests.servers import PrivatePostgres
-from tests.services import database, empty, own_postgres
+from tests.services import empty, own_postgres
 from tidings.errors import Misconfigured
 from tidings.ports import (
     Body,
@@ -28,13 +27,6 @@ from tidings.ports import (
 )
 
 pytestmark = pytest.mark.live
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
-    with database() as found:
-        asyncio.run(migrate(found))
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import sys
 import time
 
-from tests.simulator.history import History, check, command, plan
+from tests.simulator.drawn import plan
+from tests.simulator.history import History, check, command
 from tests.simulator.invariants import replay_of
 
 

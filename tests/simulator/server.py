@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from streams.stores.place import Place
 from streams.stores.postgres import PostgresStore
 from tests.simulator import invariants
-from tests.simulator.history import ACTIVE, REST, START, History, Plan
+from tests.simulator.drawn import ACTIVE, REST, START, Plan
+from tests.simulator.history import History
 from tests.simulator.scheduler import Micros
 from tidings import ports
 from tidings.event import SECOND

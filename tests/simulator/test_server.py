@@ -12,7 +12,7 @@ from streams.stores import postgres_sql
 from streams.stores.migrate import migrate
 from streams.stores.place import Place
 from tests.services import database, empty
-from tests.simulator.history import TROUBLES, plan
+from tests.simulator.drawn import TROUBLES, plan
 from tests.simulator.server import check
 
 pytestmark = pytest.mark.live
