@@ -114,7 +114,8 @@ def stops_of(acts: Iterable[Act], standing: Iterable[Stop], reach: Micros | None
         by, reason, at = ("", "", reach) if first is None else (first.by, first.reason, first.at)
         if act.since is not None:
             at = act.since
-        if at is not None:
-            earlier = first is None and act.since is None
+        earlier = first is None and act.since is None
+        # What ended where nobody looks is left out: of it there is nothing to say.
+        if at is not None and not (earlier and act.at <= at):
             found.append(Stop(act.scope, at, max(at, act.at), by, reason, act.ends, act.by, earlier))
     return Stops(sorted([*found, *standing], key=lambda one: (one.at, one.scope)), reach)

@@ -73,9 +73,12 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
     if TOPICS in readers:
         unsaid(readers[TOPICS][0], directory, known.variants, rules)
     for name, (reader, _) in readers.items():
-        found += reader.diagnostics[:MAX_DIAGNOSTICS]
-        if (more := len(reader.diagnostics) - MAX_DIAGNOSTICS) > 0:
-            found.append(Diagnostic("R002", f"and {more} more like these; mend the first ones", name, 1, 1))
+        # Errors first: warnings, however many, neither hide one nor become one.
+        listed = sorted(reader.diagnostics, key=lambda one: one.severity != "error")
+        found += listed[:MAX_DIAGNOSTICS]
+        if more := listed[MAX_DIAGNOSTICS:]:
+            text = f"and {len(more)} more like these; mend the first ones"
+            found.append(Diagnostic("R002", text, name, 1, 1, severity=more[0].severity))
     found += _twice(rules)
     found.sort(key=lambda one: (one.file, one.line, one.column, one.code))
     count = sum(len(node.items) for _, root in sheets.values() if (node := root.get("rules")) is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,8 @@ async def became(books: Books, firing: str) -> list[Became]:
 
 async def became_of(books: Books, message: Message) -> Became:
     """Return what became of one message."""
-    return await _became(books, await books.reader.read(lambda: _read(message)))
+    (found,) = await books.reader.read(lambda: _read([message]))
+    return await _became(books, found)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class _Stored:
     attempt: Row | None
     ended_at: Micros | None
     stops: Stops
+    """Nothing where no reason could be one."""
 
 
 async def _became(books: Books, one: _Stored) -> Became:
@@ -67,20 +69,23 @@ async def _became(books: Books, one: _Stored) -> Became:
     return Became(message, person, content_of(books.render, rules, message, person), one.attempt, why)
 
 
-def _read(message: Message) -> Transaction[_Stored]:
-    sent = yield from with_attempts(message)
-    rows = yield from people_of((message.tenant, message.recipient))
-    attempt = sent.attempts[-1] if sent.attempts and sent.attempts[-1]["no"] == message.attempt else None
-    stops = Stops() if message.reason is None else (yield from read_stops())
-    return _Stored(message, rows, attempt, sent.ended_at, stops)
+def _read(messages: Sequence[Message]) -> Transaction[list[_Stored]]:
+    found = []
+    unsaid = all(message.reason is None for message in messages)
+    stops = Stops() if unsaid else (yield from read_stops())
+    for message in messages:
+        sent = yield from with_attempts(message)
+        rows = yield from people_of((message.tenant, message.recipient))
+        attempt = sent.attempts[-1] if sent.attempts and sent.attempts[-1]["no"] == message.attempt else None
+        found.append(_Stored(message, rows, attempt, sent.ended_at, Stops() if message.reason is None else stops))
+    return found
 
 
 def _messages(firing: str) -> Body[list[_Stored]]:
     def body() -> Transaction[list[_Stored]]:
-        found = []
+        found: list[Message] = []
         for run in (yield Find("runs", "by_firing", (firing,))):
-            for row in (yield Find("messages", "by_run", (run["run_id"],))):
-                found.append((yield from _read(read_message(row))))  # noqa: PERF401 - a comprehension cannot yield
-        return found
+            found += map(read_message, (yield Find("messages", "by_run", (run["run_id"],))))
+        return (yield from _read(found))
 
     return body

@@ -15,11 +15,13 @@ from streams.explaining.seen import sentence_of
 from streams.explaining.stops import read_stops, too_late
 from streams.explaining.stored import MESSAGES, people_of
 from streams.explaining.terms import Looked
+from streams.explaining.veil import over
 from streams.processors.catalogue import words_of
 from streams.processors.detect import READER
 from streams.processors.dispatch import resolve
 from streams.wording import moment
 from tidings import ids
+from tidings.contract import Contract
 from tidings.correction import NOTICE
 from tidings.event import MINUTE, Event, Micros
 from tidings.message import read_message
@@ -124,16 +126,21 @@ def title_of(books: Books, event: Event) -> str:
     """Return what an event says, of what, and when."""
     contract = books.archive.by_type.get(event.type)
     title = event.type if contract is None else sentence_of(contract)
-    key = about_of(event)
+    key = about_of(event, contract)
     named = f" ({key})" if key is not None else ""
     return f"{title}{named} on {moment(event.occurred_at)}"
 
 
-def about_of(event: Event) -> str | None:
-    """Return what an event is about beside the customer: its subject, or the first of its ids."""
+def about_of(event: Event, contract: Contract | None) -> str | None:
+    """Return what an event is about beside the customer: its subject, or the first of its ids that is not personal."""
     if event.subject:
         return event.subject
-    named = (value for name, value in event.data.items() if name.endswith("_id") and name != "customer_id")
+    hidden = over({}, contract)
+    named = (
+        value
+        for name, value in event.data.items()
+        if name.endswith("_id") and name != "customer_id" and not hidden.hides((name,))
+    )
     return next((str(value) for value in named if value is not None), None)
 
 

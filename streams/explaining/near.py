@@ -55,7 +55,7 @@ def near(books: Books, rule: Rule, found: Iterable[Event]) -> Sequence[Near]:
         title = event.type if contract is None else sentence_of(contract)
         rows.append(
             Near(
-                rule, event.ref, title, about_of(event) or "", recipient_of(rule, event), event.occurred_at, looked.kept_by
+                rule, event.ref, title, about_of(event, contract) or "", recipient_of(rule, event), event.occurred_at, looked.kept_by
             )
         )  # fmt: skip
     return rows

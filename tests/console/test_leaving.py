@@ -43,7 +43,7 @@ def content(text: str) -> dict[str, Any]:
 
 
 def composed(text: str, address: str | None = None) -> Leaving:
-    return leaving(MESSAGE, Became(MESSAGE, PERSON, content(text), None), NOW, SENDERS, "j•••@w•••.de", address)
+    return leaving(MESSAGE, Became(MESSAGE, PERSON, content(text), None, ""), NOW, SENDERS, "j•••@w•••.de", address)
 
 
 def decoded(source: str) -> str:
@@ -82,7 +82,7 @@ def test_an_address_that_is_revealed_stands_where_it_stands_in_the_mail():
 
 def test_what_fits_into_no_mail_says_why():
     body = {**content("x"), "subject": "two\nlines"}
-    seen = leaving(MESSAGE, Became(MESSAGE, PERSON, body, None), NOW, SENDERS, "–")
+    seen = leaving(MESSAGE, Became(MESSAGE, PERSON, body, None, ""), NOW, SENDERS, "–")
     assert seen.fault == "It fits into no mail: Subject holds a control character or a line break."
 
 

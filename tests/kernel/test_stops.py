@@ -90,3 +90,4 @@ def test_an_end_whose_beginning_is_further_back_stood_since_then_at_the_latest_a
     (found,) = stops_of([Act(9, 50, "all", "bob", "mended", "release")], [], reach=20).all
     assert (found.at, found.until, found.earlier, found.by) == (20, 50, True, "")
     assert stops_of([Act(9, 50, "all", "bob", "mended", "release")], []) == Stops([])
+    assert stops_of([Act(9, 50, "all", "bob", "mended", "release")], [], reach=50) == Stops([], 50)

@@ -96,3 +96,10 @@ def test_a_language_of_the_mails_that_a_topic_does_not_speak_is_told_once_where_
 def test_only_mails_that_can_be_ended_say_what_they_are_about():
     texts = {**TEXTS, "shop/delivery-delayed.de": TEXTS["shop/delivery-delayed"]}  # text messages
     assert loaded(texts=texts).diagnostics == ()
+
+
+def test_warnings_stand_in_nobodys_way_however_many_there_are(monkeypatch):
+    monkeypatch.setattr("handlers.rules.load.MAX_DIAGNOSTICS", 0)
+    found = topics((LOCKED, OPEN), texts={**TEXTS, "billing/settled.de": TEXTS["billing/settled"]})
+    assert found.rules is not None
+    assert [(one.code, one.severity) for one in found.diagnostics] == [("R002", "warning")]
