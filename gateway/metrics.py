@@ -205,9 +205,9 @@ class _Gauges(Collector):
         if state.skews:
             yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         if state.ways:
-            rows = [((name,), held) for name, held in sorted(state.ways.items())]
+            turned = [((name,), held) for name, held in sorted(state.ways.items())]
             yield _gauge(
-                "provider_open", "Whether messages are held back from a provider that is away.", rows, "provider"
+                "provider_open", "Whether messages are held back from a provider that is away.", turned, "provider"
             )
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]

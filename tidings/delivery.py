@@ -44,8 +44,8 @@ class Pace:
     retry_least: Micros = 2 * SECOND
     retry_most: Micros = 10 * MINUTE
     ask_least: Micros = 2 * SECOND
-    ask_most: Micros = MINUTE
-    """Bounds of the pauses between two questions to a provider that is away (`tidings.breaker`)."""
+    ask_most: Micros = 15 * SECOND
+    """Bounds of the pauses between two questions to a provider that is away (`tidings.breaker`): one message asks, and all wait."""
     attempts: int = 10_000
     """Far more than fit before any deadline: what ends a message that nobody takes is its deadline, or its step's `retry`."""
     look_up_again: Micros = 30 * SECOND

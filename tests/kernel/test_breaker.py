@@ -104,7 +104,7 @@ def test_one_message_that_fails_alone_holds_up_nobody_and_an_answer_begins_the_c
 
 
 @pytest.mark.parametrize(("outcome", "bounds"), [
-    (AWAY, [(2 << n) * SECOND for n in range(5)] + [MINUTE] * 3),
+    (AWAY, [2 * SECOND, 4 * SECOND, 8 * SECOND, 15 * SECOND, 15 * SECOND]),
     (REFUSES_US, [MENDED_SOONEST, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, MENDED_LATEST, MENDED_LATEST]),
     (LATER, [20 * SECOND] * 4), (Outcome("not_sent", retry_after=24 * HOUR, away=True), [MENDED_LATEST] * 2),
 ], ids=["away", "refuses us", "asks to wait", "asks to wait for a day"])  # fmt: skip
@@ -117,7 +117,7 @@ def test_pauses_grow_to_their_bound_and_what_the_provider_asks_is_kept(outcome: 
                 held = held.asking((f"m{number}", 1)).heard((f"m{number}", 1), outcome, now, pace)
         assert held.is_open
         least = bound // 2 if outcome is AWAY else bound
-        assert least * speed <= held.pause <= max(bound, 32 * SECOND if outcome is LATER else 0) * speed
+        assert least * speed <= held.pause <= bound * speed
         assert held.until == now + held.pause
         now = held.until
 
@@ -186,8 +186,8 @@ def test_it_is_asked_by_one_message_at_a_time_after_longer_and_longer_pauses():
     opened_at = out.asked[ENOUGH][0]
     probes = [at for at, _ in out.asked if at > opened_at]
     waits = [after - before for before, after in pairwise(probes)]
-    assert len(set(probes)) == len(probes) <= 12
-    assert max(waits) <= MINUTE + SECOND
+    assert len(set(probes)) == len(probes) <= 45
+    assert max(waits) <= 16 * SECOND
     assert all(later >= wait // 2 for wait, later in pairwise(waits))
 
 
