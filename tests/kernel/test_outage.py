@@ -19,7 +19,7 @@ from tidings.message import read_message
 from tidings.ports import Body, Outcome, Outgoing, Put
 from tidings.rule import Retry
 
-THRICE = rules(then=[replace(steps("email")[0], retry=Retry(3, SECOND, MINUTE), alert=True)], expires=6 * HOUR)
+THRICE = rules(then=[replace(steps("email")[0], retry=Retry(3, SECOND, HOUR), alert=True)], expires=6 * HOUR)
 
 
 @pytest.mark.parametrize("speed", [1, 60])
