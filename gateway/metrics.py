@@ -205,7 +205,7 @@ class _Gauges(Collector):
         if state.skews:
             yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         if state.ways:
-            rows = [((name,), held) for name, held in sorted(state.ways.items())]
+            rows = [((name,), int(held)) for name, held in sorted(state.ways.items())]
             yield _gauge(
                 "provider_open", "Whether messages are held back from a provider that is away.", rows, "provider"
             )

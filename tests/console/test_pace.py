@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from gateway.console.overview import LATE, way_of, windows_at
 from gateway.http.look import Look
@@ -25,7 +26,12 @@ def test_the_time_from_event_to_provider_is_of_messages_that_nothing_held(tmp_pa
             proof = Proof(ledger, lambda: shop.clock, lambda _: asyncio.sleep(0))
             await shop.customer()
             for wait in (SOON, 10 * HOUR, 12 * HOUR):
-                failed = {"payment_id": f"pay-{wait}", "customer_id": "c-1", "amount": EURO_90, "code": "expired_card"}
+                failed: dict[str, Any] = {
+                    "payment_id": f"pay-{wait}",
+                    "customer_id": "c-1",
+                    "amount": EURO_90,
+                    "code": "expired_card",
+                }
                 await shop.happens("billing.payment.failed", **failed)
                 shop.clock += 2 * SECOND
                 await shop.rests()
