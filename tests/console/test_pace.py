@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from gateway.console.marks import span
 from gateway.console.overview import LATE, way_of, windows_at
 from gateway.http.look import Look
 from streams.clock import FastClock
@@ -62,6 +63,11 @@ def test_what_waits_is_told_by_our_clock_and_so_is_the_pace_of_a_shop_whose_cloc
                     assert ("7,200 times as fast as ours: its day takes 12 s" in text) is said
 
     run(story())
+
+
+def test_a_span_is_never_nothing_but_below_a_millisecond() -> None:
+    spans = {900: "0 s", 7_900: "7 ms", 410_000: "0.41 s", 4_300_000: "4.3 s", 59 * SECOND: "59 s", 26 * HOUR: "26 h"}
+    assert {size: span(size) for size in spans} == spans
 
 
 def test_a_way_out_says_in_words_what_it_did_not_take() -> None:
