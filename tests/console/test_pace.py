@@ -26,8 +26,10 @@ def test_the_time_from_event_to_provider_is_of_messages_that_nothing_held(tmp_pa
             proof = Proof(ledger, lambda: shop.clock, lambda _: asyncio.sleep(0))
             await shop.customer()
             for wait in (SOON, 10 * HOUR, 12 * HOUR):
-                failed = {"payment_id": f"pay-{wait}", "customer_id": "c-1", "amount": EURO_90, "code": "expired_card"}
-                await shop.happens("billing.payment.failed", **failed)
+                name = f"pay-{wait}"
+                await shop.happens(
+                    "billing.payment.failed", payment_id=name, customer_id="c-1", amount=EURO_90, code="expired_card"
+                )
                 shop.clock += 2 * SECOND
                 await shop.rests()
                 await shop.rests(wait)
