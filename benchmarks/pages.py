@@ -158,7 +158,8 @@ def pages(k: Known, rules: list[str]) -> Iterator[tuple[str, object]]:
     yield "messages of the busy customer", listed("messages", f"&recipient=customer:{BUSY}")
     yield "message", lambda: (f"/messages/{k.message().message_id}", None)
     yield "rules", lambda: ("/rules", None)
-    yield "rule", lambda: (f"/rules/{k.chance.choice(rules)}", None)
+    for name, above in (("rule", "/rules/"), ("near misses of a rule", "/near-misses?rule=")):
+        yield name, lambda above=above: (f"{above}{k.chance.choice(rules)}", None)
     yield "dead letters", lambda: ("/dead-letters", None)
     yield "kills", lambda: ("/kills", None)
     words = {

@@ -145,7 +145,8 @@ def site_of(
         name=name or engine.path.parent.absolute().name, store=engine.store, contracts=engine.contracts, codec=engine.codec,
         rules=lambda: engine.rules, now=engine.clock, publish=engine.log.append,
         ledger=ledger, proof=Proof(ledger, engine.clock), door=Door(keys, host), still=still,
-        paused=Pressure(engine), render=engine.render, settings=settings, **_shown(settings, folder),
+        paused=Pressure(engine), render=engine.render, settings=settings, ways=lambda: engine.ways,
+        **_shown(settings, folder),
     )  # fmt: skip
 
 

@@ -18,10 +18,12 @@ from typing import Any
 from gateway.metrics import is_alert
 from handlers.providers.reach import UNREACHED
 from streams.json_events import rfc3339
+from streams.processors.breaking import Turned
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
 from streams.processors.results import Sent
 from tidings.errors import Refusal
+from tidings.event import SECOND
 from tidings.message import Message
 from tidings.reasons import MessageState
 from tidings.rule import RuleSet
@@ -137,8 +139,21 @@ def observe(seen: object, rules: RuleSet | None = None) -> None:
                 _message(message, rules)
         case Sent():
             _sent(seen, rules)
+        case Turned():
+            _turned(seen)
         case Message():
             _message(seen, rules)
+
+
+def _turned(seen: Turned) -> None:
+    breaker = seen.breaker
+    if not breaker.is_open:
+        _log(logging.INFO, "provider back", provider=seen.provider, away=f"{seen.lasted / SECOND:.1f} s")
+        return
+    what = "provider does not take us" if breaker.misconfigured else "provider away"
+    cause, again = cause_of(breaker.why), rfc3339(breaker.until)
+    then = "messages wait; it is asked by one of them now and then"
+    _log(logging.WARNING, what, provider=seen.provider, cause=cause, asked_at=again, then=then)
 
 
 def _sent(seen: Sent, rules: RuleSet | None) -> None:

@@ -57,6 +57,8 @@ class State:
     """By reader and topic, where the heads of the log are not in the store."""
     now: Micros = 0
     """By the engine's clock."""
+    ways: Mapping[str, bool] = field(default_factory=dict)
+    """By way out, of a process that delivers: whether messages are held back, because its provider is away."""
 
 
 class Metrics:
@@ -202,6 +204,11 @@ class _Gauges(Collector):
         known = [((name,), skew / SECOND) for name, skew in sorted(state.skews.items()) if skew is not None]
         if state.skews:
             yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
+        if state.ways:
+            rows = [((name,), held) for name, held in sorted(state.ways.items())]
+            yield _gauge(
+                "provider_open", "Whether messages are held back from a provider that is away.", rows, "provider"
+            )
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
         yield _gauge("rules", "Rules of the set in use.", rows, "status")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from handlers.channels.content import Contents
 from schemas import Contracts
 from streams.clock import FastClock
 from streams.codec import Codec
+from streams.delivering import Way
 from streams.embedded_log import Append
 from streams.ledger.ledger import Ledger
 from streams.ledger.proof import Proof
@@ -75,6 +76,9 @@ class Site:
     """How the customers' pages look."""
     folder: Path | None = None
     """Where this process has the files of the rules, their tests among them; None: it has the rule set of the store only."""
+
+    ways: Callable[[], Mapping[str, Way]] = dict
+    """The ways out of this process, where it delivers itself; whether a provider is away is known where it is asked."""
 
     refused: Callable[[], Sequence[str]] = tuple
     """Why edited rules are not in use, where this process takes them from a folder."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from handlers.channels.content import Contents
 from schemas import Contracts
 from streams.clock_guard import EVERY, ClockGuard
-from streams.delivering import Delivering
+from streams.delivering import Delivering, Way
 from streams.guarded import Guarded
 from streams.kafka.ground import WATCH, Ground
 from streams.kafka.relay import Relay
@@ -119,6 +119,11 @@ class DeliverProcess(Guarded):
 
     def _relay_gathers(self) -> float:
         return 0.0 if self.relay is None or self.relay.full else RELAY_GATHERS
+
+    @property
+    def ways(self) -> Mapping[str, Way]:
+        """The ways out by their names; none before it delivers."""
+        return {} if self.delivering is None else self.delivering.ways
 
     @property
     def rules(self) -> RuleSet:

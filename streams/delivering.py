@@ -1,12 +1,12 @@
 """Dispatch and delivery as the loops of one process: one that attends to recipients, and for each provider its own.
 
-A provider that hangs holds up its own channels only.
+A provider that hangs, or is away, holds up its own channels only: all of them, as they share its breaker.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
@@ -16,6 +16,7 @@ from streams.processors import endings
 from streams.processors.deliverer import Deliverer, ProviderOf, Render
 from streams.processors.worker import Observe
 from streams.rule_book import RuleBook
+from tidings.breaker import Breaker
 from tidings.delivery import Pace
 from tidings.ports import Store
 from tidings.rule import Channel, RuleSet
@@ -31,6 +32,14 @@ RECONCILE = 0.5
 ENDINGS = 0.5
 """Seconds between two looks for stops that are ending, and that nobody goes on with."""
 Step = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way out, as this process finds it."""
+
+    breaker: Breaker
+    channels: frozenset[str]
 
 
 @dataclass
@@ -76,6 +85,11 @@ class Delivering:
             for name, channels in self._ways().items()
         }
         self.flights = {name: Flights(one) for name, one in self.by_way.items()}
+
+    @property
+    def ways(self) -> Mapping[str, Way]:
+        """The ways out by their names: whether the provider is held back, and which channels with it."""
+        return {name: Way(one.holding.breaker, one.channels or frozenset()) for name, one in self.by_way.items()}
 
     @property
     def attending(self) -> Deliverer:

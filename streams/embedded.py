@@ -17,7 +17,7 @@ from handlers.channels.content import Contents
 from schemas import Contracts
 from streams import rule_switch
 from streams.codec import Codec
-from streams.delivering import Delivering
+from streams.delivering import Delivering, Way
 from streams.embedded_log import BARRIER_EVERY, Append, EmbeddedLog, create
 from streams.loops import Loop, Loops, RealRuntime
 from streams.processors import detect, people
@@ -173,6 +173,11 @@ class Engine:
         await self.loops.stop(PARTING)
         if self.delivering is not None:
             await self.delivering.finish(PARTING)
+
+    @property
+    def ways(self) -> Mapping[str, Way]:
+        """The ways out by their names; none before it delivers."""
+        return {} if self.delivering is None else self.delivering.ways
 
     @property
     def progress(self) -> Mapping[str, float]:

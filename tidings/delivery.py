@@ -43,6 +43,9 @@ class Pace:
     """How long an unknown delivery rests before it is looked up, so that a provider's own books are up to date."""
     retry_least: Micros = 2 * SECOND
     retry_most: Micros = 10 * MINUTE
+    ask_least: Micros = 2 * SECOND
+    ask_most: Micros = MINUTE
+    """Bounds of the pauses between two questions to a provider that is away (`tidings.breaker`)."""
     attempts: int = 10_000
     """Far more than fit before any deadline: what ends a message that nobody takes is its deadline, or its step's `retry`."""
     look_up_again: Micros = 30 * SECOND
@@ -118,14 +121,15 @@ def settle_result(
         return _accepted(message, outcome.reference)
     if outcome.stage == "permanent":
         return message.ended(MessageState.FAILED, Reason.REFUSED)
-    if outcome.misconfigured:
-        # No attempt of the message's: it waits until somebody has mended what is wrong, and asks less and less often.
-        count = message.body.get("uncounted", 0) + 1
-        message = replace(message, body={**message.body, "uncounted": count})
-        wait = min(MENDED_SOONEST * 2 ** min(count - 1, 16), MENDED_LATEST)
-        return _again(message, stopped=stopped, wait=wait, now=now, pace=pace)
     if outcome.stage == "not_sent":
-        return _again(message, stopped=stopped, wait=outcome.retry_after, now=now, pace=pace)
+        wait = outcome.retry_after
+        if outcome.misconfigured or outcome.away:
+            # No attempt of the message's: what its step says of retries is not used up by what is wrong elsewhere.
+            count = message.body.get("uncounted", 0) + 1
+            message = replace(message, body={**message.body, "uncounted": count})
+            if outcome.misconfigured:  # it waits until somebody has mended it, and asks less and less often
+                wait = min(MENDED_SOONEST * 2 ** min(count - 1, 16), MENDED_LATEST)
+        return _again(message, stopped=stopped, wait=wait, now=now, pace=pace)
     if message.state is MessageState.UNKNOWN:
         return message
     return unknown(message, now, pace)
@@ -203,6 +207,10 @@ def backoff(message_id: str, attempt: int, pace: Pace) -> Micros:
     The jitter is a hash of message and attempt: spread over messages, and the same in every run of a test.
     """
     bound = min(pace.retry_most, pace.retry_least * 2 ** min(attempt - 1, 30))
-    share = int.from_bytes(blake2b(f"{message_id}:{attempt}".encode(), digest_size=8).digest(), "big")
-    pause: int = bound * share >> 64
+    pause: int = bound * share_of(f"{message_id}:{attempt}") >> 64
     return max(1, pause)
+
+
+def share_of(what: str) -> int:
+    """Return a number below 2**64 that looks drawn."""
+    return int.from_bytes(blake2b(what.encode(), digest_size=8).digest(), "big")

@@ -63,6 +63,8 @@ class Find:
     above: int | None = None
     after: Key | None = None
     """Go on behind a row: the value of that next column, the index's last, and its primary key. Pages of one instant too."""
+    backwards: bool = False
+    """Begin with the last row of that order; never together with `after`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +239,9 @@ class Outcome:
     first_byte_at: int | None = None
     address_gone: bool = False
     """The address does not exist any more, or its owner has forbidden it: nothing goes there again."""
+    away: bool = False
+    """`not_sent` or `ambiguous` because of the provider itself: it is away, refuses *us*, or wants to be asked less. Whoever
+    asks next will hear the same, for whichever recipient. Never said of one of many servers behind a way out."""
 
     @property
     def misconfigured(self) -> bool:

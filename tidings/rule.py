@@ -240,9 +240,11 @@ class Topic:
 
     name: str
     sentence: str
-    """What customers read."""
+    """What customers read, in English or where no other language fits."""
     locked: bool = False
     """Cannot be switched off."""
+    sentences: Mapping[str, str] = field(default_factory=dict)
+    """In other languages, by their tags: `de`, `de-AT`."""
 
 
 @dataclass(frozen=True, slots=True)

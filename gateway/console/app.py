@@ -24,6 +24,7 @@ from gateway.console import (
     letters,
     message,
     messages,
+    near,
     overview,
     parameters,
     rules,
@@ -32,11 +33,12 @@ from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
 from gateway.console.session import Entrance, fields_of, require, sign_in, sign_out
 from gateway.http.bounds import Refuse, plainly
+from gateway.links.app import is_customers, refused
 from gateway.site import Site
 
 LOOK = "decisions"
 PAGES = (
-    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK),
+    (overview, LOOK), (decisions, LOOK), (decision, LOOK), (event, LOOK), (messages, LOOK), (message, LOOK), (customer, LOOK), (rules, LOOK), (near, LOOK),
     (finding, LOOK), (kills, LOOK), (letters, "jobs"), (audit, "admin"), (keyboard, LOOK),
 )  # fmt: skip
 """Modules with `routes(site, pages) -> APIRouter`, and the scope without which none of their routes answers; what changes
@@ -111,6 +113,10 @@ def in_frame(pages: Pages) -> Refuse:
         request = Request(scope)
         if not errors.wants_page(request.url.path, request.headers.get("accept", "")):
             return plainly(scope, status, request_id, headers)
+        if is_customers(request.url.path):
+            found = refused(pages, request, status)
+            found.headers.update(headers)
+            return found
         detail = str(scope["state"].get("detail", ""))
         plain = detail == HTTPStatus(status).phrase
         found = errors.page(pages, request, status, request_id, "" if plain else detail)

@@ -2,7 +2,8 @@
 
 What it says is shown to who may reveal customers' data, and that is written down: once for a session and a message. It is
 written anew from the rule set that decided it, with the person as they are known now. A mail stands in a frame that may
-do nothing, of a document that may load nothing; its links are dead.
+do nothing, of a document that may load nothing; its links are dead. Its headers and its source (`?part=`) are composed when
+they are asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.console import preview
+from gateway.console.leaving import PARTS, Leaving, leaving, senders
 from gateway.console.messages import HERE, word_of
 from gateway.console.pages import Pages
 from gateway.console.preview import Shown
@@ -28,6 +30,7 @@ from streams.explaining.became import Became, became_of
 from streams.explaining.books import Books
 from streams.explaining.says import NAMED
 from streams.explaining.timeline import OUTCOMES, RECEIPTS
+from streams.explaining.veil import masked
 from streams.ledger.rows import MessageDetail
 from streams.processors.audit import audit
 from tidings.message import WAITED
@@ -94,15 +97,31 @@ class One:
             self.opened.remember(session, found.line.message_id)
         return shown
 
-    async def page(self, request: Request, found: MessageDetail, became: Became, **more: Any) -> Response:
-        """Return the page; `more`: what is different this time."""
+    async def page(
+        self, request: Request, found: MessageDetail, became: Became, *, revealed: str = "", wrong: str = "", status: int = 200
+    ) -> Response:  # fmt: skip
+        """Return the page. `revealed`: the address, where it may stand there; `wrong`: why it may not."""
+        shown, part = await self.read(request, found, became), part_of(request, found)
+        composed = shown is not None and shown.kind == "mail" and part in ("headers", "source")
         context: dict[str, Any] = {
-            "m": found, "line": found.line, "person": became.person, "named": NAMED, "receipts": RECEIPTS,
-            "shown": await self.read(request, found, became), "address": address_of(found, became), "revealed": "",
-            "wrong": "", "may": principal(request).may(REVEAL), "attempts": attempts_of(found), "word": word_of(found.line),
-            "part": request.query_params.get("part", ""),
+            "m": found, "line": found.line, "person": became.person, "named": NAMED, "receipts": RECEIPTS, "shown": shown,
+            "address": address_of(found, became), "revealed": revealed, "wrong": wrong, "may": principal(request).may(REVEAL),
+            "attempts": attempts_of(found), "word": word_of(found.line), "part": part,
+            "mail": self.leaves(found, became, revealed) if composed else None, "is_test": self.is_test,
+            "because": became.because or found.line.because,
         }  # fmt: skip
-        return self.pages.render(request, "message.html", here=HERE, **{**context, **more})
+        return self.pages.render(request, "message.html", here=HERE, status=status, **context)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether every message goes to one address of ours instead."""
+        return self.site.settings is not None and self.site.settings.settings.test is not None
+
+    def leaves(self, found: MessageDetail, became: Became, revealed: str) -> Leaving:
+        """Return a mail as it left at its last attempt, or would leave now."""
+        at = found.attempts[-1].intent_at if found.attempts else self.site.now()
+        to = found.line.to or masked(address_of(found, became)) or "no address is known"
+        return leaving(found.message, became, at, senders(self.site), to, revealed or None)
 
     async def reveal(self, request: Request, found: MessageDetail, became: Became) -> Response:
         """Return the page with the address on it, for a minute; written down, with the reason, before it is shown."""
@@ -117,7 +136,9 @@ class One:
         await self.site.store.run(written("customers reveal", principal(request).name, found, why))
         answer = await self.page(request, found, became, revealed=address)
         # Without script as well: after a minute the page without it takes its place.
-        answer.headers["refresh"] = f"{MINUTE}; url={HERE}/{found.line.message_id}"
+        part = part_of(request, found)
+        query = f"?part={part}" if part else ""
+        answer.headers["refresh"] = f"{MINUTE}; url={HERE}/{found.line.message_id}{query}"
         return answer
 
 
@@ -156,6 +177,12 @@ def written(verb: str, who: str, found: MessageDetail, more: Mapping[str, str]) 
         yield from audit(verb, who, {**about, **more})
 
     return body
+
+
+def part_of(request: Request, found: MessageDetail) -> str:
+    """Return which part of a mail is asked for; nothing is how it looks."""
+    part = request.query_params.get("part", "")
+    return part if part in PARTS and found.line.channel == "email" else ""
 
 
 def address_of(found: MessageDetail, became: Became) -> str:

@@ -144,7 +144,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             stream=f"/live/overview?window={window}&top={top}",
             # Paused, it shows what was when it was loaded, and says so.
             paused=site.now() if request.query_params.get("paused") else None,
-            needs=list(needs(seen, heart, request.state.standing)),
+            needs=list(needs(site, seen, heart, request.state.standing)),
             flow=list(flow(site, seen, window)),
             sum=sum_of(seen, window),
             rows=page.rows,
@@ -203,7 +203,8 @@ def pace_of(speed: int) -> str:
 
 
 def _heart(site: Site) -> Transaction[Heart]:
-    found = yield from look(site.rules(), site.speed)()
+    held = [channel for one in site.ways().values() if one.breaker.is_open for channel in one.channels]
+    found = yield from look(site.rules(), site.speed, held)()
     last = None
     for source in (yield Scan("sources")):
         if source["max_time"] is not None:
@@ -211,7 +212,7 @@ def _heart(site: Site) -> Transaction[Heart]:
     return Heart(found, last)
 
 
-def needs(seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[Attention]:
+def needs(site: Site, seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[Attention]:
     """Yield what a person should look at here; what every page says stands above already."""
     if seen is not None and seen.complete and not seen.adds_up:
         yield Attention(
@@ -220,8 +221,15 @@ def needs(seen: Overview | None, heart: Heart, standing: Standing) -> Iterator[A
             "#sum",
             "See the sum",
         )
-    if heart.look.waits > LATE:
-        says = f"Something has been due for {span(heart.look.waits)} and does not leave."
+    for name, one in site.ways().items():
+        breaker = one.breaker
+        if not breaker.is_open:
+            continue
+        word = "does not take us" if breaker.misconfigured else "is away"
+        says = f"{name} {word} since {span(max(0, site.now() - breaker.since))}; its messages wait, and leave when it is back."
+        yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
+    if heart.look.stands > LATE:
+        says = f"Something has been due for {span(heart.look.stands)} and does not leave."
         yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
     failed = 0 if seen is None else sum(seen.outcomes.get(one, 0) for one in (Outcome.FAILED, Outcome.UNRESOLVED))
     letters = standing.waiting.get("dead_letters", 0)

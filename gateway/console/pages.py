@@ -18,6 +18,8 @@ from gateway.console.live import Live
 from gateway.console.marks import VIEW, View, marks
 from gateway.console.session import Entrance, Session
 from gateway.console.standing import Standing, Standings
+from gateway.explaining.counting import Counting
+from gateway.explaining.reading import books_of
 from gateway.site import Site
 
 FOLDER = Path(__file__).parent / "static"
@@ -74,6 +76,7 @@ class Pages:
         self.entrance = entrance
         self.standings = Standings()
         self.live = Live(entrance.lasts)
+        self.counting = Counting(books_of(site))
         self.files = {path.name: static_of(path) for path in sorted(FOLDER.iterdir()) if path.suffix[1:] in KINDS}
 
     @cached_property

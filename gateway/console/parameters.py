@@ -41,6 +41,7 @@ TAKES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "/messages/{name}": {"part": ANY},
     "/customers/{name:path}": {"ask": ANY, "rule": ANY, "about": ANY, "window": tuple(customer.WINDOWS), **PAGED},
     "/rules": {"after": ANY},
+    "/near-misses": {"rule": ANY},
     "/dead-letters": {
         "tab": ("all", "deliveries"), "outcome": (Outcome.FAILED, Outcome.UNRESOLVED), "reason": tuple(Refusal), "record": ANY,
         "before": ANY, "done": ANY,

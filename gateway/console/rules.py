@@ -13,7 +13,6 @@ from starlette.responses import Response
 
 from gateway.console.pages import Pages
 from gateway.console.standing import Attention, Standing
-from gateway.explaining.counting import Counting
 from gateway.explaining.reading import books_of
 from gateway.explaining.rule_files import Files, RuleFolder
 from gateway.site import Site
@@ -39,7 +38,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     """Return the pages."""
     router = APIRouter()
     books = books_of(site)
-    counting = Counting(books)
+    counting = pages.counting
     folder = None if site.folder is None else RuleFolder(site.folder)
     pages.standings.add(lambda: _refused(site))
 
@@ -56,7 +55,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             older=ordered[SHOWN - 1].id if len(ordered) > SHOWN else None,
         )  # fmt: skip
         reading = folder is not None and files is None
-        return _again_soon(response, missing=reading or any(row.did is None for row in rows))
+        return again_soon(response, missing=reading or any(row.did is None for row in rows))
 
     @router.get("/rules/{name}")
     async def one(name: str, request: Request) -> Response:
@@ -79,7 +78,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             playing=sum(result is None for _, result in tests or ()),
             readers=[other.id for other in rules.rules if other.id != rule.id and other.types & rule.types],
         )  # fmt: skip
-        return _again_soon(response, missing=waiting)
+        return again_soon(response, missing=waiting)
 
     return router
 
@@ -92,7 +91,7 @@ async def _refused(site: Site) -> Standing:
     return Standing(banners=(Attention("expd", says, "/rules", "See what"),))
 
 
-def _again_soon(response: Response, *, missing: bool) -> Response:
+def again_soon(response: Response, *, missing: bool) -> Response:
     """Let the browser load a page again whose figures are still being counted: it needs no script."""
     if missing:
         response.headers["refresh"] = "2"

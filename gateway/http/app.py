@@ -21,7 +21,7 @@ from gateway.console.pages import Pages
 from gateway.http.bounds import MAX_BODY, Bounded, Refuse, path_of, plainly
 from gateway.http.document import document
 from gateway.http.health import KEEP, PATIENCE, Limits, Readiness, alive, body_of
-from gateway.http.look import Asked, Look, Progress, Repeating
+from gateway.http.look import Asked, Look, Progress, Repeating, ways_of
 from gateway.http.problems import CONTENT_TYPE as PROBLEM
 from gateway.http.problems import HEADERS, Refused, page, problem
 from gateway.intake.bounds import EVENTS, MOST_BODY
@@ -77,7 +77,7 @@ def create_app(
         state = State(
             engine.rules, ages, seen if isinstance(seen, Look) else None, counts if isinstance(counts, Waiting) else None,
             engine.store.repeats if isinstance(engine.store, Repeating) else {}, engine.skews, engine.lags,
-            metrics.clock(),
+            metrics.clock(), {name: one.breaker.is_open for name, one in ways_of(engine).items()},
         )  # fmt: skip
         return await asyncio.to_thread(metrics.text, state)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gateway.access.keys import UNPROVEN, Keys
-from gateway.http.look import Asked, Look, Progress, look
+from gateway.http.look import Asked, Look, Progress, held_back, look, ways_of
+from gateway.logs import cause_of
 from streams.processors.detect import READER
 from tidings.event import SECOND, Micros
 from tidings.gates import GROUND
@@ -89,7 +90,9 @@ class Readiness:
         self.limits = limits
         self.refused = refused
         self.dead = Asked(_no if keys is None else keys.are_dead, patience=PATIENCE, keep=KEEP)
-        self.look = Asked(lambda: engine.store.read(look(engine.rules, speed)), patience=PATIENCE, keep=KEEP)
+        self.look = Asked(
+            lambda: engine.store.read(look(engine.rules, speed, held_back(engine))), patience=PATIENCE, keep=KEEP
+        )
         self.commit = Asked(lambda: engine.store.run(_probe, urgent=True), patience=PATIENCE, keep=KEEP)
 
     async def __call__(self) -> list[Check]:
@@ -124,13 +127,35 @@ class Readiness:
         return Check("detection", "wrong" if wrong else "ok", f"{untaken} records not taken{limit}")
 
     def _due(self, seen: Look) -> Check:
+        away = "".join(f"; {one}" for one in away_of(self.engine, seen.now, seen.speed))
         if not seen.due:
-            return Check("deliveries", "note" if seen.again else "ok", f"nothing is due{_again(seen)}")
+            return Check("deliveries", "note" if seen.again or away else "ok", f"nothing is due{_again(seen)}{away}")
         what = min(seen.due, key=lambda one: seen.due[one])
-        says = f"the first {what} that is due waits since {seen.waits / SECOND:.1f} s{_again(seen)}"
-        if seen.waits > self.limits.waits:
+        says = f"the first {what} that is due waits since {seen.waits / SECOND:.1f} s{_again(seen)}{away}"
+        if seen.stands > self.limits.waits:
             return Check("deliveries", "wrong", f"{says}; the limit is {self.limits.waits / SECOND:g} s")
-        return Check("deliveries", "ok", says)
+        # What waits for a provider that is away leaves by itself; a process that says so works.
+        return Check("deliveries", "note" if away else "ok", says)
+
+
+def away_of(engine: object, now: Micros, speed: int = 1) -> list[str]:
+    """Say of each provider that messages are held back from why, since when, and when it is asked again.
+
+    `now` is of the clock that runs `speed` times as fast as ours.
+    """
+    found = []
+    for name, way in ways_of(engine).items():
+        breaker = way.breaker
+        if breaker.is_open:
+            cause = cause_of(breaker.why)
+            why = f" ({cause})" if cause else ""
+            word = "does not take us" if breaker.misconfigured else "is away"
+            left = max(0, breaker.until - now) / SECOND / speed
+            again = "now" if breaker.probe or not left else f"in {left:.0f} s"
+            found.append(
+                f"{name} {word} since {max(0, now - breaker.since) / SECOND / speed:.0f} s{why}, asked again {again} by one message"
+            )
+    return found
 
 
 async def _no() -> bool:

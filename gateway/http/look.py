@@ -7,17 +7,18 @@ costs the same at ten messages and at ten million. What has to be counted is cou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar, get_args, runtime_checkable
 
+from streams.delivering import Way
 from streams.processors.detect import EPOCH, READER
 from streams.stores.counts import Waiting
 from tidings import watermark
 from tidings.event import Micros
-from tidings.ports import Body, Find, Now, Read, Scan, Store, Transaction
+from tidings.ports import Body, Find, FindEach, Now, Read, Scan, Store, Transaction
 from tidings.reasons import MessageState
-from tidings.rule import RuleSet
+from tidings.rule import Channel, RuleSet
 
 T = TypeVar("T")
 AHEAD = 100
@@ -83,6 +84,26 @@ class Repeating(Protocol):
     """By cause."""
 
 
+@runtime_checkable
+class Delivers(Protocol):
+    """A process that delivers."""
+
+    @property
+    def ways(self) -> Mapping[str, Way]:
+        """The ways out by their names."""
+        ...
+
+
+def ways_of(engine: object) -> Mapping[str, Way]:
+    """Return the ways out of a process; none where it does not deliver."""
+    return engine.ways if isinstance(engine, Delivers) else {}
+
+
+def held_back(engine: object) -> frozenset[str]:
+    """Return the channels of the providers that a process holds messages back from."""
+    return frozenset[str]().union(*(one.channels for one in ways_of(engine).values() if one.breaker.is_open))
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What was seen at one instant."""
@@ -102,6 +123,8 @@ class Look:
     """When the next messages that were tried and not sent are tried again, the first first: of `AHEAD` pending ones."""
     speed: int = 1
     """How much faster than ours the clock runs by which this was seen."""
+    could_leave: Micros | None = None
+    """Since when the first message is due that nobody holds back, because its provider is not away; None: there is none."""
 
     @property
     def untaken(self) -> int:
@@ -113,9 +136,15 @@ class Look:
         """How long the first of what is due has been waiting: by our clock, for whoever waits lives by it."""
         return max((self.now - since for since in self.due.values()), default=0) // self.speed
 
+    @property
+    def stands(self) -> Micros:
+        """How long the first of what is due, and not held back, has been waiting."""
+        found = (self.could_leave, self.due.get("recipient"))
+        return max((self.now - since for since in found if since is not None), default=0) // self.speed
 
-def look(rules: RuleSet, speed: int = 1) -> Body[Look]:
-    """Return the body of one look; it only reads.
+
+def look(rules: RuleSet, speed: int = 1, held: Collection[str] = ()) -> Body[Look]:
+    """Return the body of one look; it only reads. `held`: channels whose provider is away.
 
     Where the log is a table, its heads tell the lag, and there is no grace. Kafka's heads are nobody's rows: there the
     workers tell the lag.
@@ -141,12 +170,17 @@ def look(rules: RuleSet, speed: int = 1) -> Body[Look]:
         due = {}
         for found in (yield Find("messages", "by_work", (str(MessageState.PENDING),), upto=now, limit=1)):
             due["message"] = found["due_at"]
+        first = due.get("message")
+        if held and first is not None:
+            others = [(str(MessageState.PENDING), one) for one in get_args(Channel) if one not in held]
+            firsts = (yield FindEach("messages", "by_channel", others, limit=1, upto=now)) if others else {}
+            first = min((row["due_at"] for rows in firsts.values() for row in rows), default=None)
         for found in (yield Find("recipients", "by_next", (), upto=now, limit=1)):
             due["recipient"] = found["next_at"]
         ahead = yield Find("messages", "by_work", (str(MessageState.PENDING),), above=now, limit=AHEAD)
         again = tuple(found["due_at"] for found in ahead if found["attempt"] > 0)
         kills = tuple(kill["scope"] for kill in (yield Scan("kills")) if kill["state"] == "killed")
-        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills, again, speed)
+        return Look(now, None if row is None else row["value"], lag, watermarks, due, kills, again, speed, first)
 
     return body
 

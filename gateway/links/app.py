@@ -2,7 +2,8 @@
 
 The token is all the right that is needed, and gives no other. GET shows, and changes nothing: scanners of mail follow
 links. POST is answered once the choice is durable and in force; again, it gives the same answer. There is no way back
-by a click: whoever finds such a link in a forwarded mail can make less come, never more.
+by a click: whoever finds such a link in a forwarded mail can make less come, never more. Whatever goes wrong below `/u` is
+told to a customer, without a word of the console.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gateway.links.words import WORDS, language_of
 from gateway.site import Site
 from handlers.channels import unsubscribe
 from handlers.channels.unsubscribe import BadLink, Unsubscribe
+from handlers.templates import sentence_of
 from streams.processors.choices import Choice, is_off, switch_off
 from streams.registry.client import RegistryUnavailable
 from tidings.ports import StoreUnavailable
@@ -52,10 +54,12 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     async def brand() -> Response:
         return Response(sheet, 200, {**HEADERS, "cache-control": "public, max-age=300"}, "text/css; charset=utf-8")
 
-    @router.api_route("/u/{token}", methods=["GET", "HEAD"])
-    async def show(request: Request, token: str) -> Response:
+    # The rest of the path, whole: a link that was cut after '/u', or has a '/' too many, is damaged like any other.
+    @router.api_route("/u", methods=["GET", "HEAD"])
+    @router.api_route("/u/{token:path}", methods=["GET", "HEAD"])
+    async def show(request: Request) -> Response:
         try:
-            found = _known(site, token)
+            found = _known(site, _token(request))
             off = await site.store.read(is_off(found.choice))
         except BadLink as fault:
             return _bad(pages, request, site.brand, fault)
@@ -63,10 +67,11 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             return _page(pages, request, site.brand, 503, "away", None)
         return _page(pages, request, site.brand, 200, _word(found, off=off), found.topic)
 
-    @router.post("/u/{token}")
-    async def click(request: Request, token: str) -> Response:
+    @router.post("/u")
+    @router.post("/u/{token:path}")
+    async def click(request: Request) -> Response:
         try:
-            found = _known(site, token)
+            found = _known(site, _token(request))
             if not await _is_click(request):
                 return _page(pages, request, site.brand, 400, "click", found.topic)
             if not found.topic.locked:
@@ -79,6 +84,21 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         return _page(pages, request, site.brand, 200, _word(found, off=True), found.topic)
 
     return router
+
+
+def is_customers(path: str) -> bool:
+    """Return whether a path is for customers."""
+    return path == "/u" or path.startswith("/u/")
+
+
+def refused(pages: Pages, request: Request, status: int) -> Response:
+    """Return the page for what none of the routes has answered: a method that there is not, a form too large, a fault of ours."""
+    word = "away" if status >= 500 else "damaged" if status == 404 else "click"  # noqa: PLR2004 - classes of statuses
+    return _page(pages, request, pages.site.brand, status, word, None)
+
+
+def _token(request: Request) -> str:
+    return str(request.path_params.get("token", ""))
 
 
 def _known(site: Site, token: str) -> _Known:
@@ -116,8 +136,9 @@ def _bad(pages: Pages, request: Request, brand: Brand, fault: BadLink) -> Respon
 
 def _page(pages: Pages, request: Request, brand: Brand, status: int, word: str, topic: Topic | None) -> Response:
     language = language_of(request.headers.get("accept-language"))
+    about = "" if topic is None else sentence_of(topic, language) or topic.name
     found = pages.render(
-        request, "unsubscribe.html", status=status, word=word, topic=topic, brand=brand, language=language,
+        request, "unsubscribe.html", status=status, word=word, about=about, brand=brand, language=language,
         words=WORDS[language],
     )  # fmt: skip
     found.headers.update({**PRIVATE, "content-language": language, "vary": "accept-language"})

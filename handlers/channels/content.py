@@ -13,9 +13,6 @@ from tidings.message import Message
 from tidings.person import Person
 from tidings.rule import MACHINES, RuleSet, Step
 
-LANGUAGE = "en"
-"""Language of templates whose name says none."""
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -40,9 +37,10 @@ class Contents:
             content["data"] = dict(message.body["data"])
         if step.channel == "email" and (link := self._unsubscribe(message, person)) is not None:
             known = rules.notice_topics.get(message.body["topic"])
-            locale = templates.spoken(rules.templates, step.template, person.locale, LANGUAGE)
+            locale = templates.spoken(rules.templates, step.template, person.locale)
             content["unsubscribe"] = link
-            content["footer"] = footer.words((known and known.sentence) or message.body["topic"], locale)
+            sentence = "" if known is None else templates.sentence_of(known, locale)
+            content["footer"] = footer.words(sentence or message.body["topic"], locale)
         return content
 
     def _unsubscribe(self, message: Message, person: Person) -> str | None:
@@ -68,6 +66,6 @@ def written(rules: RuleSet, step: Step, message: Message, person: Person) -> dic
         ValueError: a value is missing, or the text cannot be written.
     """
     name = templates.choose(rules.templates, step.template, person.locale)
-    locale = templates.spoken(rules.templates, step.template, person.locale, LANGUAGE)
+    locale = templates.spoken(rules.templates, step.template, person.locale)
     template = templates.parse(rules.templates[name])
     return template.render(step.channel, message.body["data"], step.types, locale, person.timezone)

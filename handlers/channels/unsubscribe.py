@@ -19,6 +19,7 @@ LASTS: Micros = 365 * DAY
 """How long a link is good for: customers unsubscribe from old mail too."""
 PURPOSE = "tidings/unsubscribe/1"
 LONGEST = 2048
+WITHOUT = "not-shown"
 LEAST_KEY = 16
 """Bytes; shorter keys can be guessed."""
 
@@ -49,6 +50,11 @@ def link(public_url: str, key: bytes, tenant: str, customer: str, topic: str, ex
     """
     body = _coded(canonical.dumps([tenant, customer, topic, expires_at]))
     return f"{public_url}/u/{body}.{_coded(_mac(key, body))}"
+
+
+def without_right(url: str) -> str:
+    """Return a link in which no right is: for those who look at a message that is somebody else's."""
+    return f"{url.rpartition('/u/')[0]}/u/{WITHOUT}"
 
 
 def read(token: str, key: bytes, now: Micros) -> Unsubscribe:

@@ -76,7 +76,7 @@ class FileCatcher:
                 file.write(b"\n" + line if self._torn else line)
             self._torn = False
         except OSError as fault:
-            return Outcome("ambiguous", detail=str(fault), first_byte_at=now)
+            return Outcome("ambiguous", detail=str(fault), first_byte_at=now, away=True)
         self._known.add(outgoing.message_id)
         return Outcome("accepted", reference=f"caught:{outgoing.message_id[:8]}", first_byte_at=now)
 
@@ -113,7 +113,7 @@ class SocketCatcher:
             async with asyncio.timeout(self.timeout):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except (OSError, TimeoutError) as fault:
-            return Outcome("not_sent", detail=f"connect: {fault}")
+            return Outcome("not_sent", detail=f"connect: {fault}", away=True)
         try:
             now = self.clock()
             if now >= outgoing.start_by:
@@ -123,11 +123,11 @@ class SocketCatcher:
                 await writer.drain()
                 answer = await reader.readline()
         except (OSError, TimeoutError, ValueError) as fault:
-            return Outcome("ambiguous", detail=str(fault), first_byte_at=now)
+            return Outcome("ambiguous", detail=str(fault), first_byte_at=now, away=True)
         finally:
             writer.close()
         if answer != b"taken\n":
-            return Outcome("ambiguous", detail=f"answer {answer[:40]!r}", first_byte_at=now)
+            return Outcome("ambiguous", detail=f"answer {answer[:40]!r}", first_byte_at=now, away=True)
         return Outcome("accepted", first_byte_at=now)
 
     async def look_up(self, message_id: str) -> str | None:

@@ -7,6 +7,7 @@ the vendor drop a repeat, so what was written and not answered is ambiguous.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from handlers.channels.wire import NOBODY, Unfit, compose
 from handlers.providers.registry import provides
@@ -52,7 +53,9 @@ class _Room:
         except Misconfigured as fault:
             return Outcome("not_sent", detail=f"configuration: {fault}", retry_after=CONFIGURATION)
         answer = await self.web.ask(wire.method, url, wire.headers, wire.body, outgoing.start_by)
-        return answer if isinstance(answer, Outcome) else type(self).judge(answer, self.web.clock())
+        if isinstance(answer, Outcome):
+            return replace(answer, away=False)  # one room of many
+        return type(self).judge(answer, self.web.clock())
 
     async def look_up(self, message_id: str) -> str | None:
         """Webhooks go one way."""

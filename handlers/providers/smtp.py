@@ -38,6 +38,10 @@ ENHANCED = re.compile(r"(?:^|\n)\s*([245]\.\d{1,3}\.\d{1,3})\b")
 AUTHENTICATION = (530, 534, 535, 538)
 GOES = 421
 """The server closes the connection, whatever was asked."""
+CONNECT, DOT = "connect", "after the final dot"
+"""The first place of a conversation (greeting, EHLO, TLS and AUTH among it), and the last."""
+SYSTEM = "4.3."
+"""The mail system itself is full, or takes nothing now (RFC 3463, 3.4)."""
 CARRIES = 100
 """Messages over one connection at most: some servers take no more, and those behind one name share the work."""
 
@@ -152,19 +156,19 @@ class SmtpProvider:
         except aiosmtplib.SMTPAuthenticationError as fault:
             self.refused = f"{fault.code} {fault.message}"
             detail = f"configuration: credentials refused: {self.refused}"
-            return Outcome("not_sent", detail=detail[:500], retry_after=CONFIGURATION)
+            return Outcome("not_sent", detail=detail[:500], retry_after=CONFIGURATION, away=True)
         except aiosmtplib.SMTPResponseException as fault:
-            return answered(fault.code, fault.message, stage.first, of_recipient=stage.at == "RCPT")
+            return answered(fault.code, fault.message, stage.first, at=stage.at)
         if refused is not None:
             return refused
         protocol = client.protocol
         assert protocol is not None
-        stage.at = "after the final dot"
+        stage.at = DOT
         protocol.write(b".\r\n")
         final = await protocol.read_response(timeout=self.settings.final_timeout)
         if final.code != 250 and not 400 <= final.code < 600:  # noqa: PLR2004 - neither taken nor refused
-            return Outcome("ambiguous", detail=f"{final.code} after the final dot", first_byte_at=stage.first)
-        return answered(final.code, final.message, stage.first, of_recipient=True)
+            return Outcome("ambiguous", detail=f"{final.code} {DOT}", first_byte_at=stage.first, away=True)
+        return answered(final.code, final.message, stage.first, at=DOT)
 
     async def _begin(self, client: aiosmtplib.SMTP, outgoing: Outgoing, wire: Wire, stage: _Stage) -> Outcome | None:
         """Do everything before the final dot; return an outcome where it ended already."""
@@ -187,7 +191,7 @@ class SmtpProvider:
         stage.at = "before the final dot"
         answer = await self._within(client.execute_command(b"DATA"))
         if answer.code != 354:  # noqa: PLR2004 - start of input
-            return answered(answer.code, answer.message, stage.first)
+            return answered(answer.code, answer.message, stage.first, at=stage.at)
         protocol = client.protocol
         assert protocol is not None
         protocol.write(quoted(wire.body))
@@ -207,14 +211,14 @@ class _Closed(Exception):
 class _Stage:
     """How far a conversation came."""
 
-    at: str = "connect"
+    at: str = CONNECT
     first: Micros | None = None
 
     def lost(self, fault: Exception) -> Outcome:
         """Return what is known now that it broke off. Without the final dot the server must not deliver what it has."""
-        stage = "ambiguous" if self.at == "after the final dot" else "not_sent"
+        stage = "ambiguous" if self.at == DOT else "not_sent"
         why = unreached(fault) or f"{type(fault).__name__}: {fault}"
-        return Outcome(stage, detail=f"{self.at}: {why}"[:500], first_byte_at=self.first)
+        return Outcome(stage, detail=f"{self.at}: {why}"[:500], first_byte_at=self.first, away=True)
 
 
 async def _flushed(protocol: aiosmtplib.protocol.SMTPProtocol) -> None:
@@ -232,23 +236,28 @@ async def _flushed(protocol: aiosmtplib.protocol.SMTPProtocol) -> None:
         await asyncio.sleep(0.005)
 
 
-def answered(code: int, text: str, first: Micros | None, *, of_recipient: bool = False) -> Outcome:
-    """Return the outcome of an answer. `of_recipient`: it speaks of the recipient's mailbox."""
+def answered(code: int, text: str, first: Micros | None, *, at: str) -> Outcome:
+    """Return the outcome of an answer at a place of the conversation.
+
+    Whose fault it was: to `RCPT`, `DATA` and the dot a server speaks of this mail, unless it closes the connection or
+    names its own system; before them of itself and of us. What it refuses for good at its greeting is no word about a mail.
+    """
     detail = f"{code} {text}"[:500]
     if code == 250:  # noqa: PLR2004 - completed
         found = re.search(r"\bqueued as ([A-Za-z0-9]+)", text)
         return Outcome("accepted", reference=None if found is None else found[1], detail=detail, first_byte_at=first)
     if code in AUTHENTICATION:
-        return Outcome("not_sent", None, f"configuration: {detail}"[:500], CONFIGURATION, first)
-    if not 500 <= code < 600:  # noqa: PLR2004 - transient, or no answer that SMTP knows
-        return Outcome("not_sent", detail=detail, first_byte_at=first)
+        return Outcome("not_sent", None, f"configuration: {detail}"[:500], CONFIGURATION, first, away=True)
     enhanced = ENHANCED.search(text)
     status = "" if enhanced is None else enhanced[1]
+    if at == CONNECT or not 500 <= code < 600:  # noqa: PLR2004 - transient, or no answer that SMTP knows
+        away = at in (CONNECT, "MAIL") or code == GOES or status.startswith(SYSTEM)
+        return Outcome("not_sent", detail=detail, first_byte_at=first, away=away)
     if status == FULL:
         return Outcome("not_sent", None, f"soft bounce, the mailbox is full: {detail}"[:500], FULL_WAIT, first)
     if status.startswith("5.7."):
         detail = f"refused by policy: {detail}"[:500]
-    return Outcome("permanent", detail=detail, first_byte_at=first, address_gone=of_recipient and status in GONE)
+    return Outcome("permanent", detail=detail, first_byte_at=first, address_gone=at in ("RCPT", DOT) and status in GONE)
 
 
 def quoted(raw: bytes) -> bytes:

@@ -48,6 +48,8 @@ class Meaning:
     says: str
     gone: bool = False
     wait: Micros | None = None
+    away: bool = False
+    """It is about Twilio or our account, whoever the message is for."""
 
 
 def _permanent(says: str, *, gone: bool = False) -> Meaning:
@@ -55,28 +57,28 @@ def _permanent(says: str, *, gone: bool = False) -> Meaning:
 
 
 def _mend(says: str) -> Meaning:
-    return Meaning("not_sent", f"configuration: {says}", wait=CONFIGURATION)
+    return Meaning("not_sent", f"configuration: {says}", wait=CONFIGURATION, away=True)
 
 
 CODES: dict[int, Meaning] = {
     20003: _mend("the credentials are refused"),
     20404: _mend("there is no such account"),
-    20429: Meaning("not_sent", "too many requests"),
-    20500: Meaning("ambiguous", "internal error"),
-    20503: Meaning("ambiguous", "service unavailable"),
+    20429: Meaning("not_sent", "too many requests", away=True),
+    20500: Meaning("ambiguous", "internal error", away=True),
+    20503: Meaning("ambiguous", "service unavailable", away=True),
     21211: _permanent("the number is none", gone=True),
     21212: _mend("the sender is no number of ours"),
     21408: _permanent("policy: the account may not send to this country"),
     21603: _mend("there is no sender"),
     21606: _mend("the sender cannot send text messages"),
     21610: _permanent("the owner of the number has said STOP", gone=True),
-    21611: Meaning("not_sent", "the sender's queue is full", wait=30 * SECOND),
+    21611: Meaning("not_sent", "the sender's queue is full", wait=30 * SECOND, away=True),
     21612: _permanent("the sender cannot reach this number"),
     21614: _permanent("the number is no mobile one", gone=True),
     21617: _permanent("the text is too long"),
     21635: _permanent("the number is a landline", gone=True),
     21703: _mend("the messaging service has no sender"),
-    30001: Meaning("not_sent", "the queue is full", wait=30 * SECOND),
+    30001: Meaning("not_sent", "the queue is full", wait=30 * SECOND, away=True),
     30002: _mend("the account is suspended"),
     30003: Meaning("not_sent", "the handset is off or out of reach", wait=5 * MINUTE),
     30004: _permanent("blocked"),
@@ -213,7 +215,7 @@ class TwilioProvider:
         else:
             outcome = _unread(http, "an answer without a sid")
             if isinstance(sid, str) and SID.fullmatch(sid) is not None:
-                outcome = replace(outcome, stage="accepted", reference=sid, detail="201")
+                outcome = replace(outcome, stage="accepted", reference=sid, detail="201", away=False)
         self._remember(outgoing, fields["Body"], outcome)
         return outcome
 
@@ -285,12 +287,12 @@ class TwilioProvider:
         code = fault.code if isinstance(fault.code, int) else 0
         meaning = CODES.get(code, _by_status(answer.status))
         if answer.status >= 500:  # noqa: PLR2004 - whatever it says, it may have been processed
-            meaning = Meaning("ambiguous", meaning.says)
+            meaning = Meaning("ambiguous", meaning.says, away=True)
         wait = retry_after(answer.headers, self.web.clock()) if meaning.stage == "not_sent" else None
         # Never the vendor's sentence: it repeats the number.
         return Outcome(
             meaning.stage, None, f"{answer.status} {code}: {meaning.says}",
-            meaning.wait if wait is None else wait, answer.first_byte_at, meaning.gone,
+            meaning.wait if wait is None else wait, answer.first_byte_at, meaning.gone, meaning.away,
         )  # fmt: skip
 
     def _remember(self, outgoing: Outgoing, text: str, outcome: Outcome) -> None:
@@ -319,20 +321,23 @@ _PYTHON = {
 def _unread(http: _Requests, detail: str) -> Outcome:
     if http.answer is None:
         return Outcome("not_sent", detail=detail)
-    return Outcome("ambiguous", detail=f"{http.answer.status}, {detail}", first_byte_at=http.answer.first_byte_at)
+    detail = f"{http.answer.status}, {detail}"
+    return Outcome("ambiguous", detail=detail, first_byte_at=http.answer.first_byte_at, away=True)
 
 
 def _by_status(status: int) -> Meaning:
     """Return what a status says whose code nobody has placed."""
     if status == 429:  # noqa: PLR2004 - too many requests
         return CODES[20429]
-    if status in (401, 403):
+    if status == 401:  # noqa: PLR2004 - unauthorized
         return _mend("not allowed")
+    if status == 403:  # noqa: PLR2004 - forbidden: us, or this message
+        return replace(_mend("not allowed"), away=False)
     if 300 <= status < 400:  # noqa: PLR2004 - redirects
         return _mend("redirects are not followed")
     if 400 <= status < 500:  # noqa: PLR2004 - the request is wrong, and will be
         return _permanent("refused")
-    return Meaning("ambiguous", "no answer that says something")
+    return Meaning("ambiguous", "no answer that says something", away=True)
 
 
 def _created(one: Any) -> Micros | None:

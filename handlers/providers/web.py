@@ -86,7 +86,7 @@ class Web:
         start_by: Micros | None = None,
         params: dict[str, str] | None = None,
     ) -> Answer | Outcome:
-        """Return the answer, or how far it came without one: `not_sent` or `ambiguous`."""
+        """Return the answer, or how far it came without one: `not_sent` or `ambiguous`; `away` is this one server."""
         first: Micros | None = None
 
         def start() -> None:
@@ -97,7 +97,7 @@ class Web:
             first = now
 
         def lost(why: str, wait: Micros | None = None) -> Outcome:
-            return Outcome("not_sent" if first is None else "ambiguous", None, why, wait, first)
+            return Outcome("not_sent" if first is None else "ambiguous", None, why, wait, first, away=True)
 
         try:
             place = checked(url, allow_loopback=self.allow_loopback)
@@ -117,7 +117,7 @@ class Web:
                 assert first is not None
                 return Answer(response.status, response.headers, read, first)
         except TooLate:
-            return lost("start_by is over")
+            return Outcome("not_sent", detail="start_by is over")
         except Exception as fault:  # noqa: BLE001 - the stage is known whatever was raised, and nothing leaves this file
             if first is None and sockets.refusal is not None:
                 return lost(f"configuration: {sockets.refusal}", CONFIGURATION)

@@ -94,7 +94,7 @@ class WebhookProvider:
             return Outcome("not_sent", detail=f"configuration: {fault}", retry_after=CONFIGURATION)
         answer = await self.web.ask(wire.method, url, (*wire.headers, *proof), wire.body, outgoing.start_by)
         if isinstance(answer, Outcome):
-            return replace(answer, stage="not_sent")
+            return replace(answer, stage="not_sent", away=False)  # one of many servers
         return answered(answer, self.web.clock())
 
     async def look_up(self, message_id: str) -> str | None:

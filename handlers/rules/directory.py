@@ -12,6 +12,7 @@ from handlers.rules.keys import MACHINES
 from handlers.rules.shape import Shape
 from handlers.rules.yaml import Node, Reader
 from handlers.rules.zones import zone
+from handlers.templates import LANGUAGE, language_of, tags
 from tidings.rule import CHAT, Target, Team, Topic
 
 TEAMS, TARGETS, TOPICS = "teams.yaml", "targets.yaml", "topics.yaml"
@@ -35,6 +36,8 @@ class Directory:
     targets: dict[tuple[str, str], Target] = field(default_factory=dict)
     """By channel and name."""
     topics: dict[str, Topic] = field(default_factory=dict)
+    sentences: dict[str, Node] = field(default_factory=dict)
+    """Of the topics: where what customers read of each stands."""
     lines: dict[str, int] = field(default_factory=dict)
     """Of the teams."""
     unread: frozenset[str] = frozenset()
@@ -99,12 +102,37 @@ def _targets(shape: Shape, root: Node, found: Directory) -> None:
 
 def _topics(shape: Shape, root: Node, found: Directory) -> None:
     for key, node in shape.entries(root.get("topics"), "'topics'"):
-        sentence = ""
+        sentences: dict[str, str] = {}
         if _name(shape, key) and shape.keys(node, "topic"):
-            sentence = shape.text(node.get("sentence"), "sentence", node)
-            if len(sentence) > MAX_SENTENCE:
-                shape.wrong(node.get("sentence") or node, "R006", f"a sentence has at most {MAX_SENTENCE} characters")
-        found.topics[key.text] = Topic(key.text, sentence, shape.flag(node.get("locked")))
+            sentences = _sentences(shape, node.get("sentence"), node)
+            found.sentences[key.text] = node.get("sentence") or node
+        sentence = sentences.pop(LANGUAGE, "")
+        found.topics[key.text] = Topic(key.text, sentence, shape.flag(node.get("locked")), sentences)
+
+
+def _sentences(shape: Shape, node: Node | None, owner: Node) -> dict[str, str]:
+    """Return what customers read of a topic, by the tags of the languages: one text is in the language of all."""
+    if node is None or node.kind != "map":
+        return {LANGUAGE: _sentence(shape, node, "sentence", owner)}
+    found: dict[str, str] = {}
+    for key, text in node.entries:
+        tag = next(tags(key.text), "")
+        if not tag or language_of(tag) is None:
+            shape.wrong(key, "R006", f"there is no language '{key.text}'; tags are as de or de-AT")
+        elif tag in found:
+            shape.wrong(key, "R004", f"'{key.text}' is '{tag}', which stands here already")
+        else:
+            found[tag] = _sentence(shape, text, key.text, node)
+    if LANGUAGE not in found:
+        shape.wrong(node, "R007", f"'{LANGUAGE}' is missing: what those read whose language is not here")
+    return found
+
+
+def _sentence(shape: Shape, node: Node | None, what: str, owner: Node) -> str:
+    found = shape.text(node, what, owner)
+    if len(found) > MAX_SENTENCE:
+        shape.wrong(node or owner, "R006", f"a sentence has at most {MAX_SENTENCE} characters")
+    return found
 
 
 def _name(shape: Shape, key: Node) -> bool:

@@ -13,6 +13,7 @@ from handlers.rules.directory import TARGETS, TEAMS, TOPICS, directory_of
 from handlers.rules.draft import Known
 from handlers.rules.names import is_shared, sights
 from handlers.rules.texts import file_of
+from handlers.rules.unsaid import unsaid
 from handlers.rules.yaml import Broken, Node, Reader
 from tidings import canonical
 from tidings.contract import Contract
@@ -69,10 +70,15 @@ def load(files: Mapping[str, bytes], templates: Mapping[str, str], contracts: Ma
             shared(reader, root)
         else:
             rules += rules_of(reader, root, known, sight[name])
+    if TOPICS in readers:
+        unsaid(readers[TOPICS][0], directory, known.variants, rules)
     for name, (reader, _) in readers.items():
-        found += reader.diagnostics[:MAX_DIAGNOSTICS]
-        if (more := len(reader.diagnostics) - MAX_DIAGNOSTICS) > 0:
-            found.append(Diagnostic("R002", f"and {more} more like these; mend the first ones", name, 1, 1))
+        # Errors first: warnings, however many, neither hide one nor become one.
+        listed = sorted(reader.diagnostics, key=lambda one: one.severity != "error")
+        found += listed[:MAX_DIAGNOSTICS]
+        if more := listed[MAX_DIAGNOSTICS:]:
+            text = f"and {len(more)} more like these; mend the first ones"
+            found.append(Diagnostic("R002", text, name, 1, 1, severity=more[0].severity))
     found += _twice(rules)
     found.sort(key=lambda one: (one.file, one.line, one.column, one.code))
     count = sum(len(node.items) for _, root in sheets.values() if (node := root.get("rules")) is not None)

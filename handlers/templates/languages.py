@@ -1,13 +1,20 @@
-"""Variants of a template by language: `billing/overdue`, `billing/overdue.de`, `billing/overdue.de-AT`."""
+"""Texts by language: variants of a template (`billing/overdue`, `billing/overdue.de`, `billing/overdue.de-AT`), sentences of topics.
+
+A text whose name says no language, or in whose place one must stand, is in English.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from babel import Locale, UnknownLocaleError
 
+from tidings.rule import Topic
+
+LANGUAGE = "en"
+"""Of texts that name none."""
 TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8}){0,3}")
 
 
@@ -27,7 +34,7 @@ def choose(templates: Mapping[str, Any], name: str, locale: str | None) -> str:
     return name if found is None else found
 
 
-def spoken(templates: Mapping[str, Any], name: str, locale: str | None, default: str = "en") -> str:
+def spoken(templates: Mapping[str, Any], name: str, locale: str | None, default: str = LANGUAGE) -> str:
     """Return the locale in which the chosen variant speaks, so that a text and its dates are in one language.
 
     It is the person's where the variant, or the plain template with its language `default`, is in the person's
@@ -38,16 +45,26 @@ def spoken(templates: Mapping[str, Any], name: str, locale: str | None, default:
     return locale if locale is not None and _parts(locale)[:1] == _parts(language)[:1] else language
 
 
-def _variant(templates: Mapping[str, Any], name: str, locale: str | None) -> str | None:
+def sentence_of(topic: Topic, locale: str | None) -> str:
+    """Return what customers read of a topic: in their locale, in its language, else the one that everybody reads."""
+    return next((topic.sentences[tag] for tag in tags(locale) if tag in topic.sentences), topic.sentence)
+
+
+def tags(locale: str | None) -> Iterator[str]:
+    """Yield the tags under which a text for a locale may stand, the best first; nothing where it is no locale.
+
+    The first is the locale as it is usually written: `de-AT` of `de_at`.
+    """
     if locale is None or TAG.fullmatch(locale) is None:
-        return None
+        return
     parts = _parts(locale)
     cased = [parts[0], *(part.upper() if len(part) == 2 else part.title() for part in parts[1:])]  # noqa: PLR2004 - ISO 3166
     for size in range(len(parts), 0, -1):
-        for tag in ("-".join(cased[:size]), "_".join(cased[:size]), "-".join(parts[:size])):
-            if f"{name}.{tag}" in templates:
-                return f"{name}.{tag}"
-    return None
+        yield from ("-".join(cased[:size]), "_".join(cased[:size]), "-".join(parts[:size]))
+
+
+def _variant(templates: Mapping[str, Any], name: str, locale: str | None) -> str | None:
+    return next((f"{name}.{tag}" for tag in tags(locale) if f"{name}.{tag}" in templates), None)
 
 
 def _parts(tag: str) -> list[str]:

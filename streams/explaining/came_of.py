@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions.interpret import render_duration
 from streams.explaining import says
+from streams.explaining.because import because
 from streams.explaining.books import Books
 from streams.explaining.candidate import Candidate, Kind
 from streams.explaining.seen import sentence_of
+from streams.explaining.stops import read_stops, too_late
 from streams.explaining.stored import MESSAGES, people_of
 from streams.explaining.terms import Looked
+from streams.explaining.veil import over
 from streams.processors.catalogue import words_of
 from streams.processors.detect import READER
 from streams.processors.dispatch import resolve
 from streams.wording import moment
 from tidings import ids
+from tidings.contract import Contract
 from tidings.correction import NOTICE
 from tidings.event import MINUTE, Event, Micros
 from tidings.message import read_message
 from tidings.ports import Body, FindEach, Read, Row, Transaction
+from tidings.reasons import MessageState
 from tidings.rule import Rule, RuleSet
 from tidings.state import Kept
+from tidings.stops import Stops
 
 AROUND = 50
 """Events of one key that are looked at for what ended its wait."""
+STOPPABLE = (MessageState.HELD, MessageState.EXPIRED, MessageState.CANCELLED)
+"""States of messages that a stop may hold, or have held until they ended."""
 Who = tuple[str, str]
 
 
@@ -70,6 +78,9 @@ class Past:
     sources: Mapping[str, Sequence[Row]]
     """By topic: how far detection has read."""
     people: Mapping[Who, Mapping[tuple[str, ...], Row | None]]
+    ended: Mapping[str, Micros]
+    """By message: when it ended, where that is known."""
+    stops: Stops
 
     def has_read(self, event: Event) -> bool:
         """Return whether detection has read the place of an event."""
@@ -115,14 +126,21 @@ def title_of(books: Books, event: Event) -> str:
     """Return what an event says, of what, and when."""
     contract = books.archive.by_type.get(event.type)
     title = event.type if contract is None else sentence_of(contract)
-    key = event.subject or _key_of(event)
+    key = about_of(event, contract)
     named = f" ({key})" if key is not None else ""
     return f"{title}{named} on {moment(event.occurred_at)}"
 
 
-def _key_of(event: Event) -> str | None:
-    """Return what an event is about beside the customer: the first of its ids."""
-    named = (value for name, value in event.data.items() if name.endswith("_id") and name != "customer_id")
+def about_of(event: Event, contract: Contract | None) -> str | None:
+    """Return what an event is about beside the customer: its subject, or the first of its ids that is not personal."""
+    if event.subject:
+        return event.subject
+    hidden = over({}, contract)
+    named = (
+        value
+        for name, value in event.data.items()
+        if name.endswith("_id") and name != "customer_id" and not hidden.hides((name,))
+    )
     return next((str(value) for value in named if value is not None), None)
 
 
@@ -161,10 +179,21 @@ def _read(tenant: str, beginnings: Sequence[Beginning], whom: Sequence[Who]) -> 
             runs, {run: rows for (run,), rows in messages.items()},
             frozenset(name for (name,), rows in records.items() if rows and rows[0]["tenant"] == tenant),
             {k: Kept.read(row["value"]) for (k,), row in states.items()},
-            {topic: rows for (_, topic), rows in sources.items()}, people,
+            {topic: rows for (_, topic), rows in sources.items()}, people, *(yield from _ended(messages.values())),
         )  # fmt: skip
 
     return body
+
+
+def _ended(found: Iterable[Sequence[Row]]) -> Transaction[tuple[dict[str, Micros], Stops]]:
+    """Read when messages ended that a stop may have held, and what was stopped; nothing where there are none."""
+    mine = [m for rows in found for m in map(read_message, rows) if m.state in STOPPABLE]
+    if not mine:
+        return {}, Stops()
+    places = {m.message_id: (ids.outbox_id(m.message_id, str(m.state), m.rev),) for m in mine}
+    rows = yield Read("outbox", sorted(places.values()))
+    ended = {name: rows[place]["at"] for name, place in places.items() if place in rows}
+    return ended, (yield from read_stops())
 
 
 async def _around(books: Books, beginnings: Sequence[Beginning]) -> dict[str, list[Event]]:
@@ -200,12 +229,15 @@ class _Told:
         rows = [] if run is None else self.past.messages.get(run["run_id"], ())
         notices = sorted((row for row in rows if row["role"] == NOTICE), key=lambda row: int(row["step"]))
         messages = [read_message(row) for row in notices]
-        state, verdict = says.verdict(messages, None if run is None else run["reason"])
+        now, stops, ended = self.books.now(), self.past.stops, self.past.ended
+        late = [m.message_id for m in messages if too_late(m, ended.get(m.message_id), stops, now) is not None]
+        state, verdict = says.verdict(messages, None if run is None else run["reason"], stopped=late)
         reasons = [one for one in messages if one.reason is not None]
         kind: Kind = "told" if state == "sent" else "open" if state == "flit" else "not_told"
         text = f"{verdict}. {self.title}."
         if kind == "not_told" and reasons:
-            text = f"{verdict}. {says.sentence(reasons[0].reason, reasons[0].state)} {self.title}."
+            why = because(reasons[0], ended.get(reasons[0].message_id), stops, now, rule=self.begun.rule)
+            text = f"{verdict}. {why} {self.title}."
         name = self.begun.firing_id if run is None else run["run_id"]
         return Candidate(
             kind, text, self.begun.event, decision=name, looked=self.begun.looked,

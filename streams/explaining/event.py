@@ -81,14 +81,9 @@ class EventStory:
         if self.decisions or not self.came or self.came[0].looked.outcome not in CLOSEST:
             return ""
         looked = self.came[0].looked
-        failed = [part for part in looked.parts if part.truth != "true"]
-        if not failed:
+        if not looked.kept_by:
             return f"Closest: {self.came[0].title}. It {looked.says}."
-        word = "could not be known" if failed[0].truth == "unknown" else "was false"
-        values = f": {failed[0].values}" if failed[0].values else ""
-        short = f", {failed[0].short} away" if failed[0].short else ""
-        others = f", and {counted(len(failed) - 1, 'more term')}" if len(failed) > 1 else ""
-        return f"Closest: {self.came[0].title}. {failed[0].text} {word}{values}{short}{others}."
+        return f"Closest: {self.came[0].title}. {looked.kept_by}."
 
 
 ORDER = ["told", "open", "not_told"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from streams.explaining.books import Books
+from streams.explaining.near import Near, is_near, near
 from streams.explaining.says import NAMED, brief
 from streams.explaining.source import Source, read_files, source_of
 from streams.explaining.terms import Looked, look
@@ -57,6 +58,10 @@ class Did:
     """Messages by `state` or `state: reason`, of the firings that were looked at."""
     misses: Sequence[tuple[str, int, int]] = ()
     """Terms that were not true: the term, how often, of how many events."""
+    near: Sequence[Near] = ()
+    """The newest events that one term alone kept from firing."""
+    nearly: int = 0
+    """How many there were of these."""
 
     @property
     def bounded(self) -> bool:
@@ -76,7 +81,8 @@ async def did(books: Books, rule: Rule, rule_set: str) -> Did:
     events = await books.archive.newest(rule.types, limit)
     looked = []
     for number, event in enumerate(events):
-        looked.append((event, look(rule, await books.archive.beside(rule, event))))
+        seen = await books.archive.beside(rule, event)
+        looked.append((seen, look(rule, seen)))
         if number % IN_A_ROW == 0:
             await asyncio.sleep(0)  # whoever else lives in this loop has work to do
     begun = [(event, one) for event, one in looked if one.outcome in ("fired", "armed")]
@@ -91,9 +97,11 @@ async def did(books: Books, rule: Rule, rule_set: str) -> Did:
     lines = {} if source is None else _lines(rule, source, looked, messages, len(found), waiting[0])
     outcomes = Counter(_outcome(message) for message in messages if message.role == "notice")
     times = [event.occurred_at for event in events]
+    misses = [event for event, one in looked if is_near(rule, event, one)]
     return Did(
         rule_set, rule, len(events), limit, min(times, default=None), books.now(), len(found), told, waiting[0], waiting[1],
         waiting[2], source, lines, outcomes, _misses([one for _, one in looked]),
+        near(books, rule, misses), len(misses),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from handlers.operators.event import EventOperator, has_changed
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace, render_value
 from streams.explaining.veil import DOTS, OPEN, Veil, recipient_shown, shape
+from streams.wording import counted
 from tidings.event import Event
 from tidings.record import recipient_of, severity_of
 from tidings.rule import Expression, Matcher, Rule
@@ -20,6 +21,8 @@ Outcome = Literal[
     "fired", "armed", "disarmed", "rescheduled", "stopped", "no_match", "null_key", "other_event"
 ]  # fmt: skip
 Truth = Literal["true", "false", "unknown"]
+CLOSE = 4
+"""A number within a fourth of its limit came close to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Part:
     """What its fields were: `amount is 12.00 EUR`."""
     short: str = ""
     """By how much it failed, where that is a number: `38.00 EUR`."""
+    close: bool = False
+    """Whether that is little (`is_close`)."""
     any_of: tuple[Part, ...] = ()
     """Where it is several of which one is enough: each of them."""
 
@@ -74,6 +79,19 @@ class Looked:
     def misses(self) -> int:
         """How many of the terms that must hold do not."""
         return sum(part.truth != "true" for part in self.parts)
+
+    @property
+    def kept_by(self) -> str:
+        """What kept it from firing: the first term that does not hold, with its values, and how many more; empty: nothing did."""
+        failed = [part for part in self.parts if part.truth != "true"]
+        if not failed:
+            return ""
+        first = failed[0]
+        word = "could not be known" if first.truth == "unknown" else "was false"
+        values = f": {first.values}" if first.values else ""
+        short = f", {first.short} away" if first.short else ""
+        others = f", and {counted(len(failed) - 1, 'more term')}" if len(failed) > 1 else ""
+        return f"{first.text} {word}{values}{short}{others}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it for scripts."""
@@ -225,9 +243,10 @@ class _Look:
         values = dict.fromkeys(f"{leaf.source} is {self.shown(leaf)}" for leaf in _leaves(trace))
         if truth == "unknown" and trace.because:
             values[trace.because] = None
-        short = "" if any(self.hides(leaf) for leaf in _leaves(trace)) else short_by(trace)
+        hidden = any(self.hides(leaf) for leaf in _leaves(trace))
+        short, close = ("", False) if hidden else (short_by(trace), is_close(trace))
         others = tuple(self.part(one) for one in alternatives(trace)) if trace.op == "||" else ()
-        return Part(trace.source, truth, ", ".join(values), short, others)
+        return Part(trace.source, truth, ", ".join(values), short, close, others)
 
     def shown(self, trace: Trace) -> str:
         if self.hides(trace):
@@ -236,6 +255,23 @@ class _Look:
 
     def hides(self, trace: Trace) -> bool:
         return not trace.parts and not trace.constant and self.veil.hides_text(trace.source)
+
+
+def opening(rule: Rule) -> set[str]:
+    """Return the types of the events with which a rule may begin something."""
+    operator = rule.operator
+    return {operator.after.type} if isinstance(operator, MissingOperator) else {operator.matchers[0].type}
+
+
+def begins(rule: Rule, event: Event) -> bool:
+    """Return whether an event fires or arms a rule, as `look` would find, for a tenth of the time."""
+    operator = rule.operator
+    if isinstance(operator, MissingOperator):
+        after = operator.after
+        return event.type == after.type and operator.key(event) is not None and after.matches(event, rule.params)
+    if isinstance(operator, EventOperator):
+        return event.type == operator.matcher.type and bool(operator.fires(event, rule.params))
+    return False
 
 
 def conjuncts(trace: Trace) -> Iterator[Trace]:
@@ -265,15 +301,34 @@ def _leaves(trace: Trace) -> Iterator[Trace]:
 
 def short_by(trace: Trace) -> str:
     """Return by how much a comparison failed, where its sides are numbers, times, or money of one currency."""
-    if trace.value is not False or trace.op not in ("<", "<=", ">", ">=", "=="):
+    sides = _sides(trace)
+    if sides is None:
         return ""
-    left, right = (part.value for part in trace.parts)
-    kind = trace.parts[0].kind
-    if isinstance(left, Mapping) and isinstance(right, Mapping) and left.get("currency") == right.get("currency"):
-        return render_value({**left, "amount_minor": abs(left["amount_minor"] - right["amount_minor"])}, "money")
-    if not all(isinstance(one, (int, Fraction)) and not isinstance(one, bool) for one in (left, right)):
-        return ""
+    left, right = sides
+    value, kind = trace.parts[0].value, trace.parts[0].kind
+    if isinstance(value, Mapping):
+        return render_value({**value, "amount_minor": abs(left - right)}, "money")
     return render_value(abs(left - right), "duration" if kind in ("timestamp", "duration") else "number")
+
+
+def is_close(trace: Trace) -> bool:
+    """Return whether a comparison failed by little: by at most a `CLOSE`th of the larger side. Of instants none does."""
+    sides = _sides(trace)
+    if sides is None or trace.parts[0].kind == "timestamp":
+        return False
+    return abs(sides[0] - sides[1]) * CLOSE <= max(map(abs, sides))
+
+
+def _sides(trace: Trace) -> tuple[int | Fraction, int | Fraction] | None:
+    """Return what a comparison that failed compared, where that is numbers."""
+    if trace.value is not False or trace.op not in ("<", "<=", ">", ">=", "=="):
+        return None
+    left, right = (part.value for part in trace.parts)
+    if isinstance(left, Mapping) and isinstance(right, Mapping) and left.get("currency") == right.get("currency"):
+        left, right = left["amount_minor"], right["amount_minor"]
+    if not all(isinstance(one, (int, Fraction)) and not isinstance(one, bool) for one in (left, right)):
+        return None
+    return left, right
 
 
 def _any_of(parts: list[Part]) -> Part:
@@ -281,5 +336,5 @@ def _any_of(parts: list[Part]) -> Part:
     truths = {part.truth for part in parts}
     truth: Truth = "true" if "true" in truths else "unknown" if "unknown" in truths else "false"
     return Part(
-        " or ".join(part.text for part in parts), truth, "; ".join(part.values for part in parts), "", tuple(parts)
+        " or ".join(part.text for part in parts), truth, "; ".join(part.values for part in parts), any_of=tuple(parts)
     )

@@ -17,9 +17,9 @@ from streams.explaining.archive import Changes
 from streams.explaining.books import Books
 from streams.explaining.came_of import Beginning, came_of, title_of
 from streams.explaining.candidate import RANK, Candidate
-from streams.explaining.terms import Looked, look
+from streams.explaining.terms import Looked, begins, look, opening
 from streams.json_events import rfc3339
-from streams.wording import counted, moment
+from streams.wording import moment
 from tidings import canonical
 from tidings.event import DAY, Event, Micros
 from tidings.ports import Body, Read, Transaction
@@ -223,16 +223,20 @@ class _Rule:
         mine = [event for event in events if event.type in self.rule.types and self._is_about(event)]
         veils = {kind: self._veil(kind) for kind in self.rule.types}
         for event in mine[:LOOKS]:
+            if decisions == DECISIONS:
+                break
             seen = await self.books.archive.beside(self.rule, event, changes)
+            if decisions > ALSO and not begins(self.rule, seen):
+                continue  # what began something came further than what did not, and there is enough of it to answer with
             looked = look(self.rule, seen, veils[event.type])
-            if looked.outcome in ("fired", "armed") and decisions < DECISIONS:
+            if looked.outcome in ("fired", "armed"):
                 decisions += 1
                 found.append(Beginning(self.rule, event, looked))
             elif (one := self._not_begun(event, looked)) is not None:
                 found.append(one)
         if found:
             return found
-        kinds = ", ".join(sorted(self._opening()))
+        kinds = ", ".join(sorted(opening(self.rule)))
         return [Candidate("nothing", f"Nothing arrived that it reads ({kinds}).")]
 
     def _is_about(self, event: Event) -> bool:
@@ -245,25 +249,14 @@ class _Rule:
         contract = self.rules.contracts.get(kind)
         return veil.OPEN if self.reveal else veil.over(self.rules.contracts, contract, self.rule)
 
-    def _opening(self) -> set[str]:
-        """Types of the events that may begin something."""
-        operator = self.rule.operator
-        return {operator.after.type} if isinstance(operator, MissingOperator) else {operator.matchers[0].type}
-
     def _not_begun(self, event: Event, looked: Looked) -> Candidate | None:
         if looked.outcome == "null_key":
             return Candidate("null_key", f"{title_of(self.books, event)}: {looked.says}", event, looked=looked)
-        if looked.outcome != "no_match" or event.type not in self._opening():
+        if looked.outcome != "no_match" or event.type not in opening(self.rule):
             return None
-        failed = [part for part in looked.parts if part.truth != "true"]
-        if not failed:
+        if not looked.kept_by:
             return Candidate("not_fired", f"It did not fire. {title_of(self.books, event)}.", event, looked=looked)
-        first = failed[0]
-        word = "could not be known" if first.truth == "unknown" else "was false"
-        values = f": {first.values}" if first.values else ""
-        short = f", {first.short} away" if first.short else ""
-        others = f", and {counted(len(failed) - 1, 'more term')}" if len(failed) > 1 else ""
-        text = f"It did not fire. Nearest: {title_of(self.books, event)}. {first.text} {word}{values}{short}{others}."
+        text = f"It did not fire. Nearest: {title_of(self.books, event)}. {looked.kept_by}."
         return Candidate("near_miss", text, event, looked=looked)
 
 

@@ -25,6 +25,7 @@ from tidings.ports import (
     Find,
     FindEach,
     Insert,
+    Key,
     Lock,
     Now,
     Outgoing,
@@ -71,18 +72,7 @@ def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None =
                 wanted = limit - len(taken)
                 some, due = due[:wanted], due[wanted:]
                 tried.update(some)
-                held = yield Lock("messages", sorted((name,) for name in some), skip_locked=True)
-                # Read behind the locks: whoever drops waits for them, or is seen.
-                dropping = (yield from read_drops()).scopes
-                for row in held.values():
-                    if row is None:
-                        continue
-                    message = read_message(row)
-                    if any(reaches_row(scope, row) and is_before(message, number) for scope, number in dropping):
-                        continue
-                    claimed = delivery.claim(message, owner, now, pace)
-                    if claimed is not None:
-                        taken.append(claimed)
+                taken += yield from _claimed(some, owner, now, pace)
             if len(taken) == limit or len(found) < looked:
                 break
         if taken:
@@ -90,6 +80,38 @@ def claim(owner: str, limit: int, pace: Pace, channels: Collection[str] | None =
         return taken
 
     return body
+
+
+def claim_overdue(names: Collection[str], owner: str, pace: Pace) -> Body[list[Message]]:
+    """T2 of what T3 will end: those of some messages that are pending past their deadline."""
+
+    def body() -> Transaction[list[Message]]:
+        now = yield Now()
+        found = yield from _claimed(names, owner, now, pace)
+        taken = [message for message in found if message.deadline <= now]
+        if taken:
+            yield Put("messages", [message_row(message) for message in taken])
+        return taken
+
+    return body
+
+
+def _claimed(names: Collection[str], owner: str, now: Micros, pace: Pace) -> Transaction[list[Message]]:
+    """Lock some messages, leaving out what others hold, and return those that may be claimed, as claimed."""
+    held = yield Lock("messages", sorted((name,) for name in names), skip_locked=True)
+    # Read behind the locks: whoever drops waits for them, or is seen.
+    dropping = (yield from read_drops()).scopes
+    taken = []
+    for row in held.values():
+        if row is None:
+            continue
+        message = read_message(row)
+        if any(reaches_row(scope, row) and is_before(message, number) for scope, number in dropping):
+            continue
+        claimed = delivery.claim(message, owner, now, pace)
+        if claimed is not None:
+            taken.append(claimed)
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +228,38 @@ def _due(
         pairs = [(state, channel) for state in states for channel in sorted(channels)]
         found = yield FindEach("messages", "by_channel", pairs, limit, now)
     return found  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A page of what is pending, looked through for deadlines."""
+
+    names: Sequence[str]
+    """Whose deadline is over."""
+    after: Mapping[tuple[str, ...], Key]
+    """Where the next page begins, by part of the index; a part that was looked through begins anew."""
+
+
+def find_overdue(channels: Collection[str] | None, after: Mapping[tuple[str, ...], Key], limit: int) -> Body[Overdue]:
+    """Name what is pending past its deadline among the next `limit` due messages of each channel.
+
+    No index knows deadlines: who claims meets them anyhow. While nobody does, one page after another is looked at.
+    """
+
+    def body() -> Transaction[Overdue]:
+        now = yield Now()
+        state = str(MessageState.PENDING)
+        index = "by_work" if channels is None else "by_channel"
+        parts = [(state,)] if channels is None else [(state, channel) for channel in sorted(channels)]
+        names, go_on = [], dict[tuple[str, ...], Key]()
+        for part in parts:
+            rows = yield Find("messages", index, part, upto=now, limit=limit, after=after.get(part))
+            names += [row["message_id"] for row in rows if row["deadline"] <= now]
+            if len(rows) == limit:
+                go_on[part] = (rows[-1]["due_at"], rows[-1]["message_id"])
+        return Overdue(names, go_on)
+
+    return body
 
 
 def find_due(states: Sequence[str], channels: Collection[str] | None) -> Body[bool]:

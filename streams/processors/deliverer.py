@@ -13,10 +13,11 @@ from typing import Any
 from zlib import crc32
 
 from streams.processors import deliver
+from streams.processors.breaking import Holding
 from streams.processors.deliver import Begun, Claimed
 from streams.processors.detect import Outdated
 from streams.processors.dispatch import Pass, Stranger, Who, dispatch_all, dispatch_one, find_work, resolve
-from streams.processors.results import WRITE_AGAIN, Result, Results
+from streams.processors.results import TOGETHER, WRITE_AGAIN, Result, Results
 from streams.processors.setbacks import InternalError, Setbacks, log_fault
 from streams.processors.worker import Observe, _unobserved
 from streams.rule_book import Learn, UnknownRules, nobody_switches, now_active
@@ -93,9 +94,11 @@ class Deliverer:
     more: bool = False
     """Whether there was as much to claim as was asked for, so that nobody asks whether there is anything."""
     results: Results = field(init=False)
+    holding: Holding = field(init=False)
 
     def __post_init__(self) -> None:
         self.results = Results(self)
+        self.holding = Holding(self.name, self.channels, self.pace)
 
     async def step(self) -> bool:
         """Dispatch, deliver, recover and reconcile once."""
@@ -202,16 +205,44 @@ class Deliverer:
     async def take(self, limit: int) -> Sequence[tuple[Outgoing, Who]] | None:
         """Claim up to `limit` messages and commit the intent to send them; None: none waits.
 
-        What is returned has to be sent, and its result written: it counts as begun.
+        What is returned has to be sent, and its result written: it counts as begun. From a provider that is away all is
+        held back but one message now and then; what passes its deadline meanwhile ends as ever.
         """
+        room = self.holding.breaker.room(self.runtime.now())
+        if room is not None:
+            ended = await self._take_overdue()
+            if ended is not None or room == 0:
+                self.more = False
+                return ended
+            limit = min(limit, room)
         if not self.more and not await self.store.read(deliver.find_due(("pending",), self.channels)):
             return None
-        self.claims += 1
-        owner = f"{self.name}#{self.claims}"
+        owner = self._owner()
         messages = await self.store.run(deliver.claim(owner, limit, self.pace, self.channels), urgent=True)
         self.more = len(messages) == limit
         if not messages:
             return None
+        begun = await self._begin(messages, owner)
+        self.holding.began([one for one, _ in begun])
+        return begun
+
+    async def _take_overdue(self) -> Sequence[tuple[Outgoing, Who]] | None:
+        """Let end what is pending past its deadline; None: there is none, or it is not time to look."""
+        names = await self.holding.overdue(self.store, self.runtime.now())
+        begun: list[tuple[Outgoing, Who]] = []
+        for at in range(0, len(names), TOGETHER):
+            owner = self._owner()
+            body = deliver.claim_overdue(names[at : at + TOGETHER], owner, self.pace)
+            if messages := await self.store.run(body, urgent=True):
+                begun += await self._begin(messages, owner)
+        return begun if names else None
+
+    def _owner(self) -> str:
+        self.claims += 1
+        return f"{self.name}#{self.claims}"
+
+    async def _begin(self, messages: Sequence[Message], owner: str) -> list[tuple[Outgoing, Who]]:
+        """Render what was claimed, and commit the intent to send it."""
         for digest in {message.body["rule_set"] for message in messages} - {self.rules.hash}:
             await self._know(digest)
         people = await self.store.read(_people(self.rules, messages))
@@ -262,7 +293,11 @@ class Deliverer:
 
     async def ask(self, outgoing: Outgoing) -> Outcome:
         """Ask the provider to take a message."""
-        return await self.provider_of(outgoing.channel).send(outgoing)
+        provider = self.provider_of(outgoing.channel)
+        outcome = await provider.send(outgoing)
+        if (turned := self.holding.heard(outgoing, outcome, provider.name, self.runtime.now())) is not None:
+            self.observe(turned)
+        return outcome
 
     async def settle(self, outgoing: Outgoing, who: Who, outcome: Outcome) -> None:
         """T4; whoever else is writing results may take it along, and be done later."""

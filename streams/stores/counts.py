@@ -34,7 +34,7 @@ MOST = 40_000
 """Messages that are looked at, at most, to say how much waits in a scope."""
 UNSENT = f"""
 SELECT tenant, rule, channel, state, reason, count(*) FROM (
-    SELECT tenant, rule, channel, state, reason FROM messages INDEXED BY messages_by_work
+    SELECT tenant, rule, channel, state, reason FROM messages INDEXED BY messages_by_channel
     WHERE due_at IS NOT NULL AND state IN ('held', 'pending', 'claimed', 'sending') LIMIT {MOST}
 ) GROUP BY 1, 2, 3, 4, 5
 """

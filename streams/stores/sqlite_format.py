@@ -7,14 +7,14 @@ made from `tidings.tables`, so a step needs words of its own only where a new co
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from streams.stores.counts import LETTERS_WAIT
 from tidings.errors import Misconfigured
 from tidings.tables import TABLES, Column
 
-FORMAT = 8
+FORMAT = 9
 """Version of the file's layout, in `user_version`."""
 OLDEST = 4
 """The oldest that is brought up."""
@@ -23,6 +23,13 @@ APPLICATION = 0x54_49_44_47
 
 WIDE = frozenset({"log", "dead_letters", "rule_sets", "journal", "snapshots"})
 """Tables with long rows, which SQLite keeps better beside their key than in it."""
+
+CARRIED: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("messages", "by_channel"): ("message_id", "tenant", "rule", "reason")
+}
+"""What an index carries behind its columns, so that what waits is counted by scope without a look at its rows."""
+CHANGED: Mapping[int, Sequence[str]] = {9: ("messages_by_channel",)}
+"""By format: the indexes that were made otherwise before."""
 
 KINDS = {"int": "INTEGER", "text": "TEXT", "bytes": "BLOB"}
 EMPTY = {"int": "0", "text": "''", "bytes": "x''"}
@@ -67,6 +74,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _missing_columns(connection) if version else ():
         connection.execute(statement)
+    for name in (name for since, made in CHANGED.items() if version < since for name in made):
+        connection.execute(f'DROP INDEX IF EXISTS "{name}"')
     for statement in schema():
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id={APPLICATION}")
@@ -100,7 +109,8 @@ def schema() -> Iterable[str]:
                 continue  # the primary key is that index
             nullable = [f'"{c.name}" IS NOT NULL' for c in table.columns if c.null and c.name in index.columns]
             where = f" WHERE {' AND '.join(nullable)}" if nullable else ""
-            yield f'CREATE INDEX IF NOT EXISTS "{table.name}_{index.name}" ON "{table.name}" ({names(index.columns)}){where}'
+            columns = names((*index.columns, *CARRIED.get((table.name, index.name), ())))
+            yield f'CREATE INDEX IF NOT EXISTS "{table.name}_{index.name}" ON "{table.name}" ({columns}){where}'
     yield f"CREATE INDEX IF NOT EXISTS {LETTERS_WAIT}"
     yield "CREATE TABLE IF NOT EXISTS sequences (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 
@@ -110,6 +120,6 @@ def _declared(column: Column, *, added: bool = False) -> str:
     return f'"{column.name}" {KINDS[column.kind]}{must}'
 
 
-def names(columns: Iterable[str]) -> str:
-    """Return names of columns for a statement."""
-    return ", ".join(f'"{name}"' for name in columns)
+def names(columns: Iterable[str], *, down: bool = False) -> str:
+    """Return names of columns for a statement; `down`: for an order that begins with the last."""
+    return ", ".join(f'"{name}"{" DESC" if down else ""}' for name in columns)

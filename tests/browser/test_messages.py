@@ -43,8 +43,14 @@ def test_a_mail_is_seen_at_two_widths_in_a_frame_that_loads_and_leads_nowhere(vi
     assert narrow is not None
     assert narrow["width"] <= 377 < wide["width"]
     assert body.evaluate("() => [...document.links].length") == 0
-    # The address is masked wherever the page shows it.
+    # The address is masked wherever the page shows it, in what leaves as well.
     assert not re.search(r"[a-z0-9]+@[a-z0-9-]+\.[a-z]+", page.locator("aside").inner_text())
+    for part, seen in (("Headers", "List-Unsubscribe-Post"), ("Source", "MIME-Version: 1.0")):
+        visitor.look(f"{path}?part={part.lower()}")
+        page.get_by_role("link", name=part, exact=True).press("Enter")
+        expect(page.locator("main")).to_contain_text(seen)
+        assert page.get_by_role("link", name=part, exact=True).get_attribute("aria-current") == "true"
+        assert not re.search(r"To:?\s+[a-z0-9.]+@", page.locator("main").inner_text())
 
 
 def test_a_text_message_a_request_and_what_was_never_sent_have_pages_of_their_own(visitor):

@@ -64,6 +64,9 @@ def test_rules_have_three_counts_and_their_lines_say_what_they_did(visitor):
     expect(page.locator(".src")).to_contain_text(re.compile(r"\d+ of \d+ passed"), timeout=30_000)
     visitor.look("/rules/payment-failed")
     visitor.look("/rules/order-not-shipped")
+    visitor.go("/decisions").get_by_role("link", name="Near misses").click()
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Near misses")
+    visitor.look("/near-misses")
 
 
 def test_a_decision_reads_without_script(browser, shop):

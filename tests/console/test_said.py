@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from tests.explaining.laboratory import EURO_90, SOON, Shop, browsing, opened, run
+from tidings.event import MINUTE
+from tidings.ports import Outcome
 
 HERE = {"origin": "http://127.0.0.1"}
 
@@ -45,6 +47,25 @@ def test_where_nothing_needs_anybody_there_is_no_list_of_it(tmp_path: Path) -> N
             text = (await client.get("/")).text
             assert "<h1>Overview</h1>" in text
             assert "Needs attention" not in text
+
+    run(story())
+
+
+def test_a_provider_that_does_not_take_us_needs_attention_and_what_waits_for_it_is_not_said_twice(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop, browsing(shop) as client:
+            await shop.customer()
+            refused = Outcome("not_sent", detail="configuration: 535", away=True)
+            shop.post.answers = [refused] * 9
+            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
+            await shop.happens("sales.order.shipped", order_id="ord-1", customer_id="c-1")
+            await shop.rests()
+            shop.clock += 8 * MINUTE
+            text = plain((await client.get("/")).text)
+            assert "post does not take us since 8 min; its messages wait, and leave when it is back." in text
+            assert "has been due for" not in text
 
     run(story())
 

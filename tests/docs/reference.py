@@ -176,7 +176,15 @@ def metrics() -> Iterator[str]:
     found = Metrics(lambda: rules, (), lambda: 0)
     look = Look(0, None, {("detect", "topic"): 0}, {rules.stateful[0].id: 0}, {}, ())
     state = State(
-        rules, {"detect": 0.0}, look, Waiting({}, 0, {}, 0, None, 0, None), {"deadlock": 0}, {"broker": 0}, {}, 0
+        rules,
+        {"detect": 0.0},
+        look,
+        Waiting({}, 0, {}, 0, None, 0, None),
+        {"deadlock": 0},
+        {"broker": 0},
+        {},
+        0,
+        {"smtp": False},
     )
     text = found.text(state).decode()
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -26,6 +26,7 @@ from handlers.rules.load import load
 from schemas import contracts
 from streams import rule_switch
 from streams.codec import Codec
+from streams.delivering import Way
 from streams.embedded_log import Append, EmbeddedLog, create
 from streams.explaining.books import Books
 from streams.json_events import from_json, rfc3339
@@ -45,6 +46,7 @@ from tests import services
 from tidings.delivery import Pace
 from tidings.event import HOUR, MINUTE, Micros
 from tidings.ports import Find, Outcome, Outgoing, Reader
+from tidings.rule import Channel
 
 NOON = 1_800_014_400_000_000 // HOUR * HOUR
 """A Friday, 12:00 UTC; 13:00 in Berlin."""
@@ -134,6 +136,7 @@ class Shop:
             name="the small shop", store=self.store, contracts=contracts(), codec=self.codec, rules=lambda: self.rules,
             now=lambda: self.clock, publish=self.log.append, ledger=ledger,
             proof=Proof(ledger, lambda: self.clock), door=door, still=self.still, secret=b"only for tests", folder=example(),
+            ways=lambda: {"post": Way(self.deliverer.holding.breaker, frozenset(get_args(Channel)))},
         )  # fmt: skip
 
     @asynccontextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from gateway.console.parameters import EVERY, TAKES, fault
 from tests.explaining.laboratory import EURO_90, SOON, Shop, browsing, opened, run
 from tidings.event import HOUR
 from tidings.ports import Scan
@@ -69,6 +72,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 "/customers/nobody?ask=1",
                 "/customers/c-1?ask=1&rule=nope",
             ]
+            others += ["/", "/decisions", "/messages", "/near-misses", "/dead-letters", "/kills", "/audit"]
             others += ["/decisions/nothing", "/rules/payment-faild", "/customers/c-1?ask=1&about=ord-1&window=1d"]
             found: dict[str, Any] = {"decisions": paths}
             for path in (*paths.values(), *others):
@@ -109,6 +113,24 @@ def test_no_page_is_larger_than_its_budget_nor_holds_script_or_style(looked: dic
         assert not re.search(
             r"<script(?![^>]*\bsrc=)|\bstyle=|\bon[a-z]+=|javascript:|https?://(?!www\.w3\.org)", text
         ), path
+
+
+def test_no_link_and_no_form_asks_a_page_for_what_it_does_not_take(looked: dict[str, Any]) -> None:
+    asked: set[tuple[str, str, str]] = set()
+    for path in pages_of(looked):
+        text = looked[path].text
+        for link in re.findall(r'href="([^"#]+)', text):
+            found = urlsplit(html.unescape(link))
+            asked |= {(found.path or path.partition("?")[0], name, value) for name, value in parse_qsl(found.query)}
+        for action, fields in re.findall(
+            r'<form[^>]* method="get" action="([^"]+)"[^>]*>(.*?)</form>', text, re.DOTALL
+        ):
+            asked |= {(action, name, "") for name in re.findall(r' name="([^"]+)"', fields)}
+    takes = {re.compile(re.sub(r"\{[^}]+\}", ".+", one)): words for one, words in TAKES.items()}
+    assert len(asked) > 10
+    for path, name, value in asked:
+        mine = next((words for one, words in takes.items() if one.fullmatch(path)), {})
+        assert not fault({**mine, **EVERY}, name, value), (path, name, value)
 
 
 def test_the_first_line_of_a_decision_answers(looked: dict[str, Any]) -> None:

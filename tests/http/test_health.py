@@ -25,6 +25,13 @@ class Away(Shelf):
         return Outcome("not_sent", detail="connect: nobody listens there", retry_after=HOUR)
 
 
+class Gone(Shelf):
+    """Is not there, for nobody."""
+
+    async def send(self, outgoing: Outgoing) -> Outcome:
+        return Outcome("not_sent", detail="connect: nobody listens there", away=True)
+
+
 async def is_status(shop, path, status):
     return (await shop.get(path)).status == status
 
@@ -248,6 +255,30 @@ def test_what_waits_for_another_attempt_is_noted_before_anything_is_late(tmp_pat
             await until(waits)
             ready = await shop.get("/readyz")
             assert "nothing is due; 1 waits for another attempt, the next in " in ready.check("deliveries")["says"]
+
+    run(body())
+
+
+def test_a_provider_that_is_away_is_told_and_is_no_reason_to_be_taken_out_of_service(tmp_path):
+    async def body():
+        async with served(tmp_path, provider=Gone(), limits=Limits(waits=0)) as shop:
+            assert b'tidings_provider_open{provider="shelf"} 0.0' in (await shop.get("/metrics")).body
+            await shop.engine.publish("customer.profile.changed", customer("c-1"))
+            for number in range(40):
+                await shop.engine.publish("billing.payment.failed", failed(f"p-{number}"))
+
+            async def waits() -> bool:
+                ready = await shop.get("/readyz")
+                says = ready.check("deliveries")["says"]
+                return says.startswith("the first message that is due") and "away" in says
+
+            await until(waits)
+            ready = await shop.get("/readyz")
+            assert (ready.status, ready.check("deliveries")["state"]) == (200, "note")
+            assert "; shelf is away since " in ready.check("deliveries")["says"]
+            assert "(connect: nobody listens there), asked again " in ready.check("deliveries")["says"]
+            await asyncio.sleep(0.6)
+            assert b'tidings_provider_open{provider="shelf"} 1.0' in (await shop.get("/metrics")).body
 
     run(body())
 

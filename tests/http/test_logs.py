@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from gateway import logs
 from streams.embedded_log import Append
+from streams.processors.breaking import Turned
 from streams.processors.detect import Done
 from streams.processors.results import Sent
 from tests.http.asking import run
 from tests.live.engines import RULES, Shelf, customer, engine, event, failed, rest
+from tidings.breaker import Breaker
 from tidings.message import Message
 from tidings.ports import Outcome, Outgoing
 from tidings.reasons import MessageState
@@ -194,6 +196,19 @@ def test_of_what_a_server_says_only_the_code_is_a_cause(kind, code, text):
     rest = found.removeprefix(kind)
     assert rest[:3] == str(code)
     assert set(rest[3:]) <= set(" .0123456789")
+
+
+def test_a_provider_that_is_away_is_told_when_it_turns_and_not_in_the_words_of_its_server(lines):
+    open_ = Breaker("d-smtp", times=1, until=60_000_000, misconfigured=True, why="configuration: 535 ada@example.org")
+    logs.observe(Turned("smtp", open_))
+    logs.observe(Turned("smtp", replace(open_, misconfigured=False, why="connect: nobody listens there")))
+    logs.observe(Turned("smtp", Breaker("d-smtp"), 90_000_000))
+    ours = [{name: line.get(name) for name in ("level", "what", "provider", "cause", "away")} for line in read(lines)]
+    assert [tuple(one.values()) for one in ours] == [
+        ("warning", "provider does not take us", "smtp", "configuration: 535", None),
+        ("warning", "provider away", "smtp", "connect: nobody listens there", None),
+        ("info", "provider back", "smtp", None, "90.0 s"),
+    ]
 
 
 def test_what_was_not_sent_says_why_and_when_it_is_tried_again_and_warns_from_the_second_time_on(lines):

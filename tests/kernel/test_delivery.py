@@ -87,6 +87,15 @@ def test_after_many_attempts_it_is_given_up():
     assert (found.state, found.reason) == (S.FAILED, Reason.GIVEN_UP)
 
 
+@pytest.mark.parametrize(("away", "state"), [(True, S.PENDING), (False, S.FAILED)])
+def test_a_provider_that_is_away_uses_up_no_attempt_of_a_step(away, state):
+    message = replace(SENDING, body={**SENDING.body, "retry": {"attempts": 3, "first": SECOND, "most": MINUTE}})
+    for attempt in (1, 2, 3):
+        sent, outcome = replace(message, state=S.SENDING, attempt=attempt), Outcome("not_sent", away=away)
+        message = delivery.settle_result(sent, attempt, outcome, stopped=False, now=NOW, pace=PACE)
+    assert message.state is state
+
+
 def test_what_a_person_has_to_mend_is_no_attempt_and_waits_longer_and_longer_until_the_deadline():
     """A wrong password for a day: the message is there when it is mended, whatever its step says of retries."""
     step = {"attempts": 3, "first": SECOND, "most": MINUTE}

@@ -121,6 +121,10 @@ def test_links_that_are_over_damaged_or_somebody_elses_say_what_to_do_and_change
                 (token(key=b"another secret of 16"), 404, b"damaged"),
                 (good.replace("/u/", "/u/x"), 404, b"damaged"),
                 ("/u/" + "a" * 3000, 404, b"damaged"),
+                *(
+                    (path, 404, b"damaged")
+                    for path in ("/u", "/u/", "/u//", good + "/", good.replace(".", "/"), "/u?token=" + good[3:])
+                ),
             ):
                 for answer in (await shop.get(path), await shop.post(path, CLICK), await shop.post(path, CLICK)):
                     assert (answer.status, hint in answer.body) == (status, True), path
@@ -128,6 +132,41 @@ def test_links_that_are_over_damaged_or_somebody_elses_say_what_to_do_and_change
                 assert (await shop.post(good, words)).status == 400
             assert not await rows(shop.engine, "recipients")
             assert not await rows(shop.engine, "log")
+
+    run(body())
+
+
+def test_below_u_a_customer_reads_nothing_of_the_console_whatever_goes_wrong(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=False) as shop:
+            asks = {"accept": "text/html", "accept_language": "de"}
+            for method, path, status, title in (
+                ("GET", "/u/", 404, "Dieser Link ist beschädigt"),
+                ("PUT", token(), 405, "Nichts wurde geändert"),
+                ("DELETE", "/u", 405, "Nichts wurde geändert"),
+                ("POST", "/u/", 404, "Dieser Link ist beschädigt"),
+            ):
+                answer = await shop.get(path, method=method, **asks)
+                text = answer.body.decode()
+                assert (answer.status, f"<h1>{title}</h1>" in text) == (status, True), (method, path)
+                assert answer.headers["content-language"] == "de"
+                assert answer.headers["x-robots-tag"] == "noindex, nofollow"
+                assert not re.search("Tidings|Overview|sign-in|Find", text)
+
+    run(body())
+
+
+def test_the_page_says_what_a_topic_is_about_in_the_language_that_it_speaks(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        engines,
+        "TOPICS",
+        "topics: { news: { sentence: { en: What happens, de: Was geschieht, fr: Voilà } } }\n".encode(),
+    )
+
+    async def body():
+        async with edge(tmp_path, started=False) as shop:
+            for asked, about in (("de-AT", "Was geschieht"), ("en", "What happens"), ("fr", "What happens")):
+                assert f"<b>{about}</b>" in (await shop.get(token(), accept_language=asked)).body.decode()
 
     run(body())
 

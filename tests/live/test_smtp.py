@@ -14,6 +14,8 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
 from handlers.providers.smtp import SmtpProvider, SmtpSettings, quoted
 from streams.embedded import wall_clock
+from streams.processors.breaking import Turned
+from streams.processors.results import Sent
 from tests.live import engines
 from tests.live.engines import customer, failed, rest, rows
 from tests.providers.stand_ins import Mailbox, hung_up, smtp_served
@@ -107,6 +109,10 @@ ANSWERS: dict[str, tuple[dict[str, str], str, bool, int | None, str]] = {
 }
 
 
+OF_THE_SERVER = {"no room after the dot", "log in first", "neither yes nor no"}
+"""What every other recipient would hear as well."""
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_has_its_outcome(name):
     answers, stage, gone, wait, begins = ANSWERS[name]
@@ -118,6 +124,7 @@ def test_an_answer_has_its_outcome(name):
         asked = None if wait is None else wait * SECOND
         assert (outcome.stage, outcome.address_gone, outcome.retry_after) == (stage, gone, asked), outcome
         assert outcome.detail.startswith(begins)
+        assert outcome.away == (name in OF_THE_SERVER)
         assert outcome.first_byte_at is not None
         assert mailbox.taken == []
 
@@ -167,8 +174,27 @@ def test_an_address_that_is_none_never_reaches_the_server(to):
 
 def test_nobody_there_is_not_sent():
     outcome = asyncio.run(provider(1).send(outgoing()))
-    assert outcome.stage == "not_sent"
+    assert (outcome.stage, outcome.away) == ("not_sent", True)
     assert outcome.first_byte_at is None
+
+
+@pytest.mark.parametrize("says", ["554 5.7.1 no service for you", "421 too busy", "450 4.3.2 later"])
+def test_what_a_server_says_at_its_greeting_is_no_word_about_a_mail(says):
+    async def story():
+        transports: list[Any] = []
+
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            transports.append(writer.transport)
+            writer.write(f"{says}\r\n".encode())
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        outcome = await provider(server.sockets[0].getsockname()[1]).send(outgoing())
+        server.close()
+        await hung_up(transports)
+        assert (outcome.stage, outcome.away, outcome.detail) == ("not_sent", True, says)
+
+    asyncio.run(story())
 
 
 def test_after_start_by_no_byte_leaves():
@@ -196,7 +222,7 @@ def test_credentials_that_are_refused_are_told_and_nothing_is_lost():
         assert outcome.stage == "not_sent"
         assert "535" in outcome.detail
         assert outcome.detail.startswith("configuration")
-        assert outcome.retry_after == 60 * SECOND
+        assert (outcome.retry_after, outcome.away) == (60 * SECOND, True)
         assert guarded.refused is not None
         assert "wrong" not in outcome.detail
 
@@ -290,6 +316,7 @@ def test_where_the_connection_is_lost_decides_what_is_known(place):
         async with broken(place, took) as smtp:
             outcome = await smtp.send(outgoing(**large))
         assert outcome.stage == BROKEN[place], outcome.detail
+        assert outcome.away == (place != "never")
         # What is called unsent, the server does not have.
         assert bool(took) == (BROKEN[place] != "not_sent")
 
@@ -329,6 +356,42 @@ def test_a_server_that_is_busy_gets_each_message_once_in_the_end(tmp_path):
             assert {row["attempt"] for row in messages} == {2}
         to = [address for envelope in mailbox.taken for address in envelope.rcpt_tos]
         assert sorted(to) == sorted(f"c-{number}@example.org" for number in range(8))
+
+    asyncio.run(story())
+
+
+def test_a_server_that_goes_away_is_asked_by_single_messages_and_gets_each_once_when_it_is_back(tmp_path):
+    async def story():
+        turns: asyncio.Queue[Turned] = asyncio.Queue()
+        probed = asyncio.Semaphore(0)
+
+        def observe(one: object) -> None:
+            if isinstance(one, Turned):
+                turns.put_nowait(one)
+            if isinstance(one, Sent) and one.outcome.away and running.ways["smtp"].breaker.times > 2:
+                probed.release()
+
+        pace = Pace(retry_least=SECOND, retry_most=2 * SECOND, ask_least=SECOND // 10, ask_most=SECOND // 5)
+        async with smtp_served(Mailbox()) as port:
+            pass
+        mailbox = Mailbox()
+        async with engines.engine(tmp_path / "t.db", provider(port), pace=pace, observe=observe) as running:
+            for number in range(90):
+                await running.publish("customer.profile.changed", customer(f"c-{number}"))
+                await running.publish("billing.payment.failed", failed(f"p-{number}", f"c-{number}"))
+            await running.start()
+            away = await turns.get()
+            await probed.acquire()
+            async with smtp_served(mailbox, port=port):
+                back = await turns.get()
+                await rest(running)
+            messages = await rows(running, "messages")
+        assert (away.provider, away.breaker.is_open, back.breaker.is_open, turns.empty()) == ("smtp", True, False, True)
+        to = [address for envelope in mailbox.taken for address in envelope.rcpt_tos]
+        assert sorted(to) == sorted(f"c-{number}@example.org" for number in range(90))
+        assert {row["state"] for row in messages} == {"accepted"}
+        # Who was under way when it went away has tried again, and who was a probe.
+        assert sum(row["attempt"] == 1 for row in messages) >= 90 - 3 * running.concurrency
 
     asyncio.run(story())
 

@@ -17,14 +17,18 @@ from tests.proofs.chaos import Feed
 from tests.proofs.figures import PAGE, tell
 from tests.proofs.plot import drawn
 from tests.proofs.stand import Stand, standing
-from tests.proofs.story import shop_of, started
+from tests.proofs.story import started
 from tests.proofs.workload import Shop
-from tidings.event import HOUR, SECOND
+from tidings.event import SECOND
 
 MINUTES = float(os.environ.get("TIDINGS_PROOF_MINUTES", "30"))
-BURST = 30_000
-"""Events by which the maximum is measured."""
 SHARE = 0.7
+FIRST, GROWS, STEP = 100.0, 1.2, 30.0
+"""The first rate that is tried, by how much the next is higher, and for how many seconds each."""
+JUDGED, ABOUT, CHANCES = 10, 3.0, 2
+"""Seconds at the end of a step that are looked at, seconds of a rate that may lie about then, and times that one may fail."""
+IDLE = 10.0
+PEOPLE = 20_000
 WARM = 0.25
 """Part of the time after which everything is expected to be flat."""
 EVERY = 5.0
@@ -68,22 +72,44 @@ async def size(stand: Stand) -> tuple[int, int]:
     return int(row[0]), sum(file.stat().st_size for file in (stand.kafka.folder / "data").rglob("*.log"))
 
 
-async def maximum(stand: Stand) -> float:
-    """Return events a second, decided and told, of a burst that lies in the log when it begins."""
-    shop = Shop(3, BURST, wall_clock() - 3 * HOUR, BURST / 3600)
-    feed = Feed(stand, shop)
-    await feed.run()
-    begun = time.monotonic()
-    started(stand)
-    for name in ("worker-1", "worker-2", "worker-3"):
-        await stand.said(name, "reading")
-    moved = await stand.offsets()
-    begun = time.monotonic()
-    end = begun + 1800
-    while await stand.offsets() < feed.count + feed.again or await stand.open():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.5)
-    return (feed.count + feed.again - moved) / (time.monotonic() - begun)
+async def maximum(stand: Stand, shop: Shop, feed: Feed) -> float:
+    """Return the highest of growing rates that was kept up with, in events a second, decided and told as they come.
+
+    A rate that was not gets a second chance, when what was left behind is done: something else may have been busy.
+    """
+    kept, rate, failed = 0.0, FIRST, 0
+    while failed < CHANCES:
+        shop.rate = rate
+        if await keeps_up(stand, feed, rate):
+            kept, rate, failed = rate, rate * GROWS, 0
+            continue
+        failed += 1
+        shop.rate = IDLE
+        await drained(stand, feed)
+    assert kept, f"not even {FIRST:.0f} events/s were kept up with"
+    return kept
+
+
+async def keeps_up(stand: Stand, feed: Feed, rate: float) -> bool:
+    """Return whether no more lies about, at the end of a step, than comes in a few seconds."""
+    end, left = time.monotonic() + STEP, []
+    while time.monotonic() < end:
+        await asyncio.sleep(1)
+        left.append(await behind(stand, feed))
+    return sum(left[-JUDGED:]) / len(left[-JUDGED:]) <= rate * ABOUT
+
+
+async def behind(stand: Stand, feed: Feed) -> int:
+    """Return how many records are not read, or read and not told."""
+    return max(0, feed.count + feed.again - await stand.offsets()) + sum((await stand.open()).values())
+
+
+async def drained(stand: Stand, feed: Feed) -> None:
+    """Wait until hardly anything lies about."""
+    end = time.monotonic() + 600
+    while await behind(stand, feed) > IDLE * ABOUT * 4:
+        assert time.monotonic() < end, "what was left behind is not done in ten minutes"
+        await asyncio.sleep(1)
 
 
 def flat(values: list[float]) -> tuple[float, float]:
@@ -98,18 +124,25 @@ def proven(folder: Path, minutes: float, plot: Path | None) -> dict[str, object]
     with standing(folder, lateness=20 * SECOND, partitions=12) as stand:
 
         async def story() -> tuple[Samples, float, float, int, tuple[int, int], tuple[int, int]]:
-            most = await maximum(stand)
-            rate = SHARE * most
-            shop = shop_of(int(rate * minutes * 60), rate)
+            shop = Shop(11, 10**9, wall_clock(), IDLE, PEOPLE)
             feed, stop = Feed(stand, shop, keep=False), asyncio.Event()
-            before = await size(stand)
+            started(stand)
+            for name in ("worker-1", "worker-2", "worker-3"):
+                await stand.said(name, "reading")
+            feeding = asyncio.create_task(feed.run())
+            await asyncio.sleep(STEP)
+            most = await maximum(stand, shop, feed)
+            shop.rate = rate = SHARE * most
+            await asyncio.sleep(STEP)
+            before, from_there = await size(stand), feed.count
             looking = asyncio.create_task(sampled(stand, feed, stop))
-            try:
-                await feed.run()
-            finally:
-                stop.set()
+            await asyncio.wait([feeding], timeout=minutes * 60)
+            stop.set()
             samples = await looking
-            return samples, most, rate, feed.count, before, await size(stand)
+            count, after = feed.count - from_there, await size(stand)
+            shop.total = shop.begun
+            await feeding
+            return samples, most, rate, count, before, after
 
         samples, most, rate, count, before, after = asyncio.run(story())
         codes = {name: stand.end(name) for name in list(stand.running)}
@@ -132,7 +165,7 @@ def proven(folder: Path, minutes: float, plot: Path | None) -> dict[str, object]
     assert lag[1] < max(2 * lag[0], rate * 5), f"the lag grows: {lag}"
     assert connections[1] <= connections[0] * 1.1 + 2, f"connections grow: {connections}"
     return {
-        "maximum": f"{most:,.0f} events/s, decided and told, of a burst of {BURST:,}",
+        "maximum": f"{most:,.0f} events/s, decided and told as they come, of {PEOPLE:,} customers (steps of {GROWS - 1:.0%})",
         "load": f"{count / seconds:,.0f} events/s for {seconds / 60:.0f} min ({SHARE:.0%} of it)",
         **{f"memory of {name}": f"{early:.0f} → {late:.0f} MiB" for name, (early, late) in sorted(memory.items())},
         "lag": f"{lag[0]:,.0f} → {lag[1]:,.0f} records, {max(samples.lag):,.0f} at most",

@@ -98,9 +98,10 @@ class _Due:
 
 
 class Shop:
-    """Events of `rate` a second from `start` on, `total` of them altogether."""
+    """Events of `rate` a second from `start` on, `total` of them altogether; both may be set anew while it goes on."""
 
-    def __init__(self, seed: int, total: int, start: Micros, rate: float) -> None:
+    def __init__(self, seed: int, total: int, start: Micros, rate: float, people: int = CUSTOMERS) -> None:
+        self.people = people
         self.chance = Random(seed)
         self.total = total
         self.start = start
@@ -120,7 +121,7 @@ class Shop:
 
     def customers(self) -> Iterator[Written]:
         """Who the customers are: known before anything happens."""
-        for number in range(CUSTOMERS):
+        for number in range(self.people):
             who = f"c-{number}"
             facts = {"customer_id": who, "email": f"{who}@example.org"}
             yield self._record(
@@ -169,7 +170,7 @@ class Shop:
     def _happen(self, at: Micros) -> None:
         """Begin a story: an invoice and what becomes of it, a payment that fails, or an order."""
         chance, number = self.chance, self.begun
-        who = f"c-{chance.randrange(CUSTOMERS)}"
+        who = f"c-{chance.randrange(self.people)}"
         kind = chance.random()
         if kind < 0.05:
             name = f"p-{number}"

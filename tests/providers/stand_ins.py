@@ -231,7 +231,7 @@ class Mailbox:
 
 
 @asynccontextmanager
-async def smtp_served(mailbox: Any, **words: Any) -> AsyncIterator[int]:
+async def smtp_served(mailbox: Any, *, port: int = 0, **words: Any) -> AsyncIterator[int]:
     """An SMTP server (aiosmtpd); gives its port."""
     loop = asyncio.get_running_loop()
     controller = UnthreadedController(mailbox, hostname="127.0.0.1", port=0, loop=loop, **words)
@@ -241,7 +241,7 @@ async def smtp_served(mailbox: Any, **words: Any) -> AsyncIterator[int]:
         talks.append(controller._factory_invoker())
         return talks[-1]
 
-    server = await loop.create_server(talk, "127.0.0.1", 0)
+    server = await loop.create_server(talk, "127.0.0.1", port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

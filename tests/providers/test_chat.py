@@ -89,6 +89,7 @@ def test_an_answer_has_its_outcome(name):
     channel, receiver, stage, wait = ANSWERS[name]
     outcome = say(channel, receiver)
     assert (outcome.stage, outcome.retry_after) == (stage, None if wait is None else wait * SECOND), outcome
+    assert not outcome.away  # one room of many
     assert len(receiver.asked) == 1
 
 

@@ -1,5 +1,6 @@
 """What a message says: the pinned text in the reader's language, where it goes, and how to switch it off."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.simulator.rules import CONTRACTS, Shop, Value, rule_set
 from tidings.contract import Type
 from tidings.message import Message
 from tidings.person import Person
-from tidings.rule import Rule, RuleSet, Step, Target
+from tidings.rule import Rule, RuleSet, Step, Target, Topic
 
 KEY = b"0123456789abcdef"
 """Of a test."""
@@ -78,6 +79,15 @@ def test_a_mail_that_can_be_switched_off_says_how_the_same_way_on_every_attempt(
     assert contents(RULES, message(), ADA)["footer"]["why"].endswith("informieren über: billing.")
     found = read(link.removeprefix("https://shop.example.org/u/"), KEY, NOW)
     assert (found.tenant, found.customer, found.topic, found.expires_at) == ("t", "c", "billing", NOW + LASTS)
+
+
+def test_a_mail_ends_in_the_language_in_which_it_is_written():
+    billing = Topic("billing", "Invoices", sentences={"de": "Rechnungen", "fr": "Factures"})
+    rules, contents = replace(RULES, notice_topics={"billing": billing}), Contents("https://shop.example.org", KEY)
+    french = replace(ADA, profile={**ADA.profile, "locale": "fr-FR"})
+    assert contents(rules, message(), ADA)["footer"]["why"].endswith("informieren über: Rechnungen.")
+    # Without a French text the mail is English, and so is its end.
+    assert contents(rules, message(), french)["footer"]["why"].endswith("hear from us about: Invoices.")
 
 
 @pytest.mark.parametrize("case", ["locked", "no url", "a team"])

@@ -148,12 +148,16 @@ REFUSED: dict[str, tuple[Twilio, str, bool, int | None]] = {
 }
 
 
+OF_THE_MESSAGE = {"a status that nobody placed"}
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_has_its_outcome(name):
     twilio, stage, gone, wait = REFUSED[name]
     outcome = send(twilio)
     wanted = None if wait is None else wait * SECOND
     assert (outcome.stage, outcome.address_gone, outcome.retry_after) == (stage, gone, wanted), outcome
+    assert outcome.away == (stage != "permanent" and name not in OF_THE_MESSAGE)
     assert TO not in outcome.detail
     assert len(twilio.asked) == 1
 

@@ -140,6 +140,7 @@ def test_an_answer_has_its_outcome_and_what_may_be_repeated_is(name):
     outcome = post(receiver)
     wanted = None if wait is None else wait * SECOND
     assert (outcome.stage, outcome.retry_after, outcome.address_gone) == (stage, wanted, False), outcome
+    assert not outcome.away  # one of many servers
     assert outcome.first_byte_at is not None
     assert len(receiver.asked) == 1
     # Bounded by our own limit; a hang would be 30 s, and a slow machine does not decide.

@@ -17,7 +17,7 @@ from tests.simulator import invariants
 from tests.simulator.drawn import ACTIVE, GRACE, REST, STALLS, START, Drawn, Plan, plan
 from tests.simulator.rules import ISSUED, PEOPLE, TOPICS, Shop, rule_set
 from tests.simulator.scheduler import Scheduler, Task
-from tests.simulator.world import SimLog, SimProvider, SimRuntime
+from tests.simulator.world import SimLog, SimProvider, SimRuntime, outages
 from tidings.delivery import Pace
 from tidings.event import DAY, MINUTE, SECOND, Event
 from tidings.log import Partition
@@ -50,6 +50,8 @@ class History:
         self.store.on_commit = self.watch.committed
         self.provider = SimProvider(self.scheduler, self.plan.chaos, self.plan.can_look_up, self.watch.first_byte)
         self.provider.on_accepted = self._report
+        if self.plan.theme in ("storm", "mixed", "recall"):
+            self.provider.outages = outages(Random(self.plan.seed * 31 + 7), START, ACTIVE)
         self.receipts = Random(self.plan.seed)
         self.shops: dict[str, Shop] = {}
         self.rule_sets: dict[str, RuleSet] = {}

@@ -56,17 +56,19 @@ def test_a_history_is_the_same_in_a_fresh_process_with_another_hash_seed(seed: i
 
 def test_histories_are_full_of_trouble() -> None:
     """The simulator would prove nothing if nothing happened: crashes, unknown outcomes, every kind of end."""
-    crashes = unknown = 0
+    crashes = unknown = away = 0
     kinds: set[str] = set()
     states: set[str] = set()
     for seed in range(40):
         history = History(plan(seed)).run()
         crashes += history.crashes
         unknown += len(history.watch.unknown)
+        away += history.provider.met
         kinds |= {f"{row['rule']} {row['kind']}" for row in history.store.rows("records")}
         states |= {f"{row['state']}({row['reason'] or ''})" for row in history.store.rows("messages")}
     assert crashes > 100
     assert unknown > 10
+    assert away > 15
     assert kinds >= {"overdue fired", "overdue stopped", "silent fired", "silent stopped", "paid fired"}
     assert states >= {
         "accepted()", "suppressed(stale)", "suppressed(no_consent)", "cancelled(stopped)", "expired(expired)",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from tests.simulator.scheduler import Scheduler
-from tidings.event import SECOND, Event
+from tidings.event import MINUTE, SECOND, Event
 from tidings.log import Fetched, LogRecord, Partition
 from tidings.ports import Outcome, Outgoing
 
@@ -79,6 +80,25 @@ class SimRuntime:
         return await self.scheduler.gather(jobs)
 
 
+Outage = tuple[int, int, Outcome]
+"""From when to when a provider is away, and what it then says."""
+AWAY = (
+    Outcome("not_sent", detail="connect", away=True),
+    Outcome("not_sent", detail="configuration: refused", retry_after=MINUTE, away=True),
+    Outcome("not_sent", detail="429", retry_after=20 * SECOND, away=True),
+    Outcome("ambiguous", detail="lost", away=True),
+)
+
+
+def outages(random: Random, start: int, length: int) -> list[Outage]:
+    """Draw when a provider is away for everybody, within some time."""
+    found: list[Outage] = []
+    while random.random() < 0.7:
+        since = start + int(random.random() * length)
+        found.append((since, since + int((10 + 80 * random.random()) * SECOND), random.choice(AWAY)))
+    return found
+
+
 @dataclass
 class SimProvider:
     """A provider that accepts, refuses, loses answers, hangs, and whose books lag behind."""
@@ -93,6 +113,9 @@ class SimProvider:
     lag: int = 20 * SECOND
     accepted: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """By message: (attempt, when)."""
+    outages: Sequence[Outage] = ()
+    met: int = 0
+    """Attempts that found it away."""
 
     async def send(self, outgoing: Outgoing) -> Outcome:
         random = self.scheduler.random
@@ -102,6 +125,10 @@ class SimProvider:
         if self.scheduler.clock >= outgoing.start_by:
             return Outcome("not_sent", detail="start_by is over")
         first = self.scheduler.clock
+        for since, until, says in self.outages:
+            if since <= first < until:
+                self.met += 1
+                return says
         self.on_first_byte(outgoing, first)
         kind = random.choice(("refused", "permanent", "lost_answer", "lost_body", "hang")) if chaos else "fine"
         if kind == "refused":
