@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from gateway.console.marks import span
@@ -13,6 +14,7 @@ from streams.ledger.counted import Way, Window
 from streams.ledger.proof import Proof
 from tests.console.test_said import plain
 from tests.explaining.laboratory import EURO_90, NOON, SOON, Shop, browsing, opened, run
+from tidings.breaker import Breaker
 from tidings.event import HOUR, MINUTE, SECOND
 from tidings.reasons import MessageState
 
@@ -70,6 +72,20 @@ def test_what_waits_is_told_by_our_clock_and_so_is_the_pace_of_a_shop_whose_cloc
 def test_a_span_is_never_nothing_but_below_a_millisecond() -> None:
     spans = {900: "0 s", 7_900: "7 ms", 410_000: "0.41 s", 4_300_000: "4.3 s", 59 * SECOND: "59 s", 26 * HOUR: "26 h"}
     assert {size: span(size) for size in spans} == spans
+
+
+def test_since_when_a_provider_is_away_is_told_by_our_clock(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop:
+            await shop.customer()
+            await shop.rests()
+            shop.deliverer.holding.breaker = Breaker(
+                "d", times=1, since=shop.clock - 20 * HOUR, until=shop.clock + HOUR
+            )
+            async with browsing(shop, now=FastClock(shop.clock, DEMO)) as client:
+                assert re.search(r"post is away since \d+ s;", plain((await client.get("/")).text))
+
+    run(story())
 
 
 def test_a_way_out_says_in_words_what_it_did_not_take() -> None:
