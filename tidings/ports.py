@@ -63,6 +63,8 @@ class Find:
     above: int | None = None
     after: Key | None = None
     """Go on behind a row: the value of that next column, the index's last, and its primary key. Pages of one instant too."""
+    backwards: bool = False
+    """Begin with the last row of that order; never together with `after`."""
 
 
 @dataclass(frozen=True, slots=True)

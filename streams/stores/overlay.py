@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from streams.stores.rows import key_of
@@ -116,10 +117,13 @@ class _Transaction:
         over, key_from = self._over(op.table), key_of(op.table)
         # As many more as may be hidden by what lies over them.
         limit = None if op.limit is None else op.limit + len(over)
-        below = await self._base(ports.Find(op.table, op.index, op.equals, op.upto, limit, op.above, op.after))
+        below = await self._base(replace(op, limit=limit))
         rows = [row for row in below if key_from(row) not in over]
         rows += [dict(row) for row in over.values() if row is not None and _matches(row, op, columns)]
-        rows.sort(key=lambda row: ([(row[name] is not None, row[name]) for name in columns], key_from(row)))
+        rows.sort(
+            key=lambda row: ([(row[name] is not None, row[name]) for name in columns], key_from(row)),
+            reverse=op.backwards,
+        )
         return rows[: op.limit]
 
     async def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:

@@ -15,9 +15,9 @@ from tidings.tables import TABLES, Table
 TYPES = {"int": "bigint", "text": "text", "bytes": "bytea"}
 
 
-def names(columns: Iterable[str], of: str = "") -> str:
-    """Quote names and join them, each behind `of`."""
-    return ", ".join(f'{of}"{name}"' for name in columns)
+def names(columns: Iterable[str], of: str = "", *, down: bool = False) -> str:
+    """Quote names and join them, each behind `of`; `down`: for an order that begins with the last."""
+    return ", ".join(f'{of}"{name}"{" DESC" if down else ""}' for name in columns)
 
 
 def all_names(table: Table) -> tuple[str, ...]:
@@ -126,7 +126,8 @@ def find(op: Find, more: int = 0) -> tuple[str, list[object]]:
     """Rows of an index in its order; `more` rows beyond the limit."""
     bounds = [op.upto is not None, op.above is not None, op.after is not None]
     given = [*(bound for bound in (op.upto, op.above) if bound is not None), *(op.after or ())]
-    return _find(op.table, op.index, len(op.equals), *bounds, _limit(op.limit, more)), [*op.equals, *given]
+    text = _find(op.table, op.index, len(op.equals), *bounds, op.backwards, _limit(op.limit, more))
+    return text, [*op.equals, *given]
 
 
 def find_each(op: FindEach, more: int = 0) -> str:
@@ -156,7 +157,7 @@ def _find_each(name: str, index: str, equals: int, limit: str, *, upto: bool) ->
 
 
 @cache
-def _find(name: str, index: str, equals: int, upto: bool, above: bool, after: bool, limit: str) -> str:  # noqa: FBT001 - which bounds there are
+def _find(name: str, index: str, equals: int, upto: bool, above: bool, after: bool, down: bool, limit: str) -> str:  # noqa: FBT001 - which bounds there are
     table, columns = TABLES[name], index_columns(name, index)
     where = [f'"{column}" = ${at}' for at, column in enumerate(columns[:equals], 1)]
     if equals < len(columns):
@@ -171,7 +172,7 @@ def _find(name: str, index: str, equals: int, upto: bool, above: bool, after: bo
         if after:
             given = ", ".join(f"${at + more}" for more in range(1 + table.key))
             where.append(f"({names((bound, *table.key_names))}) > ({given})")
-    order = names(dict.fromkeys((*columns, *table.key_names)))
+    order = names(dict.fromkeys((*columns, *table.key_names)), down=down)
     return f'SELECT {names(all_names(table))} FROM "{name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
 
 

@@ -384,7 +384,7 @@ class _Transaction:
                 where.append(f"({names((bound, *table.key_names))}) > ({', '.join('?' * len(op.after))})")
                 values += op.after
         limit = "" if op.limit is None else f" LIMIT {int(op.limit)}"
-        order = names(dict.fromkeys((*columns, *table.key_names)))
+        order = names(dict.fromkeys((*columns, *table.key_names)), down=op.backwards)
         query = f'SELECT * FROM "{table.name}" WHERE {" AND ".join(where)} ORDER BY {order}{limit}'
         return self._all(table, query, values)
 

@@ -110,6 +110,6 @@ def _declared(column: Column, *, added: bool = False) -> str:
     return f'"{column.name}" {KINDS[column.kind]}{must}'
 
 
-def names(columns: Iterable[str]) -> str:
-    """Return names of columns for a statement."""
-    return ", ".join(f'"{name}"' for name in columns)
+def names(columns: Iterable[str], *, down: bool = False) -> str:
+    """Return names of columns for a statement; `down`: for an order that begins with the last."""
+    return ", ".join(f'"{name}"{" DESC" if down else ""}' for name in columns)

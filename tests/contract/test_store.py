@@ -249,12 +249,15 @@ def test_find_orders_bounds_limits_and_leaves_null_out(make: Any, tmp_path: Path
         one = yield Find("recipients", "by_next", (3,))
         above = yield Find("recipients", "by_next", (), upto=5, above=3)
         after = yield Find("recipients", "by_next", (), limit=2, after=(3, "t", "c"))
-        return [[row["recipient"] for row in found] for found in (every, some, one, above, after)]
+        last = yield Find("recipients", "by_next", (), upto=5, limit=3, backwards=True)
+        same = yield Find("recipients", "by_next", (3,), limit=1, backwards=True)
+        return [[row["recipient"] for row in found] for found in (every, some, one, above, after, last, same)]
 
     async def test(store: Store) -> None:
         await store.run(put(*rows, table="recipients"))
         assert await store.run(body) == [
-            ["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"], ["d", "a"],
+            ["ä", "c", "d", "a", "e"], ["ä", "c", "d"], ["c", "d"], ["a"], ["d", "a"], ["a", "d", "c"],
+            ["d"],
         ]  # fmt: skip
 
     run(make, tmp_path, test)

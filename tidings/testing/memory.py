@@ -213,7 +213,7 @@ class _Transaction:
             if op.after is not None and (row[bound], *key) <= op.after:  # type: ignore[index]
                 continue
             found.append((tuple(_sortable(row[name]) for name in columns), key, row))
-        found.sort(key=lambda one: one[:2])
+        found.sort(key=lambda one: one[:2], reverse=op.backwards)
         return [dict(row) for _, _, row in found[: op.limit]]
 
     def _findeach(self, op: ports.FindEach) -> dict[tuple[Any, ...], list[Row]]:
