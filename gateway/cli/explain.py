@@ -23,7 +23,7 @@ from streams.json_events import rfc3339
 from streams.wording import counted, moment
 from tidings import canonical
 from tidings.correction import NOTICE
-from tidings.reasons import MessageState, sentence_of
+from tidings.reasons import MessageState, Reason
 from tidings.rule import Rule, RuleSet
 
 MAX_WORDS = 100
@@ -115,8 +115,7 @@ async def verdict(rule: Rule, found: FoundEvent) -> dict[str, Any]:
 def _message(became: Became) -> dict[str, Any]:
     message = became.message
     reason = message.reason
-    sentence = sentence_of(reason, message.state)
-    because = f" ({reason}): {sentence}" if reason else ""
+    because = f" ({reason}): {became.because}" if reason else ""
     kind = "" if message.role == NOTICE else " (all-clear)"
     return {
         "message": message.message_id, "channel": f"{message.channel}{kind}", "to": message.recipient,
@@ -130,7 +129,9 @@ def _details(became: Became) -> Iterator[str]:
     words = next((became.content[name] for name in ("subject", "title", "text") if became.content.get(name)), "")
     if words:
         yield f'"{shorten(str(words), MAX_WORDS, placeholder=" …")}"'
-    if message.state is MessageState.HELD and message.due_at is not None:
+    if message.state is MessageState.HELD and message.reason == Reason.KILLED:
+        yield f"held until it is released; worth sending until {moment(message.deadline, zone)}"
+    elif message.state is MessageState.HELD and message.due_at is not None:
         yield f"held until {moment(message.due_at, zone)}"
     if attempt is None:
         return

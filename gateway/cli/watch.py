@@ -10,11 +10,12 @@ from typing import Any
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions import Compiled, Trace
+from streams.explaining.because import stale
 from streams.json_events import rfc3339
 from streams.processors.detect import Batch, Done
 from streams.processors.dispatch import Passed
 from streams.processors.results import Sent
-from streams.wording import LAST, counted, moment, span
+from streams.wording import LAST, counted, moment
 from tidings import canonical
 from tidings.correction import NOTICE
 from tidings.event import Event
@@ -167,16 +168,19 @@ class Watch:
             "held" if message.state is MessageState.HELD else "not told" if not message.is_open else str(message.state)
         )
         if reason == Reason.STALE and (happened := message.body.get("logical_at")) is not None:
-            sentence += f" It happened {moment(happened)}, {span(self.clock() - happened)} before now."
+            sentence += f" It happened {moment(happened)}: {stale(message, self.rules.by_id.get(message.rule))}."
         text = f"{message.rule}  {message.channel}  {message.recipient}  {message.state}({reason}): {sentence}"
         self.say(what, text, **facts_of(message), because=sentence)
 
     def hold(self, message: Message, person: Person, content: Mapping[str, Any]) -> None:
         """Tell that a message waits: until when by the recipient's clock, and what it will say."""
         reason = message.reason or ""
-        until = "" if message.due_at is None else f"until {moment(message.due_at, person.timezone)}"
+        due_at = None if reason == Reason.KILLED else message.due_at
+        until = "until released" if reason == Reason.KILLED else ""
+        if due_at is not None:
+            until = f"until {moment(due_at, person.timezone)}"
         text = f"{message.rule}  {message.channel}  {message.recipient}  {until}  {message.state}({reason})"
-        due = None if message.due_at is None else rfc3339(message.due_at)
+        due = None if due_at is None else rfc3339(due_at)
         self.say("held", text, **facts_of(message), until=due, timezone=person.timezone, **content)
         self._shown(shown(content))
 

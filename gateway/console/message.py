@@ -99,7 +99,7 @@ class One:
             "m": found, "line": found.line, "person": became.person, "named": NAMED, "receipts": RECEIPTS,
             "shown": await self.read(request, found, became), "address": address_of(found, became), "revealed": "",
             "wrong": "", "may": principal(request).may(REVEAL), "attempts": attempts_of(found), "word": word_of(found.line),
-            "part": request.query_params.get("part", ""),
+            "part": request.query_params.get("part", ""), "because": became.because or found.line.because,
         }  # fmt: skip
         return self.pages.render(request, "message.html", here=HERE, **{**context, **more})
 

@@ -83,7 +83,9 @@ class DecidedMessage(Shape):
     receipt: str | None
     attempts: int
     deadline: str = time()
-    due_at: str | None = time("when it is looked at next")
+    due_at: str | None = time(
+        "when it is looked at next; of what is stopped its deadline, as a stop has no end of its own"
+    )
 
 
 class GateAnswer(Shape):

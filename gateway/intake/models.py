@@ -56,7 +56,10 @@ class Message(Shape):
     state: str = Field(description="would_send: nothing would hold it back; else why it would not leave now, or never")
     reason: str | None
     because: str | None = Field(description="the reason, as a sentence")
-    due_at: str | None = Field(description="until when it would be held")
+    due_at: str | None = Field(
+        description="until when it would be held; null of what is stopped: until somebody releases it"
+    )
+    worth_until: str | None = Field(description="of what would be held: after it, it is not sent any more")
     text: dict[str, Any] | None = Field(
         description="what it would say; with the scope 'customers:reveal' only, and written down"
     )

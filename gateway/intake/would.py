@@ -116,12 +116,17 @@ class Would:
         text = None
         if content is not None and self.texts:
             text = {name: content[name] for name in SAYS if content.get(name)}
+        # A stop has no end of its own: what it holds is looked at again at its deadline, and is not sent then.
+        stopped = message.is_open and reason == Reason.KILLED
+        waits = state is None and message.is_open
+        due_at = message.due_at if waits and not stopped else None
         self.messages[message.message_id] = {
             "rule": message.rule, "firing": message.firing_id, "recipient": self._whom(message.recipient),
             "channel": message.channel, "template": message.body.get("template"),
             "state": LEAVES if state == "accepted" else str(message.state), "reason": reason,
             "because": Reason(reason).sentence if reason in set(Reason) else None,
-            "due_at": None if message.due_at is None or state is not None else rfc3339(message.due_at), "text": text,
+            "due_at": None if due_at is None else rfc3339(due_at),
+            "worth_until": rfc3339(message.deadline) if waits else None, "text": text,
         }  # fmt: skip
 
     def answer(self) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from streams.explaining.because import stale
 from streams.explaining.says import brief, sentence
+from streams.explaining.stops import dropped_by, held_back, named, until_of
 from streams.explaining.veil import masked
 from streams.wording import moment
-from tidings import canonical
+from tidings import canonical, scopes
 from tidings.correction import NOTICE
 from tidings.event import Micros
 from tidings.gates import GATES, NAMES, End, Go, Hold, Stage, World, address_of, quiet_of, scopes_of
@@ -23,6 +25,7 @@ from tidings.person import Person
 from tidings.ports import Row
 from tidings.reasons import Reason
 from tidings.rule import CHAT, MACHINES, Rule
+from tidings.stops import Stop, Stops
 
 Mark = Literal["yes", "no", "held", "would", "none"]
 """`would`: never asked, worked out now; `none`: it asks nothing of this message."""
@@ -45,7 +48,7 @@ SAYS_NO: dict[Reason, str] = {
 """By reason: the gate whose word it is. A provider's word is no gate's."""
 AT_DECISION = frozenset({Reason.STALE, Reason.SHADOW})
 """Only ever said at decision."""
-LATER = frozenset({Reason.STOPPED, Reason.EXPIRED, Reason.RULE_OFF, Reason.RENDER})
+LATER = frozenset({Reason.STOPPED, Reason.EXPIRED, Reason.RULE_OFF, Reason.RENDER, Reason.KILLED})
 """Never said of a notice at decision."""
 
 
@@ -125,6 +128,9 @@ class Circumstances:
     """Of the rule: as it was decided; None: it is switched off now."""
     overflow: bool
     kills: frozenset[str]
+    """Scopes that hold now."""
+    stops: Stops
+    """What was stopped at any other time."""
     now: Micros
     reveal: bool = False
 
@@ -158,20 +164,31 @@ def _decision(message: Message, about: Circumstances, gate: str | None) -> Askin
     """Return what was said at decision; with `gate`, the one that ended the message then and there."""
     answers: dict[str, Answer] = {}
     stopped = False
-    for name, verdict in _verdicts(message, about, message.created_at, Stage.DECISION):
-        text = describe(name, message, about, message.created_at)
+    at = message.created_at
+    kills = frozenset(one.scope for one in about.stops.at(message, at))
+    for name, verdict in _verdicts(message, about, kills, at, Stage.DECISION):
+        text = describe(name, message, about, at)
         if text is None:
             answers[name] = Answer("none", "nothing to ask", "follows")
         elif name == gate:
             stopped = True
-            answers[name] = Answer("no", _no(message, text), "recorded")
+            answers[name] = Answer("no", _said(message, text, None, about), "recorded")
         elif stopped:
             answers[name] = _would(verdict, text)
+        elif name == "kill":
+            answers[name] = _stopped_then(message, about, at, verdict, text)
         elif gate is None and isinstance(verdict, Hold):
             answers[name] = Answer("held", text, "worked_out")
         else:
             answers[name] = Answer("yes", text, "follows")
-    return Asking("at decision", message.created_at, answers)
+    return Asking("at decision", at, answers)
+
+
+def _stopped_then(message: Message, about: Circumstances, at: Micros, verdict: object, text: str) -> Answer:
+    """Return whether anything was stopped at an instant, which is written down as far back as anybody looks."""
+    if isinstance(verdict, Hold):
+        return Answer("held", text, "recorded")
+    return Answer("yes", text, "recorded") if about.stops.knows(at) else Answer("none", text, "follows")
 
 
 def _at_send(message: Message, attempt: Row, about: Circumstances) -> Asking:
@@ -195,22 +212,35 @@ def _afterwards(message: Message, gate: str, ended_at: Micros | None, about: Cir
     for name in (*NAMES, "text"):
         text = describe(name, message, about, at)
         if name == gate:
-            answers[name] = Answer("no", _no(message, text or ""), "recorded")
+            answers[name] = Answer("no", _afterwards_no(message, text or "", ended_at, about), "recorded")
             break
         if text is not None:
             answers[name] = Answer("yes", text, "follows")
     return Asking("afterwards", ended_at, answers)
 
 
+def _afterwards_no(message: Message, text: str, ended_at: Micros | None, about: Circumstances) -> str:
+    """Return what the gate said that ended it; where stops did so, with which."""
+    zone = about.person.timezone
+    if message.reason == Reason.KILLED:
+        stop = dropped_by(message, ended_at, about.stops, about.now)
+        return _said(message, "" if stop is None else f"stopped: {named(stop, zone)}", ended_at, about)
+    met = about.stops.at(message, min(message.deadline, until_of(message, ended_at, about.now)))
+    if message.reason == Reason.EXPIRED and met:
+        text += f"; stopped then: {'; '.join(named(one, zone) for one in met)}"
+    return _said(message, text, ended_at, about)
+
+
 def _now(message: Message, about: Circumstances) -> Asking:
     answers: dict[str, Answer] = {}
-    for name, verdict in _verdicts(message, about, about.now, Stage.WAKE):
-        text = describe(name, message, about, about.now)
+    for name, verdict in _verdicts(message, about, about.kills, about.now, Stage.WAKE):
+        text = describe(name, message, about, about.now, {"kills": about.kills})
         if text is None:
             answers[name] = Answer("none", "nothing to ask", "worked_out")
         elif isinstance(verdict, Hold) or (name == SAYS_NO.get(_reason(message)) and message.due_at is not None):
             until = verdict.until if isinstance(verdict, Hold) else message.due_at
-            said = until is None or name == "quiet_hours"
+            # What is stopped waits for a person; until when it would be sent is said by another gate.
+            said = until is None or name in ("quiet_hours", "kill")
             shown = "" if said or until is None else f", until {moment(until, about.person.timezone)}"
             answers[name] = Answer("held", f"{text}{shown}", "worked_out")
         else:
@@ -223,8 +253,9 @@ def _reason(message: Message) -> Reason:
     return Reason(message.reason) if message.reason in set(Reason) else Reason.RULE_OFF
 
 
-def _no(message: Message, text: str) -> str:
-    said = sentence(message.reason)
+def _said(message: Message, text: str, ended_at: Micros | None, about: Circumstances) -> str:
+    stopped = held_back(message, ended_at, about.stops, about.now, about.person.timezone)
+    said = sentence(message.reason, message.state) if stopped is None else stopped
     return f"{text[:1].upper()}{text[1:]}. {said}" if text else said
 
 
@@ -237,12 +268,12 @@ def _would(verdict: object, text: str) -> Answer:
 
 
 def _verdicts(
-    message: Message, about: Circumstances, now: Micros, stage: Stage
+    message: Message, about: Circumstances, kills: frozenset[str], now: Micros, stage: Stage
 ) -> Iterator[tuple[str, Go | Hold | End]]:
     stale_at = None
     if about.rule is not None and message.role == NOTICE:
         stale_at = message.body["logical_at"] + about.rule.patience
-    world = World(stale_at=stale_at, status=about.status, overflow=about.overflow, kills=about.kills)
+    world = World(stale_at=stale_at, status=about.status, overflow=about.overflow, kills=kills)
     for name, gate in zip(NAMES, GATES, strict=True):
         yield name, gate(message, about.person, world, now, stage)
 
@@ -277,6 +308,8 @@ class _Words:
         )
 
     def deadline(self) -> str | None:
+        if self.message.reason == Reason.STALE:
+            return stale(self.message, self.about.rule)
         return f"worth sending until {moment(self.message.deadline, self.about.person.timezone)}"
 
     def status(self) -> str | None:
@@ -328,9 +361,20 @@ class _Words:
         return (found if self.about.reveal else masked(found)) + (", which takes nothing any more" if gone else "")
 
     def kill(self) -> str | None:
-        kills = self.recorded.get("kills", self.about.kills)
-        mine = sorted(scopes_of(self.message) & frozenset(kills))
-        return f"stopped: {', '.join(mine)}" if mine else "nobody has stopped it"
+        if "kills" in self.recorded:
+            mine = sorted(scopes_of(self.message) & frozenset(self.recorded["kills"]))
+            return f"stopped: {'; '.join(map(self._stopped, mine))}" if mine else "nobody has stopped it"
+        if not self.about.stops.knows(self.at):
+            return "not known any more: later stops are so many that it is not looked so far back"
+        then = self.about.stops.at(self.message, self.at)
+        return f"stopped: {'; '.join(map(self._named, then))}" if then else "nobody had stopped it"
+
+    def _stopped(self, scope: str) -> str:
+        stands = next((one for one in self.about.stops.all if one.scope == scope and one.until is None), None)
+        return f"{scopes.said(scope)}, being dropped" if stands is None else self._named(stands)
+
+    def _named(self, stop: Stop) -> str:
+        return named(stop, self.about.person.timezone)
 
     def quiet_hours(self) -> str | None:
         asked = quiet_of(self.message, self.about.person)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from handlers.operators.missing import MissingOperator
 from handlers.rules.conditions.interpret import render_duration
 from streams.explaining import says
+from streams.explaining.because import because
 from streams.explaining.books import Books
 from streams.explaining.candidate import Candidate, Kind
 from streams.explaining.seen import sentence_of
+from streams.explaining.stops import read_stops, too_late
 from streams.explaining.stored import MESSAGES, people_of
 from streams.explaining.terms import Looked
 from streams.processors.catalogue import words_of
@@ -22,11 +24,15 @@ from tidings.correction import NOTICE
 from tidings.event import MINUTE, Event, Micros
 from tidings.message import read_message
 from tidings.ports import Body, FindEach, Read, Row, Transaction
+from tidings.reasons import MessageState
 from tidings.rule import Rule, RuleSet
 from tidings.state import Kept
+from tidings.stops import Stops
 
 AROUND = 50
 """Events of one key that are looked at for what ended its wait."""
+STOPPABLE = (MessageState.HELD, MessageState.EXPIRED, MessageState.CANCELLED)
+"""States of messages that a stop may hold, or have held until they ended."""
 Who = tuple[str, str]
 
 
@@ -70,6 +76,9 @@ class Past:
     sources: Mapping[str, Sequence[Row]]
     """By topic: how far detection has read."""
     people: Mapping[Who, Mapping[tuple[str, ...], Row | None]]
+    ended: Mapping[str, Micros]
+    """By message: when it ended, where that is known."""
+    stops: Stops
 
     def has_read(self, event: Event) -> bool:
         """Return whether detection has read the place of an event."""
@@ -161,10 +170,21 @@ def _read(tenant: str, beginnings: Sequence[Beginning], whom: Sequence[Who]) -> 
             runs, {run: rows for (run,), rows in messages.items()},
             frozenset(name for (name,), rows in records.items() if rows and rows[0]["tenant"] == tenant),
             {k: Kept.read(row["value"]) for (k,), row in states.items()},
-            {topic: rows for (_, topic), rows in sources.items()}, people,
+            {topic: rows for (_, topic), rows in sources.items()}, people, *(yield from _ended(messages.values())),
         )  # fmt: skip
 
     return body
+
+
+def _ended(found: Iterable[Sequence[Row]]) -> Transaction[tuple[dict[str, Micros], Stops]]:
+    """Read when messages ended that a stop may have held, and what was stopped; nothing where there are none."""
+    mine = [m for rows in found for m in map(read_message, rows) if m.state in STOPPABLE]
+    if not mine:
+        return {}, Stops()
+    places = {m.message_id: (ids.outbox_id(m.message_id, str(m.state), m.rev),) for m in mine}
+    rows = yield Read("outbox", sorted(places.values()))
+    ended = {name: rows[place]["at"] for name, place in places.items() if place in rows}
+    return ended, (yield from read_stops())
 
 
 async def _around(books: Books, beginnings: Sequence[Beginning]) -> dict[str, list[Event]]:
@@ -200,12 +220,15 @@ class _Told:
         rows = [] if run is None else self.past.messages.get(run["run_id"], ())
         notices = sorted((row for row in rows if row["role"] == NOTICE), key=lambda row: int(row["step"]))
         messages = [read_message(row) for row in notices]
-        state, verdict = says.verdict(messages, None if run is None else run["reason"])
+        now, stops, ended = self.books.now(), self.past.stops, self.past.ended
+        late = [m.message_id for m in messages if too_late(m, ended.get(m.message_id), stops, now) is not None]
+        state, verdict = says.verdict(messages, None if run is None else run["reason"], stopped=late)
         reasons = [one for one in messages if one.reason is not None]
         kind: Kind = "told" if state == "sent" else "open" if state == "flit" else "not_told"
         text = f"{verdict}. {self.title}."
         if kind == "not_told" and reasons:
-            text = f"{verdict}. {says.sentence(reasons[0].reason, reasons[0].state)} {self.title}."
+            why = because(reasons[0], ended.get(reasons[0].message_id), stops, now, rule=self.begun.rule)
+            text = f"{verdict}. {why} {self.title}."
         name = self.begun.firing_id if run is None else run["run_id"]
         return Candidate(
             kind, text, self.begun.event, decision=name, looked=self.begun.looked,

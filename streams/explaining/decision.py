@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import shorten
 from typing import Any
 
 from streams.explaining import says, veil
 from streams.explaining.asked import Asked, Circumstances, asked
+from streams.explaining.because import because
 from streams.explaining.books import Books
 from streams.explaining.seen import Seen, seen_of
+from streams.explaining.stops import too_late
 from streams.explaining.stored import Sent, Stored, read_decision
 from streams.explaining.terms import Looked, look
 from streams.explaining.timeline import Moment, timeline
@@ -35,7 +37,8 @@ class Would:
 
     channel: str
     template: str
-    at: Micros
+    at: Micros | None
+    """None: once an operator lets it go."""
     zone: str | None
     words: str
     """Its heading, or how it begins; personal values are left out."""
@@ -75,6 +78,8 @@ class Decision:
     """Where nobody was told: what support may paste into a reply."""
     next_chance: str | None
     would: Sequence[Would]
+    because: Mapping[str, str]
+    """By message: why it is where it is, in a sentence."""
 
     @property
     def messages(self) -> list[Message]:
@@ -110,18 +115,18 @@ class Decision:
             "rules": [
                 {**one.to_json(), "parts": [part.to_json() for part in one.parts]} for one in self.looked
             ],
-            "messages": [_message(one) for one in (*self.stored.notices, *self.stored.corrections)],
+            "messages": [_message(one, self.because) for one in (*self.stored.notices, *self.stored.corrections)],
             "gates": [one.to_json() for one in self.gates],
             "timeline": [one.to_json() for one in self.timeline],
             "for_support": self.for_support, "next_chance": self.next_chance,
         }  # fmt: skip
 
 
-def _message(sent: Sent) -> dict[str, Any]:
+def _message(sent: Sent, because: Mapping[str, str]) -> dict[str, Any]:
     one = sent.message
     return {
         "id": one.message_id, "role": one.role, "channel": one.channel, "state": str(one.state), "reason": one.reason,
-        "because": says.sentence(one.reason, one.state) or None, "receipt": one.receipt, "attempts": one.attempt,
+        "because": because[one.message_id] or None, "receipt": one.receipt, "attempts": one.attempt,
         "deadline": rfc3339(one.deadline), "due_at": None if one.due_at is None else rfc3339(one.due_at),
     }  # fmt: skip
 
@@ -157,8 +162,8 @@ async def decision(books: Books, name: str, *, reveal: bool = False) -> Decision
         body["rule_set"], stored.active == body["rule_set"], recipient, body["key"], body["severity"],
         0 if stored.run is None else stored.run.n, stored.fired["logical_at"], made.decided_at, state, verdict,
         None if completed is None else seen_of(completed, books.archive.by_type, reveal=reveal), looked, reading, stored,
-        person, made.gates(), timeline(stored, event, rule, books.archive.by_type), made.for_support(state),
-        made.next_chance(state), made.would(state),
+        person, made.gates(), timeline(stored, event, rule, books.archive.by_type, books.now()), made.for_support(state),
+        made.next_chance(state), made.would(state), {one.message.message_id: made.because(one, rule) for one in stored.sent},
     )  # fmt: skip
 
 
@@ -199,9 +204,20 @@ class _Made:
         messages = [one.message for one in self.stored.notices]
         held = next((m for m in messages if m.state is MessageState.HELD and m.due_at is not None), None)
         waits = "" if held is None or held.due_at is None else moment(held.due_at, self.person.timezone)
+        if held is not None and held.reason == Reason.KILLED:
+            waits = says.RELEASED
+        now, stops = self.books.now(), self.stored.stops
+        late = [one for one in self.stored.notices if too_late(one.message, one.ended_at, stops, now) is not None]
         if self.stored.run is None:
             return "flit", "Decided just now: whom it concerns has not been looked at yet"
-        return says.verdict(messages, self.stored.run.reason, waits=waits)
+        return says.verdict(
+            messages, self.stored.run.reason, waits=waits, stopped=[one.message.message_id for one in late]
+        )
+
+    def because(self, sent: Sent, rule: Rule | None) -> str:
+        return because(
+            sent.message, sent.ended_at, self.stored.stops, self.books.now(), rule=rule, zone=self.person.timezone
+        )  # fmt: skip
 
     def gates(self) -> list[Asked]:
         found = []
@@ -215,16 +231,17 @@ class _Made:
                 status = self.rule.status
             about = Circumstances(
                 self.rule, self.person, since_of(self.stored.who), status, bool(self.stored.body.get("overflow")),
-                self.stored.kills, now, self.reveal,
+                self.stored.kills, self.stored.stops, now, self.reveal,
             )  # fmt: skip
             found.append(asked(one.message, one.attempts, one.ended_at, about))
         return found
 
-    def _no(self) -> Message | None:
-        return next((one.message for one in self.stored.notices if one.message.reason is not None), None)
+    def _no(self) -> Sent | None:
+        return next((one for one in self.stored.notices if one.message.reason is not None), None)
 
     def for_support(self, state: str) -> str | None:
-        first = self._no()
+        no = self._no()
+        first = None if no is None else no.message
         if state == "sent" or (first is None and (self.stored.run is None or self.stored.run.reason is None)):
             return None
         reason = first.reason if first is not None else self.stored.run.reason if self.stored.run is not None else None
@@ -235,10 +252,11 @@ class _Made:
         )
         held = first is not None and first.is_open
         said = "the message has not left yet" if held else "no message was sent"
-        return f"{head}: {said}. {says.sentence(reason, None if first is None else first.state)}"
+        return f"{head}: {said}. {says.sentence(reason) if no is None else self.because(no, None)}"
 
     def next_chance(self, state: str) -> str | None:
-        first = self._no()
+        no = self._no()
+        first = None if no is None else no.message
         if state == "sent" or first is None or (first.is_open and first.reason != Reason.KILLED):
             return None
         known = says.NEXT if first.is_open else {**says.NEXT, **says.NEXT_ENDED}
@@ -256,9 +274,10 @@ class _Made:
             content = content_of(self.books.render, self.rules, shown, self.person)
             words = next((content[name] for name in ("subject", "title", "text") if content.get(name)), "")
             template = str(message.body.get("template", ""))
+            waits = message.is_open and message.reason == Reason.KILLED
             found.append(
                 Would(
-                    message.channel, template, message.due_at or message.created_at, self.person.timezone,
+                    message.channel, template, None if waits else message.due_at or message.created_at, self.person.timezone,
                     shorten(str(words), MAX_WORDS, placeholder=" …"),
                 )
             )  # fmt: skip

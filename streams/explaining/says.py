@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tidings.message import Message
 from tidings.reasons import MessageState, Reason, sentence_of
@@ -73,6 +73,11 @@ NEXT_ENDED: dict[Reason, str] = {
 """The same of what does not wait any more, where the other says that it does."""
 
 
+RELEASED = "an operator lets it go"
+"""Until when something waits that is stopped."""
+TOO_LATE = "sending was stopped until it was too late"
+
+
 def brief(reason: str | None) -> str:
     """Return a reason in a few words."""
     return BRIEF[Reason(reason)] if reason in set(Reason) else str(reason or "")
@@ -103,10 +108,12 @@ def listed(words: Sequence[str], last: str = "and") -> str:
     return " ".join([", ".join(words[:-1]), last, words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def verdict(messages: Sequence[Message], run_reason: str | None, *, waits: str = "") -> tuple[str, str]:
+def verdict(
+    messages: Sequence[Message], run_reason: str | None, *, waits: str = "", stopped: Collection[str] = ()
+) -> tuple[str, str]:
     """Return the shape and the sentence of a decision: what became of its notices, in the order of their steps.
 
-    `waits` is until when what is held waits, in words.
+    `waits` is until when what is held waits, in words; `stopped` are the ids of those that expired while they were stopped.
     """
     if not messages:
         if run_reason:
@@ -119,24 +126,28 @@ def verdict(messages: Sequence[Message], run_reason: str | None, *, waits: str =
         rest = [one for one in messages if one not in told]
         return "sent", f"{text}; {_rest(rest)}" if rest else text
     first = next((one for one in messages if one.is_open), messages[0])
-    return _open(first, waits) if first.is_open else _ended(first)
+    return _open(first, waits) if first.is_open else _ended(first, stopped)
 
 
 def _open(message: Message, waits: str) -> tuple[str, str]:
     if message.state is MessageState.HELD:
+        if waits == RELEASED:
+            return "flit", f"Not told yet: held until {waits}"
         return "flit", f"Not told yet: held{f' until {waits}' if waits else ''}, {brief(message.reason)}"
     if message.state is MessageState.UNKNOWN:
         return "flit", "Perhaps told: the provider has not said whether it took the message"
     return "flit", f"On its way {OVER.get(message.channel, message.channel)}"
 
 
-def _ended(message: Message) -> tuple[str, str]:
+def _ended(message: Message, stopped: Collection[str]) -> tuple[str, str]:
     word = {
         MessageState.FAILED: "Failed",
         MessageState.UNRESOLVED: "Unresolved",
         MessageState.EXPIRED: "Not told in time",
     }
     why = _expired(message) if message.state is MessageState.EXPIRED else brief(message.reason)
+    if message.message_id in stopped:
+        why = TOO_LATE
     return state_icon(message), f"{word.get(message.state, 'Not told')}: {why}"
 
 

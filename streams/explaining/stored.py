@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from streams.explaining.stops import read_stops
 from streams.processors.dispatch import active_kills, standing
 from tidings import canonical, ids
 from tidings.dispatch import is_before
 from tidings.event import Micros
 from tidings.message import Message, Run, read_message, read_run
 from tidings.ports import Body, Find, Read, Row, Scan, Transaction
+from tidings.stops import Stops
 
 ATTEMPTS = 20
 """Attempts of one message that are shown, the newest."""
@@ -44,6 +46,9 @@ class Stored:
     who: Mapping[tuple[str, ...], Row | None]
     """Rows of the recipient, and of the customer that they are linked to."""
     kills: frozenset[str] = frozenset()
+    """What holds messages now: what is stopped, and what is being dropped."""
+    stops: Stops = field(default_factory=Stops)
+    """What is stopped, and what was."""
     active: str | None = None
     """The rule set in force."""
     others: int = 0
@@ -95,7 +100,7 @@ def read_decision(name: str, tenant: str) -> Body[Stored | None]:
         )
         return Stored(
             firing, records, None if run is None else read_run(run), sent, (yield from people_of(who)),
-            kills, now.active, max(0, len(runs) - 1),
+            kills, (yield from read_stops()), now.active, max(0, len(runs) - 1),
         )  # fmt: skip
 
     return body

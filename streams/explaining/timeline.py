@@ -8,15 +8,19 @@ from typing import Any
 
 from streams.explaining.says import NAMED, OVER, brief, state_icon, state_word
 from streams.explaining.seen import sentence_of
+from streams.explaining.stops import dropped_by, met, until_of
 from streams.explaining.stored import Sent, Stored
 from streams.json_events import rfc3339
+from streams.processors.endings import DROP
 from tidings.contract import Contract
 from tidings.correction import NOTICE
 from tidings.event import Event, Micros
 from tidings.ports import Row
-from tidings.reasons import MessageState
+from tidings.reasons import MessageState, Reason
 from tidings.record import TAKES_BACK
 from tidings.rule import Rule
+from tidings.scopes import said
+from tidings.stops import Stop
 
 OUTCOMES = {
     "accepted": ("sent", "accepted"), "not_sent": ("expd", "surely not sent"), "ambiguous": ("unk", "outcome not known"),
@@ -50,9 +54,11 @@ class Moment:
         }  # fmt: skip
 
 
-def timeline(stored: Stored, event: Event | None, rule: Rule | None, contracts: Mapping[str, Contract]) -> list[Moment]:
+def timeline(
+    stored: Stored, event: Event | None, rule: Rule | None, contracts: Mapping[str, Contract], now: Micros
+) -> list[Moment]:
     """Return everything that is known to have happened, from the event on."""
-    found = list(_moments(stored, event, rule, contracts))
+    found = [*_moments(stored, event, rule, contracts), *_stops(stored, now)]
     # What bears no time stands where it was said: after what came before it.
     last = 0
     placed = []
@@ -93,6 +99,32 @@ def _moments(
         yield from _of_message(one)
 
 
+def _stops(stored: Stored, now: Micros) -> Iterator[Moment]:
+    """Yield the stops that a message met before it left, or ended."""
+    concerned: dict[Stop, None] = {}
+    for sent in (*stored.notices, *stored.corrections):
+        if sent.message.state is MessageState.SUPPRESSED:
+            continue  # at once, whatever was stopped
+        drop = dropped_by(sent.message, sent.ended_at, stored.stops, now)
+        until = until_of(sent.message, sent.ended_at, now)
+        if sent.message.state is MessageState.ACCEPTED and sent.attempts:
+            until = sent.attempts[-1]["intent_at"]
+        elif drop is not None and drop.until is not None:
+            until = min(until, drop.until)
+        concerned |= dict.fromkeys(met(sent.message, until, stored.stops))
+    for stop in concerned:
+        text = f"Stopped: {said(stop.scope)}" + (", or before" if stop.earlier else "")
+        yield Moment(stop.at, "held", text, _who(stop.by, stop.reason), tone="flit")
+        if stop.until is not None:
+            word, tone = ("Dropped", "canc") if stop.how == DROP else ("Released", "flit")
+            icon = "canc" if stop.how == DROP else "flit"
+            yield Moment(stop.until, icon, f"{word}: {said(stop.scope)}", _who(stop.ended_by, ""), tone=tone)
+
+
+def _who(by: str, reason: str) -> str:
+    return ": ".join(part for part in (f"by {by}" if by else "", reason) if part)
+
+
 def _of_message(sent: Sent) -> Iterator[Moment]:
     message = sent.message
     name = NAMED.get(message.channel, message.channel)
@@ -117,6 +149,10 @@ def _of_message(sent: Sent) -> Iterator[Moment]:
         )
     if message.state is MessageState.CLAIMED:
         yield Moment(message.due_at, "flit", f"{name}: taken by a deliverer, until then", tone="flit")
+    elif message.state is MessageState.HELD and message.reason == Reason.KILLED:
+        yield Moment(
+            message.deadline, "held", f"{name}: held until it is released; after that time it is not sent", tone="flit"
+        )
     elif message.state is MessageState.HELD:
         yield Moment(message.due_at, "held", f"{name}: held until then", brief(message.reason), tone="flit")
     elif message.state is MessageState.PENDING:
@@ -124,7 +160,7 @@ def _of_message(sent: Sent) -> Iterator[Moment]:
     elif not message.is_open and message.state is not MessageState.ACCEPTED:
         icon = state_icon(message)
         at = sent.ended_at if sent.ended_at is not None or sent.attempts else message.created_at
-        if message.reason in ("stopped", "expired", "rule_off") and sent.ended_at is None:
+        if message.reason in ("stopped", "expired", "rule_off", "killed") and sent.ended_at is None:
             at = None
         yield Moment(at, icon, f"{name} {state_word(message)}", brief(message.reason), tone=icon)
 

@@ -295,8 +295,8 @@ def release_dispatch(who: str) -> Body[Ending | None]:
         evidence = read_older(hold)
         yield from _settle({place: theirs for place, (_, theirs) in evidence.committed.items()})
         yield Delete("holds", [DISPATCH])
-        yield from audit("ground release", who, canonical.loads(hold["body"]))
         kill = (yield Read("kills", [(GROUND,)])).get((GROUND,), {"scope": GROUND, "at": hold["at"]})
+        yield from audit("ground release", who, {**canonical.loads(hold["body"]), "since": kill["at"]})
         return (yield from endings.begin(endings.RELEASE, kill, who, OLDER))
 
     return body

@@ -10,6 +10,7 @@ from gateway.intake.publishing import REVEAL
 from schemas.examples import examples
 from streams.embedded import wall_clock
 from streams.json_events import rfc3339
+from streams.processors.kills import kill
 from tests.http.asking import run, until
 from tests.intake.answers import is_problem
 from tests.intake.edge import edge, event
@@ -42,6 +43,22 @@ def test_a_dry_run_says_what_would_be_decided_and_writes_nothing(tmp_path):
             assert not shop.provider.taken
             # What was tried is no event: the same id with another time is free.
             assert (await shop.post({**given, "time": "2026-01-01T00:00:00Z"})).status_code == 202
+
+    run(body())
+
+
+def test_what_is_stopped_says_until_when_it_is_worth_sending_and_no_time_at_which_it_would_leave(tmp_path):
+    async def body():
+        async with edge(tmp_path, started=True) as shop:
+            await shop.post([found.event for found in introductions()])
+            await until(shop.engine.at_rest)
+            await shop.engine.store.run(kill("rule:payment-failed", "a test", "wrong prices"))
+            given = event("billing.payment.failed", id="dry")
+            given["data"]["customer_id"] = "c-1"
+            (found,) = (await shop.post(given, query="?dry_run=true")).json()["messages"]
+            assert (found["state"], found["reason"], found["due_at"]) == ("held", "killed", None)
+            assert found["worth_until"] > given["time"]
+            assert "until it is released" in found["because"]
 
     run(body())
 

@@ -26,7 +26,7 @@ from tidings.tables import LOCK_ORDER, TABLES, Table
 ROWS: Mapping[str, int] = {
     "state": 60_000, "buffer": 30_000, "records": 60_000, "journal": 20_000, "log": 60_000, "dead_letters": 20_000,
     "recipients": 30_000, "runs": 40_000, "messages": 60_000, "attempts": 60_000, "receipts": 40_000,
-    "outbox": 40_000, "told": 20_000, "catalogue": 60_000,
+    "outbox": 40_000, "told": 20_000, "catalogue": 60_000, "audit": 20_000,
 }  # fmt: skip
 """Tables that grow with the events or the customers; the others have a row a topic or a rule."""
 
@@ -51,6 +51,7 @@ VALUES: Mapping[tuple[str, str], str] = {
     ("catalogue", "topic"): "'topic' || n % 5",
     ("catalogue", "partition"): "n % 12",
     ("catalogue", "block"): "n / 4096",
+    ("audit", "verb"): "CASE WHEN n % 20 = 0 THEN 'kill' ELSE 'messages open' END",
     ("outbox", "topic"): "'topic' || n % 2",
     ("outbox", "unpublished"): "1",
 }
@@ -118,6 +119,8 @@ def asked() -> Iterator[Asked]:
         columns = [[sample(table, column.name)] for column in table.columns]
         yield Asked(f"Put {name}, locked", sql.update(name, sql.all_names(table)[table.key :]), columns)
         yield Asked(f"Delete {name}", sql.delete(name), keys)
+    newest = Find("audit", "by_verb", ("kill",), limit=200, backwards=True)
+    yield Asked("Find audit.by_verb (verb), the newest", *sql.find(newest))
     for what, statement in (("messages", MESSAGES), ("keys", KEYS), ("records", RECORDS), ("unsent", UNSENT)):
         yield Asked(f"count of open {what}", statement)
 

@@ -47,3 +47,9 @@ def test_the_first_of_a_queue_are_found_without_sorting_or_reading_the_others(pl
             assert one.what.startswith("Find records") or "Sort" not in {node["Node Type"] for node in nodes(plan)}
             read = sum(node["Actual Rows"] for node in nodes(plan) if node["Node Type"] == "Index Scan")
             assert read <= 32 + 20, one.what
+
+
+def test_the_newest_of_the_audit_are_found_without_sorting_or_reading_the_others(place):
+    (plan,) = [plan for one, plan in asyncio.run(plans(place, SETTINGS)) if one.what.endswith("the newest")]
+    assert not any("Sort" in node["Node Type"] for node in nodes(plan))
+    assert max(node["Actual Rows"] for node in nodes(plan)) == 200

@@ -7,6 +7,8 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
+from streams.explaining.stops import read_stops
+from streams.processors.kills import kill
 from streams.stores.migrate import migrate
 from streams.stores.migrations import rights
 from streams.stores.place import Place
@@ -147,6 +149,21 @@ def test_what_is_a_roles_work_is_done(place):
         store = await PostgresStore.open(place)
         assert await store.read(everything("records")) == [RECORD]
         assert len(await store.read(everything("audit"))) == 1
+        await store.close()
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("role", [rights.READER, rights.GATEWAY, rights.OPERATOR])
+def test_whoever_explains_may_read_what_was_stopped(place, role):
+    async def body():
+        await empty(place)
+        store = await PostgresStore.open(place)
+        await store.run(kill("all", "ann", "wrong prices"))
+        await store.close()
+        store = await PostgresStore.open(login(place, role))
+        (found,) = (await store.read(read_stops)).all
+        assert (found.scope, found.by, found.until) == ("all", "ann", None)
         await store.close()
 
     asyncio.run(body())
