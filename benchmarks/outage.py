@@ -76,7 +76,7 @@ async def one(messages: int, seconds: float) -> dict[str, Any]:
     return {
         "messages": messages, "away s": seconds, "asked while away": away["asked"], "asked": asked,
         "transactions while away": away["transactions"], "transactions": transactions,
-        "half after s": round(times[len(times) // 2], 1), "last after s": round(times[-1], 1),
+        "first after s": round(times[0], 1), "half after s": round(times[len(times) // 2], 1), "last after s": round(times[-1], 1),
     }  # fmt: skip
 
 
