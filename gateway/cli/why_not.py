@@ -48,7 +48,7 @@ async def _beside(arguments: Namespace, books: Books) -> int:
 def _print(found: WhyNot) -> None:
     more = ", the newest of more" if found.more else ""
     span = f"{moment(found.since)} to {moment(found.until)}"
-    print(f"{found.customer}  {span}: {counted(found.looked_at, 'event')} looked at{more}")
+    print(f"{found.customer}  {span}: {counted(found.looked_at, 'event')} that {found.reads} looked at{more}")
     if not found.known:
         print("No event has made this customer known: no profile, no consent.")
     silent = [one.rule.id for one in found.answers if one.first.kind == "nothing"]
@@ -62,4 +62,6 @@ def _print(found: WhyNot) -> None:
             if candidate.decision is not None:
                 print(f"    decision {candidate.decision}")
     if silent and len(found.answers) > 1:
-        print(f"\n{counted(len(silent), 'rule')} saw nothing of this customer: {', '.join(silent)}")
+        print(
+            f"\n{counted(len(silent), 'rule')} saw nothing of this customer that {'it reads' if len(silent) == 1 else 'they read'}: {', '.join(silent)}"
+        )

@@ -192,7 +192,7 @@ class WhyNotAnswer(Shape):
     until: str = time()
     rule_set: str
     known: bool = Field(description="whether anybody has told us of this customer")
-    events: int = Field(description="events of the customer that were looked at")
+    events: int = Field(description="events of the customer, of the types that the rules read, that were looked at")
     more: bool = Field(description="whether there were more")
     says: str
     rules: list[RuleAnswer]

@@ -23,7 +23,7 @@ WORDS = {
         },
         AFTER: {
             "ask": "Nothing has changed yet. The button ends messages of this kind by mail, SMS and push. Everything else goes on as it is.",
-            "off": "One that was on its way at this moment may still arrive. To have these messages again, change it in your account, or write to us: a link in a mail can only make less come.",
+            "off": "One that was on its way at this moment may still arrive. To have these messages again, change it in your account, or write to us. The link in a mail can only end messages.",
             "locked": "We have to tell you these as long as you have an order or a contract with us. Nothing was changed.",
             "expired": "Take the link in a newer mail from us, or write to us.",
             "damaged": "Open it from the mail once more, or write to us.",
@@ -47,7 +47,7 @@ WORDS = {
         },
         AFTER: {
             "ask": "Noch ist nichts geändert. Der Knopf beendet Nachrichten dieser Art per Mail, SMS und Push. Alles andere bleibt, wie es ist.",
-            "off": "Eine Nachricht, die gerade unterwegs war, kann noch ankommen. Wenn Sie diese Nachrichten wieder wollen, ändern Sie es in Ihrem Konto, oder schreiben Sie uns: Ein Link in einer Mail kann nur weniger bewirken.",
+            "off": "Eine Nachricht, die gerade unterwegs war, kann noch ankommen. Wenn Sie diese Nachrichten wieder wollen, ändern Sie es in Ihrem Konto, oder schreiben Sie uns. Über den Link in einer Mail lassen sich Nachrichten nur abbestellen.",
             "locked": "Diese Nachrichten müssen wir Ihnen schicken, solange Sie eine Bestellung oder einen Vertrag bei uns haben. Nichts wurde geändert.",
             "expired": "Nehmen Sie den Link aus einer neueren Mail von uns, oder schreiben Sie uns.",
             "damaged": "Öffnen Sie ihn noch einmal aus der Mail, oder schreiben Sie uns.",

@@ -12,8 +12,11 @@ from html import escape
 from typing import Any
 
 WORDS = {
-    "en": ("You get this mail because you hear from us about: {topic}.", "No more of these"),
-    "de": ("Sie bekommen diese Mail, weil wir Sie informieren über: {topic}.", "Nichts mehr davon"),
+    "en": ("You get this mail because you get messages of this kind from us: “{topic}”.", "No more of these"),
+    "de": (
+        "Sie bekommen diese Mail, weil Sie Nachrichten dieser Art von uns erhalten: „{topic}“.",
+        "Nichts mehr davon",
+    ),
 }
 """By language: why they get it, and what the link does."""
 LANGUAGE = "en"
@@ -22,9 +25,9 @@ STYLE = "margin:32px 0 0;font-size:13px;line-height:1.4;opacity:.8"
 
 
 def words(topic: str, locale: str | None) -> Mapping[str, str]:
-    """Return the words in the language of a mail. `topic`: what customers read of it."""
+    """Return the words in the language of a mail. `topic`: what customers read of it, a name or a sentence."""
     why, link = WORDS.get(re.split("[-_]", (locale or LANGUAGE).lower())[0], WORDS[LANGUAGE])
-    return {"why": why.format(topic=topic), "link": link}
+    return {"why": why.format(topic=topic.rstrip(" .")), "link": link}
 
 
 def ended(content: Mapping[str, Any], link: str) -> dict[str, Any]:

@@ -131,6 +131,12 @@ def title_of(books: Books, event: Event) -> str:
     return f"{title}{named} on {moment(event.occurred_at)}"
 
 
+def unfired(books: Books, event: Event) -> str:
+    """Return that a rule did not fire for this event: beside it stands perhaps that it did for another."""
+    key = about_of(event, books.archive.by_type.get(event.type))
+    return f"For {'this event' if key is None else key} it did not fire: {title_of(books, event)}"
+
+
 def about_of(event: Event, contract: Contract | None) -> str | None:
     """Return what an event is about beside the customer: its subject, or the first of its ids that is not personal."""
     if event.subject:
@@ -319,6 +325,6 @@ class _Told:
             spare = f", {render_duration((looked.until - closer.occurred_at) // MINUTE * MINUTE)} before its deadline"
         came = closer.type in {one.type for one in operator.expect}
         word = "was followed by" if came else "was cancelled by"
-        text = f"It never fired. Nearest: {self.title} {word} {closer.type} {when}{spare}."
-        head = f"it never fired, for the event {word} {closer.type} {when}{spare}"
+        text = f"{unfired(self.books, event)} {word} {closer.type} {when}{spare}."
+        head = f"it did not fire, for the event {word} {closer.type} {when}{spare}"
         return Candidate("in_time" if came else "ended", text, event, looked=looked, head=head)

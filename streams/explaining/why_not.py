@@ -15,7 +15,7 @@ from handlers.operators.missing import MissingOperator
 from streams.explaining import veil
 from streams.explaining.archive import Changes
 from streams.explaining.books import Books
-from streams.explaining.came_of import Beginning, came_of, title_of
+from streams.explaining.came_of import Beginning, came_of, title_of, unfired
 from streams.explaining.candidate import RANK, Candidate
 from streams.explaining.terms import Looked, begins, look, opening
 from streams.json_events import rfc3339
@@ -73,7 +73,7 @@ class WhyNot:
     known: bool
     """Whether anybody has told us of this customer."""
     looked_at: int
-    """Events of the customer in the window."""
+    """Events of the customer in the window, of the types that the rules read: what else arrived is not among them."""
     more: bool
     """Whether there were more than are looked at."""
     answers: Sequence[RuleAnswer]
@@ -82,17 +82,23 @@ class WhyNot:
     """Where nothing in the window fits: when the newest that does happened before it."""
 
     @property
+    def reads(self) -> str:
+        """Whose types were looked at, in words."""
+        return "this rule reads" if len(self.answers) == 1 else "these rules read"
+
+    @property
     def says(self) -> str:
         """The answer in one sentence."""
         if not self.answers:
             return "No rule tells customers anything of this kind."
         best = self.answers[0]
         if best.first.kind == "nothing":
-            head = "Nothing of this customer arrived" if not self.looked_at else "Nothing arrived that these rules read"
+            reads = _reads(best.rule) if len(self.answers) == 1 else self.reads
             about = f" about {self.about}" if self.about else ""
-            if self.earlier is not None:
-                return f"{head}{about} in this time; something did on {moment(self.earlier)}: look further back."
-            return f"{head}{about} in this time."
+            says = f"Nothing of this customer{about} arrived in this time that {reads}"
+            if self.earlier is None:
+                return f"{says}."
+            return f"{says}; something did on {moment(self.earlier)}: look further back."
         return f"{best.rule.title or best.rule.id}: {best.first.says}"
 
     def to_json(self) -> dict[str, Any]:
@@ -186,6 +192,10 @@ def _asked(rules: RuleSet, name: str | None) -> list[Rule]:
     return found
 
 
+def _reads(rule: Rule, who: str = "this rule") -> str:
+    return f"{who} reads ({', '.join(sorted(opening(rule)))})"
+
+
 def _misses(candidate: Candidate) -> int:
     return 0 if candidate.looked is None else candidate.looked.misses
 
@@ -236,8 +246,7 @@ class _Rule:
                 found.append(one)
         if found:
             return found
-        kinds = ", ".join(sorted(opening(self.rule)))
-        return [Candidate("nothing", f"Nothing arrived that it reads ({kinds}).")]
+        return [Candidate("nothing", f"Nothing arrived that {_reads(self.rule, 'it')}.")]
 
     def _is_about(self, event: Event) -> bool:
         if self.about is None:
@@ -255,8 +264,8 @@ class _Rule:
         if looked.outcome != "no_match" or event.type not in opening(self.rule):
             return None
         if not looked.kept_by:
-            return Candidate("not_fired", f"It did not fire. {title_of(self.books, event)}.", event, looked=looked)
-        text = f"It did not fire. Nearest: {title_of(self.books, event)}. {looked.kept_by}."
+            return Candidate("not_fired", f"{unfired(self.books, event)}.", event, looked=looked)
+        text = f"{unfired(self.books, event)}. {looked.kept_by}."
         return Candidate("near_miss", text, event, looked=looked)
 
 

@@ -161,7 +161,7 @@ def test_a_customer_is_asked_about_in_the_url_and_what_is_still_to_come_stands_t
     assert told in text
     assert "switched off" in text
     nobody = text_of(looked, "/customers/nobody?ask=1")
-    assert "Nothing of this customer arrived in this time." in nobody
+    assert "Nothing of this customer arrived in this time that these rules read." in nobody
     assert "there is no rule or topic" in text_of(looked, "/customers/c-1?ask=1&rule=nope")
 
 

@@ -62,6 +62,7 @@ def test_an_absence_waits_until_its_deadline_or_was_ended_in_time_by_what_came(w
     (answer,) = asked(where, rule="order-not-shipped").answers
     assert [one.kind for one in answer.all] == ["waiting", "waiting", "in_time"]
     assert "it tells on 2027-01-16 13:05 UTC unless sales.order.shipped comes" in answer.first.says
+    assert answer.all[2].says.startswith("For ord-1 it did not fire: "), "of the others it says that they wait"
     assert "was followed by sales.order.shipped 1h later, 23h before its deadline" in answer.all[2].says
 
 
@@ -99,7 +100,7 @@ def test_an_order_answers_for_itself_alone(where: Where) -> None:
 def test_where_nothing_came_it_says_what_would_have_been_read(where: Where) -> None:
     found = asked(where, customer="c-2", rule="payment-failed")
     assert (found.looked_at, found.known) == (0, False)
-    assert found.says == "Nothing of this customer arrived in this time."
+    assert found.says == "Nothing of this customer arrived in this time that this rule reads (billing.payment.failed)."
     assert found.answers[0].first.says == "Nothing arrived that it reads (billing.payment.failed)."
     assert asked(where, since=0, until=DAY).looked_at == 0
 
@@ -159,9 +160,11 @@ def test_what_happened_before_the_window_is_said_to_have_happened(where: Where) 
             await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
             await shop.rests(20 * DAY)
             found = await why_not(shop.books, "c-1", about="ord-1")
-            assert found.says.startswith("Nothing of this customer arrived about ord-1 in this time; something did on ")
+            assert found.says.startswith(
+                "Nothing of this customer about ord-1 arrived in this time that these rules read; something did on "
+            )
             assert found.says.endswith(": look further back.")
             other = await why_not(shop.books, "c-1", about="ord-2")
-            assert other.says == "Nothing of this customer arrived about ord-2 in this time."
+            assert other.says == "Nothing of this customer about ord-2 arrived in this time that these rules read."
 
     run(story())

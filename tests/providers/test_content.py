@@ -76,18 +76,18 @@ def test_a_mail_that_can_be_switched_off_says_how_the_same_way_on_every_attempt(
     contents = Contents("https://shop.example.org", KEY)
     link = contents(RULES, message(), ADA)["unsubscribe"]
     assert link == contents(RULES, message(), ADA)["unsubscribe"]
-    assert contents(RULES, message(), ADA)["footer"]["why"].endswith("informieren über: billing.")
+    assert contents(RULES, message(), ADA)["footer"]["why"].endswith("von uns erhalten: „billing“.")
     found = read(link.removeprefix("https://shop.example.org/u/"), KEY, NOW)
     assert (found.tenant, found.customer, found.topic, found.expires_at) == ("t", "c", "billing", NOW + LASTS)
 
 
 def test_a_mail_ends_in_the_language_in_which_it_is_written():
-    billing = Topic("billing", "Invoices", sentences={"de": "Rechnungen", "fr": "Factures"})
+    billing = Topic("billing", "Invoices", sentences={"de": "Wo Ihre Rechnungen sind.", "fr": "Factures"})
     rules, contents = replace(RULES, notice_topics={"billing": billing}), Contents("https://shop.example.org", KEY)
     french = replace(ADA, profile={**ADA.profile, "locale": "fr-FR"})
-    assert contents(rules, message(), ADA)["footer"]["why"].endswith("informieren über: Rechnungen.")
+    assert contents(rules, message(), ADA)["footer"]["why"].endswith("von uns erhalten: „Wo Ihre Rechnungen sind“.")
     # Without a French text the mail is English, and so is its end.
-    assert contents(rules, message(), french)["footer"]["why"].endswith("hear from us about: Invoices.")
+    assert contents(rules, message(), french)["footer"]["why"].endswith("messages of this kind from us: “Invoices”.")
 
 
 @pytest.mark.parametrize("case", ["locked", "no url", "a team"])
