@@ -18,6 +18,11 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def times(number: int) -> str:
+    """Return `once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
 def moment(at: Micros, zone: str | None = None) -> str:
     """Return an instant to the minute: `2012-01-18 08:00 in London`, or in UTC."""
     if not 0 <= at < LAST:

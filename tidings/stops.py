@@ -40,6 +40,7 @@ class Stop:
     ended_by: str = ""
     earlier: bool = False
     """It began before `at`, further back than is looked; by whom and why is not known."""
+    ended_because: str = ""
 
     def holds(self, at: Micros) -> bool:
         """Return whether it stood at an instant."""
@@ -117,5 +118,5 @@ def stops_of(acts: Iterable[Act], standing: Iterable[Stop], reach: Micros | None
         earlier = first is None and act.since is None
         # What ended where nobody looks is left out: of it there is nothing to say.
         if at is not None and not (earlier and act.at <= at):
-            found.append(Stop(act.scope, at, max(at, act.at), by, reason, act.ends, act.by, earlier))
+            found.append(Stop(act.scope, at, max(at, act.at), by, reason, act.ends, act.by, earlier, act.reason))
     return Stops(sorted([*found, *standing], key=lambda one: (one.at, one.scope)), reach)

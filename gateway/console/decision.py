@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.console.away import kept
 from gateway.console.marks import utc
 from gateway.console.pages import Pages
 from gateway.explaining.reading import books_of
@@ -18,6 +20,7 @@ from streams.explaining.asked import TITLES, Answer, Asked
 from streams.explaining.decision import Decision, decision
 from streams.explaining.terms import Looked, Part
 from tidings.message import Message
+from tidings.reasons import MessageState
 from tidings.rule import MACHINES
 
 LONGEST_ID = 100
@@ -79,10 +82,37 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         return pages.render(
             request, "decision.html", here="/decisions", d=found, outcomes=OUTCOMES, truths=TRUTHS,
             blocks=[block_of(one) for one in found.gates], gates_say=gates_say(found), rules_say=rules_say(found),
-            shown=[one for one in found.messages if one.attempt], terms_of=terms_of, clock=clock_of(found), named=says.NAMED,
+            reached=reached_of(found), terms_of=terms_of, clock=clock_of(found), named=says.NAMED, now=site.now(),
+            verdict=verdict_of(found, site),
         )  # fmt: skip
 
     return router
+
+
+def verdict_of(found: Decision, site: Site) -> str:
+    """Return the decision's sentence; of what is on its way that its provider is away, where this process asks it."""
+    leaving = next((one.message for one in found.stored.notices if one.message.is_open), None)
+    provider = "" if leaving is None or found.told else kept(leaving.state, leaving.channel, site)
+    return f"Not told yet: {provider}" if provider else found.verdict
+
+
+def reached_of(found: Decision) -> Mapping[str, Sequence[Message]]:
+    """Return the messages that were tried, by what is known of whether their recipient has them, in words."""
+    heads: dict[str, list[Message]] = {}
+    for one in found.messages:
+        if one.attempt:
+            heads.setdefault(_reached(one), []).append(one)
+    return heads
+
+
+def _reached(message: Message) -> str:
+    if message.state in (MessageState.SENDING, MessageState.UNKNOWN, MessageState.UNRESOLVED):
+        return "What they may have received"
+    if message.is_open:
+        return "What they will receive"
+    if message.state not in (MessageState.ACCEPTED, MessageState.MERGED) or says.arrived(message):
+        return "What did not reach them"
+    return "What they received"
 
 
 def block_of(asked: Asked) -> MessageBlock:

@@ -39,7 +39,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     def shown(request: Request, found: EventStory, *, revealed: bool = False, wrong: str = "") -> Response:
         return pages.render(
             request, "event.html", here="/decisions", status=422 if wrong else 200, e=found, outcomes=OUTCOMES,
-            truths=TRUTHS, terms_of=terms_of, icons=ICONS, revealed=revealed, wrong=wrong,
+            truths=TRUTHS, now=site.now(), terms_of=terms_of, icons=ICONS, revealed=revealed, wrong=wrong,
             may=principal(request).may(REVEAL), hidden=found.seen.hides,
         )  # fmt: skip
 

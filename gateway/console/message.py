@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.console import preview
+from gateway.console.away import kept
 from gateway.console.leaving import PARTS, Leaving, leaving, senders
 from gateway.console.messages import HERE, word_of
 from gateway.console.pages import Pages
@@ -31,7 +32,7 @@ from streams.explaining.books import Books
 from streams.explaining.says import NAMED
 from streams.explaining.timeline import OUTCOMES, RECEIPTS
 from streams.explaining.veil import masked
-from streams.ledger.rows import MessageDetail
+from streams.ledger.rows import MessageDetail, MessageLine
 from streams.processors.audit import audit
 from tidings.message import WAITED
 from tidings.ports import Body, Transaction
@@ -108,9 +109,17 @@ class One:
             "address": address_of(found, became), "revealed": revealed, "wrong": wrong, "may": principal(request).may(REVEAL),
             "attempts": attempts_of(found), "word": word_of(found.line), "part": part,
             "mail": self.leaves(found, became, revealed) if composed else None, "is_test": self.is_test,
-            "because": became.because or found.line.because,
+            "because": self.because(found.line, became), "now": self.site.now(),
         }  # fmt: skip
         return self.pages.render(request, "message.html", here=HERE, status=status, **context)
+
+    def because(self, line: MessageLine, became: Became) -> str:
+        """Return why it is where it is; that its provider is away is known where this process asks it."""
+        known = became.because or line.because
+        provider = kept(line.state, line.channel, self.site)
+        if not provider:
+            return known
+        return f"{provider}: it waits, and leaves when it is back." + (f" {known}" if line.attempts else "")
 
     @property
     def is_test(self) -> bool:

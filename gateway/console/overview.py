@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.console import drawing, first
+from gateway.console.away import away
 from gateway.console.live import Told
 from gateway.console.marks import number, short, span
 from gateway.console.pages import Pages
@@ -222,12 +223,9 @@ def needs(site: Site, seen: Overview | None, heart: Heart, standing: Standing) -
             "See the sum",
         )
     for name, one in site.ways().items():
-        breaker = one.breaker
-        if not breaker.is_open:
-            continue
-        word = "does not take us" if breaker.misconfigured else "is away"
-        says = f"{name} {word} since {span(max(0, site.now() - breaker.since) // site.speed)}; its messages wait, and leave when it is back."
-        yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
+        if one.breaker.is_open:
+            says = f"{away(name, one.breaker, site)}; its messages wait, and leave when it is back."
+            yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
     if heart.look.stands > LATE:
         says = f"Something has been due for {span(heart.look.stands)} and does not leave."
         yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")

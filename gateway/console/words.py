@@ -51,6 +51,8 @@ WORDS: Mapping[str, str] = {
     "nothing_to_correct": "nothing to correct",
     "newer_episode": "newer episode",
     "given_up": "gave up",
+    "killed": "stopped by us",
+    "stopped": "settled",
     "no_answer": "no answer",
 }
 """Reasons whose word reads better than the record's with spaces. One reason, one word."""

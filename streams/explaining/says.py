@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from streams.wording import times
 from tidings.message import Message
 from tidings.reasons import MessageState, Reason, sentence_of
 from tidings.receipts import Receipt
@@ -136,7 +137,10 @@ def _open(message: Message, waits: str) -> tuple[str, str]:
         return "flit", f"Not told yet: held{f' until {waits}' if waits else ''}, {brief(message.reason)}"
     if message.state is MessageState.UNKNOWN:
         return "flit", "Perhaps told: the provider has not said whether it took the message"
-    return "flit", f"On its way {OVER.get(message.channel, message.channel)}"
+    over = OVER.get(message.channel, message.channel)
+    if message.state is MessageState.PENDING and message.attempt:
+        return "flit", f"Not told yet: tried {over} {times(message.attempt)}, and is tried again"
+    return "flit", f"On its way {over}"
 
 
 def _ended(message: Message, stopped: Collection[str]) -> tuple[str, str]:

@@ -58,7 +58,7 @@ def timeline(
     stored: Stored, event: Event | None, rule: Rule | None, contracts: Mapping[str, Contract], now: Micros
 ) -> list[Moment]:
     """Return everything that is known to have happened, from the event on."""
-    found = [*_moments(stored, event, rule, contracts), *_stops(stored, now)]
+    found = [*_moments(stored, event, rule, contracts, now), *_stops(stored, now)]
     # What bears no time stands where it was said: after what came before it.
     last = 0
     placed = []
@@ -69,7 +69,7 @@ def timeline(
 
 
 def _moments(
-    stored: Stored, event: Event | None, rule: Rule | None, contracts: Mapping[str, Contract]
+    stored: Stored, event: Event | None, rule: Rule | None, contracts: Mapping[str, Contract], now: Micros
 ) -> Iterator[Moment]:
     fired = stored.fired
     if event is not None:
@@ -96,7 +96,7 @@ def _moments(
             at = signal["logical_at"] if signal["logical_at"] != fired["logical_at"] else told
             yield Moment(at, "canc", "It was taken back: what it was about is settled", tone="canc")
     for one in (*stored.notices, *stored.corrections):
-        yield from _of_message(one)
+        yield from _of_message(one, now)
 
 
 def _stops(stored: Stored, now: Micros) -> Iterator[Moment]:
@@ -118,14 +118,16 @@ def _stops(stored: Stored, now: Micros) -> Iterator[Moment]:
         if stop.until is not None:
             word, tone = ("Dropped", "canc") if stop.how == DROP else ("Released", "flit")
             icon = "canc" if stop.how == DROP else "flit"
-            yield Moment(stop.until, icon, f"{word}: {said(stop.scope)}", _who(stop.ended_by, ""), tone=tone)
+            yield Moment(
+                stop.until, icon, f"{word}: {said(stop.scope)}", _who(stop.ended_by, stop.ended_because), tone=tone
+            )
 
 
 def _who(by: str, reason: str) -> str:
     return ": ".join(part for part in (f"by {by}" if by else "", reason) if part)
 
 
-def _of_message(sent: Sent) -> Iterator[Moment]:
+def _of_message(sent: Sent, now: Micros) -> Iterator[Moment]:
     message = sent.message
     name = NAMED.get(message.channel, message.channel)
     if message.role != NOTICE:
@@ -156,13 +158,22 @@ def _of_message(sent: Sent) -> Iterator[Moment]:
     elif message.state is MessageState.HELD:
         yield Moment(message.due_at, "held", f"{name}: held until then", brief(message.reason), tone="flit")
     elif message.state is MessageState.PENDING:
-        yield Moment(message.due_at, "flit", f"{name}: to be handed over", "not before", tone="flit")
+        since = message.due_at is not None and message.due_at <= now
+        yield Moment(
+            message.due_at,
+            "flit",
+            f"{name}: {'is due since then' if since else 'to be handed over, not before'}",
+            tone="flit",
+        )
     elif not message.is_open and message.state is not MessageState.ACCEPTED:
         icon = state_icon(message)
         at = sent.ended_at if sent.ended_at is not None or sent.attempts else message.created_at
-        if message.reason in ("stopped", "expired", "rule_off", "killed") and sent.ended_at is None:
+        why = brief(message.reason)
+        if sent.ended_at is None and message.reason == Reason.EXPIRED:
+            at, why = message.deadline, f"at its deadline, which this is, or later: {why}"
+        elif sent.ended_at is None and message.reason in (Reason.STOPPED, Reason.RULE_OFF, Reason.KILLED):
             at = None
-        yield Moment(at, icon, f"{name} {state_word(message)}", brief(message.reason), tone=icon)
+        yield Moment(at, icon, f"{name} {state_word(message)}", why, tone=icon)
 
 
 def _of_attempt(attempt: Row, name: str, reference: str, newest: int) -> Iterator[Moment]:

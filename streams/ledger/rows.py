@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from streams.wording import moment, times
 from tidings.correction import NOTICE
 from tidings.event import Micros
 from tidings.message import Message
@@ -156,6 +157,8 @@ class MessageLine:
     @property
     def because(self) -> str:
         """One sentence."""
+        if self.state is MessageState.PENDING and self.attempts and self.reason is None and self.due_at is not None:
+            return f"It was tried {times(self.attempts)}, and is tried again from {moment(self.due_at)} on."
         return sentence(self.state, self.reason, self.receipt)
 
 

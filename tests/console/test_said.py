@@ -66,6 +66,16 @@ def test_a_provider_that_does_not_take_us_needs_attention_and_what_waits_for_it_
             text = plain((await client.get("/")).text)
             assert "post does not take us since 8 min; its messages wait, and leave when it is back." in text
             assert "has been due for" not in text
+            for place, says in (
+                ("messages", "post does not take us since 8 min: it waits, and leaves when it is back."),
+                ("decisions", "Not told yet: post does not take us since 8 min"),
+            ):
+                found = (await client.get(f"/{place}")).text
+                link = re.findall(rf'class="go" href="(/{place}/[^"]+)"', found)[-1]
+                text = plain((await client.get(link)).text)
+                assert says in text
+                assert "Open the message" not in text or "What they will receive" in text
+            assert "What they received" not in text
 
     run(story())
 

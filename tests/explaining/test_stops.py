@@ -73,7 +73,7 @@ def test_the_gate_at_decision_says_what_was_stopped_then_also_when_it_is_release
     }
     texts = [(one.text, one.detail) for one in sent.timeline]
     assert ("Stopped: everything", f"by {WHO}: {WHY}") in texts
-    assert ("Released: everything", "by ann") in texts
+    assert ("Released: everything", "by ann: mended") in texts
     assert not any("email" in text for text, _ in texts), "what was stopped after it had left did nothing to it"
 
 
@@ -120,6 +120,7 @@ def test_what_expired_while_it_was_stopped_says_so_wherever_its_reason_is_told_a
     assert [one.text for one in found.timeline if "rule payment-failed" in one.text] == [
         "Stopped: rule payment-failed", "Released: rule payment-failed",
     ]  # fmt: skip
+    assert None not in [one.at for one in found.timeline], "where its end is not kept it is its deadline, or later"
     mark, origin, text = answers(found, "deadline")["afterwards"]
     assert (mark, origin) == ("no", "recorded")
     assert f"stopped then: rule payment-failed, by {WHO} since" in text
@@ -197,8 +198,8 @@ def test_further_back_than_stops_are_looked_at_it_says_that_it_does_not_know(
     assert text.startswith("not known")
     at = NOON + SOON + 3 * MINUTE
     assert known.all == [
-        Stop("channel:sms", at, at + MINUTE, WHO, WHY, "release", "ann"),
-        Stop("all", at + 2 * MINUTE, at + 3 * MINUTE, WHO, WHY, "release", "ann"),
+        Stop("channel:sms", at, at + MINUTE, WHO, WHY, "release", "ann", ended_because="mended"),
+        Stop("all", at + 2 * MINUTE, at + 3 * MINUTE, WHO, WHY, "release", "ann", ended_because="mended"),
     ]
 
 

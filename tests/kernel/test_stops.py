@@ -81,8 +81,8 @@ def test_two_stops_of_one_scope_are_two_and_each_has_its_own_author_reason_and_e
         Act(3, 30, "all", "eve", "worse"), Act(4, 40, "all", "ann", "never", "drop"),
     ]  # fmt: skip
     assert stops_of(acts, []).all == [
-        Stop("all", 10, 20, "ann", "wrong prices", "release", "bob"),
-        Stop("all", 30, 40, "eve", "worse", "drop", "ann"),
+        Stop("all", 10, 20, "ann", "wrong prices", "release", "bob", ended_because="mended"),
+        Stop("all", 30, 40, "eve", "worse", "drop", "ann", ended_because="never"),
     ]
 
 
