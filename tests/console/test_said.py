@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tests.explaining.laboratory import EURO_90, SOON, Shop, browsing, opened, run
-from tidings.event import MINUTE
+from tidings.event import DAY, MINUTE
 from tidings.ports import Outcome
 
 HERE = {"origin": "http://127.0.0.1"}
@@ -76,6 +76,32 @@ def test_a_provider_that_does_not_take_us_needs_attention_and_what_waits_for_it_
                 assert says in text
                 assert "Open the message" not in text or "What they will receive" in text
             assert "What they received" not in text
+
+    run(story())
+
+
+def test_what_was_tried_says_how_often_and_a_deadline_that_is_over_is_told_as_past(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop, browsing(shop) as client:
+
+            async def first(place: str) -> str:
+                links = re.findall(rf'class="go" href="(/{place}/[^"]+)"', (await client.get(f"/{place}")).text)
+                return plain((await client.get(links[-1])).text)
+
+            await shop.customer()
+            await shop.rests()
+            shop.post.answers = [Outcome("not_sent", detail="busy")]
+            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
+            await shop.rests()
+            assert "It was tried once, and is tried again from 2027-01-15 " in await first("messages")
+            text = await first("decisions")
+            assert "Not told yet: tried by e-mail once, and is tried again" in text
+            assert "What they will receive" in text
+            assert "arms it until" in text
+            await shop.rests(2 * DAY)
+            text = await first("decisions")
+            assert "armed it until" in text
+            assert "arms it until" not in text
 
     run(story())
 

@@ -97,6 +97,7 @@ def test_what_expired_while_it_was_stopped_says_so_wherever_its_reason_is_told_a
                 page = (await client.get(f"/decisions/{found.id}")).text
                 message = (await client.get(f"/messages/{told.message.message_id}")).text
                 api = (await client.get(f"/v1/decisions/{found.id}")).json()
+                assert ", expired" not in (await client.get("/decisions")).text, "its state has said so"
             return standing, found, asked, told, page, message, api
 
     standing, found, asked, told, page, message, api = run(story())
