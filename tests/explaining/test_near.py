@@ -177,5 +177,5 @@ def test_decisions_and_rules_lead_to_near_misses_of_the_same_rule(looked):
 
 
 def test_a_rule_that_is_not_there_or_decides_nothing_is_said_so(looked):
-    assert "There is no such rule; there is large" in looked["/near-misses?rule=larg"]
+    assert "There is no rule larg; there is large" in looked["/near-misses?rule=larg"]
     assert "A draft decides nothing" in looked["/near-misses?rule=draft"]
