@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.console.finding import answer, known
+from gateway.console.finding import answer, known, no_rule
 from gateway.console.headers import HEADERS
 from gateway.console.live import Told
 from gateway.console.marks import href
@@ -238,6 +238,7 @@ async def _page(
         stream=f"/live/decisions?{query}&top={top or now}" if first and wanted.paused is None else "",
         says=_says(page),
         unknown=unknown,
+        nothing=None if page.rows else await nothing(site, wanted.filter.rule, "decision"),
         as_text=as_text,
     )
 
@@ -245,6 +246,16 @@ async def _page(
 def as_text(at: Micros | None) -> str:
     """Return an instant as a field for date and time takes it, in UTC."""
     return "" if at is None else f"{datetime.fromtimestamp(at // SECOND, UTC):%Y-%m-%dT%H:%M}"
+
+
+async def nothing(site: Site, rule: str | None, kind: str) -> tuple[str, str]:
+    """Return what is said where a list is empty, and what helps: of a rule that nobody knows, which one was meant."""
+    names = list(site.rules().by_id)
+    if rule and rule not in names:
+        ever = await site.ledger.decisions(Filter(rule=rule), limit=1)
+        if not ever.rows and ever.looked_to is None:
+            return f"{no_rule(rule, names)}.", "The page of the rules has the names of all."
+    return f"No {kind} fits.", "Take a filter away, or look further back."
 
 
 def _rules(site: Site) -> list[str]:

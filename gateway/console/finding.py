@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
@@ -22,6 +23,8 @@ from tidings.contract import Contract
 from tidings.ports import Read, Transaction
 
 LONGEST = 200
+LEAST = 3
+"""Letters of a part of a name that say which one is meant."""
 MOST = 20
 """Choices that are shown."""
 KINDS = {
@@ -33,6 +36,22 @@ KINDS = {
     "rule": "Rule",
     "team": "Team",
 }
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """Return which of the words somebody meant: one that reads like it, or that has it in it; empty: none."""
+    typed = word.strip().lower()[:LONGEST]
+    like = get_close_matches(typed, words, 1)
+    if like or len(typed) < LEAST:
+        return like[0] if like else ""
+    within = sorted(one for one in words if typed in one.lower())
+    return next((one for one in within if one.lower().startswith(typed)), within[0] if within else "")
+
+
+def no_rule(name: str, names: Sequence[str]) -> str:
+    """Say that there is no rule of this name, with the one that was meant."""
+    near = nearest(name, names)
+    return f"There is no rule {name[:LONGEST]}" + (f"; there is {near}" if near else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from gateway.console.decisions import LONGEST, WINDOWS, asked
+from gateway.console.decisions import LONGEST, WINDOWS, asked, nothing
 from gateway.console.finding import known
 from gateway.console.headers import HEADERS
 from gateway.console.pages import Pages
@@ -100,6 +100,7 @@ async def _list(site: Site, pages: Pages, request: Request, *, unknown: str = ""
         every=counts.get(None, Count(0)), about=about, window=wanted.window, windows=WINDOWS, rules=rules,
         reasons=sorted(map(str, Reason)), channels=CHANNELS, named=NAMED, unknown=unknown, word_of=word_of,
         zones=await zones_of(site, [one.recipient for one in page.rows]), says=_says(page),
+        nothing=None if page.rows else await nothing(site, about.rule, "message"),
     )  # fmt: skip
 
 

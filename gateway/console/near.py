@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.console.finding import no_rule
 from gateway.console.pages import Pages
 from gateway.console.rules import again_soon
 from gateway.console.zones import zones_of
@@ -19,7 +18,7 @@ from tidings.rule import Rule, RuleSet
 HERE = "/near-misses"
 RULES = 100
 """Rules that are looked at together, by their ids; of others one asks by name."""
-ROWS = 40
+ROWS = 20
 LONGEST_ID = 200
 
 
@@ -50,8 +49,6 @@ def routes(site: Site, pages: Pages) -> APIRouter:
 def _named(rules: RuleSet, name: str) -> Rule:
     rule = rules.by_id.get(name)
     if rule is None or rule.status == "draft":
-        near = get_close_matches(name, [one.id for one in rules.active], 1)
-        hint = f"; there is {near[0]}" if near and near[0] != name else ""
-        text = "A draft decides nothing, so nothing comes near it" if rule else f"There is no such rule{hint}"
-        raise HTTPException(404, text)
+        draft = "A draft decides nothing, so nothing comes near it"
+        raise HTTPException(404, draft if rule else no_rule(name, [one.id for one in rules.active]))
     return rule

@@ -6,13 +6,14 @@ A filter that nobody knows would be left out, and the page would show everything
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from gateway.console import customer
 from gateway.console.decisions import WINDOWS, instant
+from gateway.console.finding import nearest
+from gateway.console.leaving import PARTS
 from gateway.console.marks import TIMES
 from gateway.console.messages import CHANNELS
 from gateway.console.session import SAFE
@@ -38,7 +39,7 @@ TAKES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "/": {"window": tuple(Window), "paused": INSTANT},
     "/decisions": {**LISTED, "event": ANY},
     "/messages": {**LISTED, "channel": CHANNELS},
-    "/messages/{name}": {"part": ANY},
+    "/messages/{name}": {"part": PARTS},
     "/customers/{name:path}": {"ask": ANY, "rule": ANY, "about": ANY, "window": tuple(customer.WINDOWS), **PAGED},
     "/rules": {"after": ANY},
     "/near-misses": {"rule": ANY},
@@ -91,5 +92,5 @@ def fault(takes: Mapping[str, Sequence[str]], name: str, value: str) -> str:
 
 
 def _meant(word: str, words: Sequence[str]) -> str:
-    near = get_close_matches(word[:MOST_SHOWN], words, 1)
-    return f", did you mean {near[0]}?" if near else ""
+    near = nearest(word[:MOST_SHOWN], words)
+    return f", did you mean {near}?" if near else ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.console.finding import no_rule
 from gateway.console.pages import Pages
 from gateway.console.standing import Attention, Standing
 from gateway.explaining.reading import books_of
@@ -62,8 +62,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
         rules = await books.active()
         rule = rules.by_id.get(name[:LONGEST_ID])
         if rule is None:
-            near = get_close_matches(name[:LONGEST_ID], list(rules.by_id), 1)
-            raise HTTPException(404, "There is no such rule" + (f"; there is {near[0]}" if near else ""))
+            raise HTTPException(404, no_rule(name[:LONGEST_ID], list(rules.by_id)))
         found = await counting.of(rules, rule.id)
         source = found.source if found is not None else source_of(rule, await books.reader.read(read_files(rules.hash)))
         files = None if folder is None else await folder.look()

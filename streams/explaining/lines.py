@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from handlers.operators.event import EventOperator
 from handlers.operators.missing import MissingOperator
 from streams.explaining.books import Books
-from streams.explaining.near import Near, is_near, near
+from streams.explaining.near import Near, closest, is_near, near
 from streams.explaining.says import NAMED, brief
 from streams.explaining.source import Source, read_files, source_of
 from streams.explaining.terms import Looked, look
@@ -29,6 +29,7 @@ NEWEST_READING = 50
 IN_A_ROW = 20
 FIRINGS = 300
 """Firings whose messages are counted."""
+CLOSEST = 5
 ARMED = 1_000
 """Waiting keys that are counted."""
 
@@ -60,6 +61,8 @@ class Did:
     """Terms that were not true: the term, how often, of how many events."""
     near: Sequence[Near] = ()
     """The newest events that one term alone kept from firing."""
+    closest: Sequence[Near] = ()
+    """Those that came closest to their limit; where it is none, the newest."""
     nearly: int = 0
     """How many there were of these."""
 
@@ -97,11 +100,11 @@ async def did(books: Books, rule: Rule, rule_set: str) -> Did:
     lines = {} if source is None else _lines(rule, source, looked, messages, len(found), waiting[0])
     outcomes = Counter(_outcome(message) for message in messages if message.role == "notice")
     times = [event.occurred_at for event in events]
-    misses = [event for event, one in looked if is_near(rule, event, one)]
+    misses = [(event, one) for event, one in looked if is_near(rule, event, one)]
     return Did(
         rule_set, rule, len(events), limit, min(times, default=None), books.now(), len(found), told, waiting[0], waiting[1],
         waiting[2], source, lines, outcomes, _misses([one for _, one in looked]),
-        near(books, rule, misses), len(misses),
+        near(books, rule, (event for event, _ in misses)), near(books, rule, closest(misses), CLOSEST), len(misses),
     )  # fmt: skip
 
 

@@ -51,6 +51,10 @@ class Part:
     """By how much it failed, where that is a number: `38.00 EUR`."""
     close: bool = False
     """Whether that is little (`is_close`)."""
+    gap: Fraction | None = None
+    """How far it is, as a part of the larger side; None: it is no number that is compared."""
+    presence: Literal["", "value", "row"] = ""
+    """Where it asks only whether something is there: a value (`has`), or how much of a row (`before_coverage`)."""
     any_of: tuple[Part, ...] = ()
     """Where it is several of which one is enough: each of them."""
 
@@ -135,7 +139,7 @@ class _Look:
             known = changed or " is " not in sides
             value: Truth = "unknown" if not known else "true" if changed else "false"
             terms.append(Term(0, f"changed {name}", value, f" ({sides})"))
-            parts.append(Part(f"{name} changed", value, sides))
+            parts.append(Part(f"{name} changed", value, sides, presence="" if known else "row"))
         if len(operator.changed) > 1:
             parts = [*parts[: -len(operator.changed)], _any_of(parts[-len(operator.changed) :])]
         key = operator.key(event) or ()
@@ -244,9 +248,10 @@ class _Look:
         if truth == "unknown" and trace.because:
             values[trace.because] = None
         hidden = any(self.hides(leaf) for leaf in _leaves(trace))
-        short, close = ("", False) if hidden else (short_by(trace), is_close(trace))
+        short = "" if hidden else short_by(trace)
+        close, gap = (False, None) if hidden else (is_close(trace), gap_of(trace))
         others = tuple(self.part(one) for one in alternatives(trace)) if trace.op == "||" else ()
-        return Part(trace.source, truth, ", ".join(values), short, close, others)
+        return Part(trace.source, truth, ", ".join(values), short, close, gap, presence_of(trace), others)
 
     def shown(self, trace: Trace) -> str:
         if self.hides(trace):
@@ -313,11 +318,29 @@ def short_by(trace: Trace) -> str:
 
 def is_close(trace: Trace) -> bool:
     """Return whether a comparison failed by little: by at most a `CLOSE`th of the larger side. Of instants none does."""
+    gap = gap_of(trace)
+    return gap is not None and gap * CLOSE <= 1
+
+
+def gap_of(trace: Trace) -> Fraction | None:
+    """Return how far from true a comparison of numbers is, as a part of the larger side. Of instants there is no such part."""
     sides = _sides(trace)
     if sides is None or trace.parts[0].kind == "timestamp":
-        return False
+        return None
     left, right = Fraction(sides[0]), Fraction(sides[1])
-    return abs(left - right) * CLOSE <= max(abs(left), abs(right))
+    largest = max(abs(left), abs(right))
+    return abs(left - right) / largest if largest else Fraction(0)
+
+
+def presence_of(trace: Trace) -> Literal["", "value", "row"]:
+    """Return what a term asks the presence of, where it asks nothing else."""
+    leaves = list(_leaves(trace))
+    if leaves and all(leaf.source.endswith("_coverage") for leaf in leaves):
+        return "row"
+    inner = trace
+    while inner.op == "!" and inner.parts:
+        (inner,) = inner.parts
+    return "value" if inner.op == "has" else ""
 
 
 def _sides(trace: Trace) -> tuple[int | Fraction, int | Fraction] | None:

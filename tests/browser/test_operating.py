@@ -68,7 +68,9 @@ def test_a_record_is_looked_at_tried_and_set_aside(browser, own):
         for size in (PHONE, WIDE):
             # Where the record stands is to be read on a phone as well.
             page.set_viewport_size({"width": size[0], "height": size[1]})
-            expect(page.locator("tbody td.mono")).to_have_text(re.compile(r"^[a-z.]+\.v1\s*\d+ / \d+$"))
+            expect(page.locator("tbody td.mono")).to_have_text(
+                re.compile(r"^[a-z.]+\.v1\s*partition and offset \d+ / \d+$")
+            )
             expect(page.locator("tbody td.mono")).to_be_visible()
         page.locator("td a.go").first.click()
         visitor.look(page.url.removeprefix(own.url).partition("#")[0])

@@ -22,6 +22,7 @@ REFUSED = [
     ("/audit?verbs=kill", "did you mean verb?"),
     ("/customers/c-1?windows=7d", "did you mean window?"),
     ("/rules/payment-failed?outcome=sent", "is no filter of this page; it has none"),
+    ("/messages/m-1?part=nonsense", "“part” has a word that it does not know; it knows text, headers, source"),
     ("/keys?q=1", "is no filter of this page; it has none"),
 ]
 
@@ -39,6 +40,19 @@ def test_what_a_page_does_not_know_is_refused_with_what_was_meant_and_what_it_kn
                 assert (await client.get(path)).status_code == 200, path
             # Whatever else stands there is not told back: it may be somebody's address.
             assert "jonas@wald.de" not in (await client.get("/messages?outcome=jonas@wald.de")).text
+
+    run(story())
+
+
+def test_a_rule_that_nobody_knows_is_said_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop, browsing(shop) as client:
+            for path in ("/decisions", "/messages", "/near-misses"):
+                answer = await client.get(f"{path}?rule=slip")
+                assert "There is no rule slip; there is price-slip" in answer.text, path
+                nix = (await client.get(f"{path}?rule=nix")).text
+                assert "There is no rule nix." in nix, path
+            assert "No decision fits." in (await client.get("/decisions?rule=price-slip")).text
 
     run(story())
 

@@ -33,6 +33,26 @@ rules:
     to: customer
     topic: account
     then: [{ send: email, template: account/welcome, with: { name: after.first_name } }]
+  - id: slip
+    title: A plan is pro
+    owner: team-crm
+    severity: low
+    status: live
+    policy: at-any-hour
+    when: { event: crm.customer.changed, if: 'before_coverage == "FULL" && has(after.plan) && after.plan == "pro"' }
+    to: customer
+    topic: account
+    then: [{ send: email, template: account/welcome, with: { name: after.first_name } }]
+  - id: both
+    title: A large payment failed at the bank
+    owner: team-billing
+    severity: low
+    status: live
+    policy: at-any-hour
+    when: { event: billing.payment.failed, if: 'code == "expired_card" && amount >= money(100, "EUR")' }
+    to: customer
+    topic: billing
+    then: [{ send: email, template: billing/payment-failed, with: { amount: amount, code: code } }]
   - id: draft
     title: A draft
     owner: team-billing
@@ -123,6 +143,20 @@ def test_what_came_within_a_quarter_of_the_only_limit_is_near_and_what_fired_or_
     assert "was false: amount is 75.00 EUR, 25.00 EUR away" in found[0]
 
 
+def test_a_number_that_was_far_is_not_near_among_several_terms_either(looked):
+    found = [one for one in rows(looked["/near-misses"]) if " both " in one]
+    assert [re.findall(r"pay-\d", one) for one in found] == [["pay-2"], ["pay-1"]]
+
+
+def test_to_ask_whether_a_value_or_a_row_is_there_makes_no_several_terms(looked):
+    assert not [one for one in rows(looked["/near-misses"]) if " slip " in one]
+
+
+def test_on_the_page_of_a_rule_what_came_closest_to_the_limit_stands_first(looked):
+    text = words(looked["/rules/large"])
+    assert text.index("99.00 EUR") < text.index("75.00 EUR")
+
+
 def test_of_several_terms_the_one_that_failed_alone_is_named_and_its_personal_value_is_not_shown(looked):
     (found,) = [one for one in rows(looked["/near-misses"]) if "anna" in one]
     assert "after.first_name is ••• (5 letters)" in found
@@ -143,5 +177,5 @@ def test_decisions_and_rules_lead_to_near_misses_of_the_same_rule(looked):
 
 
 def test_a_rule_that_is_not_there_or_decides_nothing_is_said_so(looked):
-    assert "There is no such rule; there is large" in looked["/near-misses?rule=larg"]
+    assert "There is no rule larg; there is large" in looked["/near-misses?rule=larg"]
     assert "A draft decides nothing" in looked["/near-misses?rule=draft"]
