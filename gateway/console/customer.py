@@ -55,7 +55,8 @@ def routes(site: Site, pages: Pages) -> APIRouter:
     async def page(name: str, request: Request, params: Mapping[str, str], status: int = 200) -> Response:
         if len(name) > LONGEST_ID or not name.isprintable():
             raise HTTPException(404, "There is no customer with this id")
-        found = await customer(books, name)
+        once = books.once()
+        found = await customer(once, name)
         rules = await books.active()
         window = params.get("window", "7d") if params.get("window") in WINDOWS else "7d"
         answer, wrong = None, ""
@@ -67,7 +68,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             now = books.now()
             try:
                 answer = await why_not(
-                    books, name, rule=asked[0], about=asked[1], since=now - WINDOWS[window][1], until=now
+                    once, name, rule=asked[0], about=asked[1], since=now - WINDOWS[window][1], until=now
                 )  # fmt: skip
             except NoSuchRule as fault:
                 wrong = str(fault)

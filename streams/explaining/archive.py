@@ -39,6 +39,8 @@ class Archive:
     codec: Codec
     finder: Finder | None = None
     """Finds events by what they name; without it, those of the newest that are looked through."""
+    known: dict[tuple[str, int], Sequence[Event]] | None = None
+    """What was found by a word, for as long as one page is made: its parts ask for the same."""
 
     @property
     def by_type(self) -> Mapping[str, Contract]:
@@ -94,8 +96,14 @@ class Archive:
                 found[event.ref] = event
         return sorted((event for event in found.values() if event.type in types), key=_newest_first)
 
-    async def _catalogued(self, word: str, limit: int) -> list[Event]:
-        return [] if self.finder is None else await self.finder.events(word, limit)
+    async def _catalogued(self, word: str, limit: int) -> Sequence[Event]:
+        if self.finder is None:
+            return []
+        if self.known is None:
+            return await self.finder.events(word, limit)
+        if (word, limit) not in self.known:
+            self.known[word, limit] = await self.finder.events(word, limit)
+        return self.known[word, limit]
 
     def _rest(self, topics: Sequence[str] | None) -> AsyncIterator[LogRecord]:
         """Return what the catalogue does not have yet; without one, the newest of everything."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from handlers.channels.content import Contents
 from streams.codec import Codec
@@ -36,6 +37,12 @@ class Books:
         finder = None if self.asking is None else Finder(self.asking, self.tenant, self.codec)
         self.archive = Archive(self.reader, self.codec, finder)
         self.sets = RuleBook(self.codec.contracts, self.reader)
+
+    def once(self) -> Books:
+        """Return the same for one page: what it asks twice is found once."""
+        found = copy(self)
+        found.archive = replace(self.archive, known={})
+        return found
 
     async def active(self) -> RuleSet:
         """Return the rules in force.
