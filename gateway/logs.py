@@ -153,6 +153,8 @@ def _turned(seen: Turned) -> None:
     what = "provider does not take us" if breaker.misconfigured else "provider away"
     cause, again = cause_of(breaker.why), rfc3339(breaker.until)
     then = "messages wait; it is asked by one of them now and then"
+    if breaker.misconfigured:
+        then = f"{mend_of(breaker.why)}. Until then {then}"
     _log(logging.WARNING, what, provider=seen.provider, cause=cause, asked_at=again, then=then)
 
 
@@ -165,6 +167,13 @@ def _sent(seen: Sent, rules: RuleSet | None) -> None:
         more["next_at"] = None if message.due_at is None else rfc3339(message.due_at)
         level = logging.WARNING if seen.outgoing.attempt >= AGAIN else level
     _message(message, rules, level, attempt=seen.outgoing.attempt, outcome=outcome.stage, **more)
+
+
+def mend_of(detail: str) -> str:
+    """Return what a person does about a provider that does not take us."""
+    if "535" in (cause_of(detail) or "") or "credentials" in detail:
+        return "Check username and password in its section of the configuration"
+    return "Check its section of the configuration: 'tidings doctor' asks it and says what is wrong"
 
 
 def cause_of(detail: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,11 +19,17 @@ from streams.stores.counts import Unsent, Waits
 from streams.stores.postgres import PostgresStore
 from streams.wording import counted
 from tidings import canonical
-from tidings.ports import Store, StoreUnavailable
+from tidings.ports import Body, Reader, Scan, Store, StoreUnavailable, Transaction
 from tidings.scopes import said
 
 WITHIN = 2.0
 """Seconds for counting what waits; a kill does not wait for its number."""
+
+TENANTS = 100
+"""Tenants among which the one is looked for that was probably meant."""
+SHOWN = 5
+LAST = chr(0x10FFFF)
+"""Behind every recipient of a tenant."""
 
 
 class NoScope(ValueError):
@@ -74,10 +81,11 @@ class Stopping:
         """Stop a scope; return the kill that stands, and whether it is new.
 
         Raises:
-            NoScope: there is no such rule.
+            NoScope: there is no such rule or tenant.
         """
         counts = await self.unsent() if scope.startswith("rule:") else None
         check(scope, {*self.site.rules().by_id, *(() if counts is None else counts.rules)})
+        await check_tenant(self.site.store, scope, {self.site.tenant})
         before = await self.site.store.run(kills.kill(scope, who, reason), urgent=True)
         if before is not None:
             return before, False
@@ -122,6 +130,46 @@ def check(scope: str, rules: Collection[str]) -> None:
     hint = f"; did you mean '{near[0]}'?" if near else ""
     text = f"there is no rule '{name}'{hint}"
     raise NoScope(text)
+
+
+def known_tenants(name: str) -> Body[set[str]]:
+    """Return the body that reads which tenants have recipients: the first few, and `name`, if it has one."""
+
+    def body() -> Transaction[set[str]]:
+        found = {
+            row["tenant"] for row in (yield Scan("recipients", after=(name, ""), limit=1)) if row["tenant"] == name
+        }
+        after = ("", "")
+        for _ in range(TENANTS):
+            rows = yield Scan("recipients", after=after, limit=1)
+            if not rows:
+                break
+            found.add(rows[0]["tenant"])
+            after = (rows[0]["tenant"], LAST)  # on to the next one, by the primary key
+        return found
+
+    return body
+
+
+async def check_tenant(reader: Reader, scope: str, ours: Collection[str]) -> None:
+    """See that a tenant is one of `ours` or has a recipient, for the reason of `check`.
+
+    Raises:
+        NoScope: nothing knows it. A store that does not answer in time is no reason to stop nothing.
+    """
+    kind, _, name = scope.partition(":")
+    if kind != "tenant" or name in ours:
+        return
+    try:
+        async with asyncio.timeout(WITHIN):
+            known = {*ours, *await reader.read(known_tenants(name))}
+    except (StoreUnavailable, TimeoutError):
+        return
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(known)[:SHOWN])}"
+        text = f"nothing is known of a tenant '{name}'; {hint}"
+        raise NoScope(text)
 
 
 def total_of(verb: str, waits: Waits) -> int | None:

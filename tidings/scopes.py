@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import get_args
 
 from tidings.gates import GROUND
@@ -35,7 +36,9 @@ def scope_of(kind: str | None, name: str = "") -> str:
         text = f"{name[:40]!r} is no name of a {kind}"
         raise ValueError(text)
     if kind == "channel" and name not in CHANNELS:
-        text = f"there is no channel {name[:40]!r}; there are {', '.join(CHANNELS)}"
+        near = get_close_matches(name, CHANNELS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(CHANNELS)}"
+        text = f"there is no channel {name[:40]!r}; {hint}"
         raise ValueError(text)
     return f"{kind}:{name}"
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway import config
-from gateway.cli import doctor_access
+from gateway.cli import doctor_access, doctor_waits
 from gateway.cli.doctor_ways import ways
 from gateway.cli.folder import read_rules
 from gateway.cli.found import Found
@@ -24,7 +24,8 @@ from gateway.sections import Http
 from handlers.rules.load import load
 from schemas import contracts
 from streams import control
-from streams.stores.counts import count_waiting
+from streams.processors.kills import Kill
+from streams.stores.counts import count_unsent, count_waiting
 from streams.stores.sqlite import SqliteReader
 from tidings import canonical
 from tidings.errors import Misconfigured
@@ -63,7 +64,9 @@ def doctor(arguments: Namespace) -> int:
         print(f"{one.state:5}  {one.what}: {one.says}")
         if one.mend:
             print(f"       {one.mend}")
-    print(f"\n{len(wrong)} to mend" if wrong else "\nEverything is in order.")
+    waiting = any(one.what in (doctor_waits.STOPPED, doctor_waits.LETTERS) for one in found)
+    well = "Nothing is broken; what is noted above waits for a person." if waiting else "Everything is in order."
+    print(f"\n{len(wrong)} to mend" if wrong else f"\n{well}")
     return 1 if wrong else 0
 
 
@@ -141,15 +144,16 @@ def _file(folder: Path, rules: RuleSet | None, *, demo: bool = False) -> Iterato
             )
         return
 
-    def looked() -> Transaction[tuple[str, list[Row]]]:
+    def looked() -> Transaction[tuple[str, list[Row], tuple[list[Kill], int, bool]]]:
         rows = yield Read("epochs", [("kind",)])
         people = yield Scan("recipients", limit=MOST_COUNTED)
-        return str(rows["kind",]["value"]) if rows else "run", people
+        held = yield from doctor_waits.waiting_for_people()
+        return str(rows["kind",]["value"]) if rows else "run", people, held
 
     try:
         reader = SqliteReader(path)
         try:
-            kind, people = reader.read(looked)
+            kind, people, (standing, letters, whole) = reader.read(looked)
         finally:
             reader.close()
     except Misconfigured as fault:
@@ -169,6 +173,10 @@ def _file(folder: Path, rules: RuleSet | None, *, demo: bool = False) -> Iterato
             "customers", "note", "0 known; without a profile no customer gets anything",
             "docs/running.md, 'Who your customers are', has a payload to copy",
         )  # fmt: skip
+    counts = None
+    with contextlib.suppress(StoreUnavailable):
+        counts = count_unsent(path, within=PATIENCE) if standing else None
+    yield from doctor_waits.waits(standing, counts, letters, whole=whole)
     if rules is not None:
         yield from _left(path, rules)
 

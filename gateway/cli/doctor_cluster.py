@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer, errors
 
-from gateway.cli import doctor_access
+from gateway.cli import doctor_access, doctor_waits
 from gateway.cli.doctor_database import database
 from gateway.cli.doctor_processes import processes
 from gateway.cli.found import Found
@@ -24,6 +24,7 @@ from gateway.cli.topics import rules_of
 from gateway.cli.topics import wanted as wanted_of
 from gateway.config import Config
 from gateway.logs import silence
+from gateway.stopping import unsent_of
 from schemas import contracts
 from streams.kafka import topics
 from streams.kafka.cluster import Cluster, Refused, opened
@@ -123,6 +124,16 @@ async def _database(settings: Config, together: Together) -> Findings:
         yield found
     async for found in processes(settings.postgres()):
         yield found
+    try:
+        standing, letters, whole = await together.store.read(doctor_waits.waiting_for_people)
+        counts = await unsent_of(together.store) if standing else None
+    except Misconfigured:
+        yield Found(
+            doctor_waits.STOPPED, "note", "this user may not see what is", "ask as a gateway, or as an operator"
+        )
+    else:
+        for found in doctor_waits.waits(standing, counts, letters, whole=whole):
+            yield found
     try:
         rows = await together.store.read(doctor_access.every_key)
     except Misconfigured:

@@ -30,7 +30,7 @@ LONGEST = 3650 * DAY
 
 def create(arguments: Namespace) -> int:
     """Make a key; print it, and on standard error what it is good for."""
-    settings = config.read(arguments.config)
+    settings = _settings(arguments)
     scopes = set(arguments.scope or ())
     for role in arguments.role or ():
         scopes |= access.ROLES[role]
@@ -59,7 +59,7 @@ def create(arguments: Namespace) -> int:
 
 def listing(arguments: Namespace) -> int:
     """List the keys of a tenant."""
-    settings = config.read(arguments.config)
+    settings = _settings(arguments)
     now = time.time_ns() // 1000
     found = sorted(_read(settings, arguments.tenant), key=lambda row: (row["name"], row["created_at"]))
     if arguments.json:
@@ -81,7 +81,7 @@ def listing(arguments: Namespace) -> int:
 
 def revoke(arguments: Namespace) -> int:
     """End a key for good."""
-    settings = config.read(arguments.config)
+    settings = _settings(arguments)
     who = operator()
     key = access.parted(arguments.id)
     number = arguments.id if key is None else key[0]  # the whole key is as good, where only that is at hand
@@ -94,6 +94,16 @@ def revoke(arguments: Namespace) -> int:
         raise Told(why)
     print(f"{number} is revoked; within {access.FRESH:.0f} s nobody comes in with it")
     return 0
+
+
+def _settings(arguments: Namespace) -> Config:
+    if not arguments.config.exists():
+        raise Told(
+            f"there is no {arguments.config}: keys are of an installation, kept as proofs under its secret_key. "
+            "The demonstration has none, and lets in whoever is at this machine. --config FILE names a configuration; "
+            "docs/running.md has an example"
+        )
+    return config.read(arguments.config)
 
 
 def _secret(settings: Config) -> bytes:

@@ -21,6 +21,7 @@ def add_kills(verbs: Any) -> None:
     for verb in (kill, release, drop):
         _add_scope(verb)
         verb.add_argument("--reason", required=True, metavar="TEXT", help="one line, for whoever is on call next")
+    kill.add_argument("--force", action="store_true", help="also a tenant of which nothing is known yet")
     for verb in (release, drop):
         verb.add_argument("--confirm", action="store_true", help="do it")
     for verb in (kill, release, drop, listing):

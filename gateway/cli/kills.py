@@ -12,10 +12,12 @@ from typing import Any
 from gateway.cli.installation import Installation, looked_at
 from gateway.cli.operator import operator
 from gateway.cli.told import Told
+from gateway.site import Site
 from gateway.stopping import (
     WITHIN,
     NoScope,
     check,
+    check_tenant,
     ending_in_words,
     kept_in_words,
     sending_in_words,
@@ -81,6 +83,11 @@ async def _kill(arguments: Namespace, scope: str, reason: str) -> int:
                 check(scope, await _rules(there) | (frozenset() if counts is None else counts.rules))
             except NoScope as fault:
                 raise Told(str(fault)) from None
+        if not arguments.force:
+            try:
+                await check_tenant(there.reader, scope, {Site.tenant})
+            except NoScope as fault:
+                raise Told(f"{fault}\nIf it is new, and shall be stopped before its first event: --force") from None
         before = await _do(there, "kill", scope, reason)
         counts = await _counts(there)
     waits = None if counts is None else counts.of(scope)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.console import drawing, first
-from gateway.console.away import away
+from gateway.console.away import needed
 from gateway.console.live import Told
 from gateway.console.marks import number, short, span
 from gateway.console.pages import Pages
@@ -151,7 +151,7 @@ def routes(site: Site, pages: Pages) -> APIRouter:
             rows=page.rows,
             zones=await zones_of(site, [one.recipient for one in page.rows]),
             health=list(health(site, heart)),
-            ways=[way_of(one, site.speed) for one in (seen.ways if seen else ())],
+            ways=[way_of(one, site.speed, site.now()) for one in (seen.ways if seen else ())],
             **beside(seen, window),
         )
 
@@ -224,8 +224,7 @@ def needs(site: Site, seen: Overview | None, heart: Heart, standing: Standing) -
         )
     for name, one in site.ways().items():
         if one.breaker.is_open:
-            says = f"{away(name, one.breaker, site)}; its messages wait, and leave when it is back."
-            yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
+            yield Attention("expd", needed(name, one.breaker, site), "/messages?outcome=in_flight", "See what waits")
     if heart.look.stands > LATE:
         says = f"Something has been due for {span(heart.look.stands)} and does not leave."
         yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
@@ -332,16 +331,24 @@ def health(site: Site, heart: Heart) -> Iterator[Line]:
     yield Line("Store", "answers")
 
 
-def way_of(way: Way, speed: int = 1) -> Mapping[str, str]:
-    """Return how one way out does: what it made of the newest attempts, and how long it takes for a yes."""
+def way_of(way: Way, speed: int = 1, now: Micros | None = None) -> Mapping[str, str]:
+    """Return how one way out does: what it made of the newest attempts, and how long it takes for a yes.
+
+    It is a warning while one of the very newest was not taken; older ones are said, with the age of the last.
+    """
     wrong = {says: count for name, says in WRONG.items() if (count := way.outcomes.get(name))}
+    lately = any(way.newest.get(name) for name in WRONG)
     tried = sum(count for name, count in way.outcomes.items() if name != "open")
     name = next((icon for start, icon in ICONS.items() if way.provider.startswith(start)), "hook")
-    colour, shape, says = ("sent", "sent", "took all") if not wrong else ("expd", "warn", "did not take all")
+    colour, shape, says = ("sent", "sent", "takes all again" if wrong else "took all")
+    if lately:
+        colour, shape, says = "expd", "warn", "did not take all"
     if not tried:
         colour, shape, says = "none", "dash", "no answer yet"
     took = [] if way.took is None else [f"half were taken within {span(way.took // speed)}"]
     of_all = [f"{number(count)} {words}" for words, count in wrong.items()]
+    if wrong and now is not None and way.error_at is not None:
+        of_all.append(f"the last {span(max(0, now - way.error_at))} ago")
     more = "; ".join([f"of {counted(tried, 'attempt')} {', '.join(of_all)}"] * bool(of_all) + took)
     return {"name": way.provider, "icon": name, "colour": colour, "shape": shape, "says": says, "more": more}
 

@@ -47,13 +47,13 @@ TAKES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "tab": ("all", "deliveries"), "outcome": (Outcome.FAILED, Outcome.UNRESOLVED), "reason": tuple(Refusal), "record": ANY,
         "before": ANY, "done": ANY,
     },
-    "/audit": {"who": ANY, "verb": ANY, **PAGED},
+    "/audit": {"who": ANY, "verb": ANY, "openings": ("1",), **PAGED},
     "/kills": {"kind": ANY, "name": ANY, "done": ANY},
 }  # fmt: skip
 """By path of a page and by parameter: its words; `ANY`: whatever stands there, `INSTANT`: a time. A page that is not here
 takes what every page takes."""
 EVERY: Mapping[str, Sequence[str]] = {"times": TIMES}
-SILENT = ("times", "before", "after", "paused", "done", "record", "ask", "part")
+SILENT = ("times", "openings", "before", "after", "paused", "done", "record", "ask", "part")
 """Set by links of the page: no filters that somebody would type."""
 
 

@@ -171,7 +171,9 @@ def _told(draft: Draft, steps: tuple[Step, ...]) -> str | None:
     shape, node = draft.shape, draft.node.get("topic")
     personal = sorted({step.channel for step in steps} & set(PERSONAL))
     topics = draft.known.directory.topics
-    if node is not None and node.text not in topics and TOPICS not in draft.known.directory.unread:
+    if node is not None and draft.known.directory.lacks(TOPICS):
+        shape.wrong(node, "R005", f"topic '{node.text}' is not known: beside the rules there is no {TOPICS}")
+    elif node is not None and node.text not in topics and TOPICS not in draft.known.directory.unread:
         text = f"there is no topic '{node.text}' in {TOPICS}"
         shape.wrong(node, "R005", text, shape.near(node.text, topics))
     if draft.to.kind != "customer" or not personal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from handlers.rules.keys import MACHINES
 from handlers.rules.shape import Shape
 from handlers.rules.yaml import Node, Reader
 from handlers.rules.zones import zone
-from handlers.templates import LANGUAGE, language_of, tags
+from handlers.templates import LANGUAGE, breaks_line, language_of, shorter_of, tags
 from tidings.rule import CHAT, Target, Team, Topic
 
 TEAMS, TARGETS, TOPICS = "teams.yaml", "targets.yaml", "topics.yaml"
@@ -42,15 +42,31 @@ class Directory:
     """Of the teams."""
     unread: frozenset[str] = frozenset()
     """Files that are there and could not be read: nobody is told that a name of theirs is unknown."""
+    absent: set[str] = field(default_factory=set)
+    """Files that are not there; the first who looks for a name in one is told so, and takes it out."""
+
+    def lacks(self, file: str) -> bool:
+        """Return whether a file is not there; once: it need not be told at every name."""
+        if file not in self.absent:
+            return False
+        self.absent.discard(file)
+        self.unread |= {file}
+        return True
 
 
 def directory_of(roots: Mapping[str, tuple[Reader, Node]], unread: frozenset[str] = frozenset()) -> Directory:
     """Return what the files of the directory say; mistakes become diagnostics of their readers."""
-    found = Directory(unread=unread)
-    for name, read in ((TEAMS, _teams), (TARGETS, _targets), (TOPICS, _topics)):
+    parts: Mapping[str, tuple[Callable[[Shape, Node, Directory], None], Iterable[str]]] = {
+        TEAMS: (_teams, ("teams",)), TARGETS: (_targets, MACHINES.values()), TOPICS: (_topics, ("topics",)),
+    }  # fmt: skip
+    found = Directory(unread=unread, absent=set(parts) - set(roots) - unread)
+    for name, (read, keys) in parts.items():
         if name in roots:
             reader, root = roots[name]
             shape = Shape(reader)
+            lists = [node for key in keys if root.kind == "map" and (node := root.get(key)) is not None]
+            if root.kind != "map" or any(node.kind != "map" for node in lists):
+                found.unread |= {name}
             if shape.keys(root, name.removesuffix(".yaml")):
                 shape.version(root, needed=False)
                 read(shape, root, found)
@@ -119,6 +135,8 @@ def _sentences(shape: Shape, node: Node | None, owner: Node) -> dict[str, str]:
         tag = next(tags(key.text), "")
         if not tag or language_of(tag) is None:
             shape.wrong(key, "R006", f"there is no language '{key.text}'; tags are as de or de-AT")
+        elif (short := shorter_of(tag)) is not None:
+            shape.wrong(key, "R006", f"nobody's locale says '{key.text}'", short)
         elif tag in found:
             shape.wrong(key, "R004", f"'{key.text}' is '{tag}', which stands here already")
         else:
@@ -132,6 +150,8 @@ def _sentence(shape: Shape, node: Node | None, what: str, owner: Node) -> str:
     found = shape.text(node, what, owner)
     if len(found) > MAX_SENTENCE:
         shape.wrong(node or owner, "R006", f"a sentence has at most {MAX_SENTENCE} characters")
+    elif breaks_line(found.strip()):
+        shape.wrong(node or owner, "R006", "a sentence is one line, without control characters")
     return found
 
 

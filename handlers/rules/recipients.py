@@ -46,7 +46,9 @@ def recipient(draft: Draft, node: Node) -> To:
 def _team(draft: Draft, node: Node) -> To:
     name = draft.shape.text(node, "team", node)
     teams = draft.known.directory.teams
-    if name and name not in teams and TEAMS not in draft.known.directory.unread:
+    if name and draft.known.directory.lacks(TEAMS):
+        draft.shape.wrong(node, "R005", f"team '{name}' is not known: beside the rules there is no {TEAMS}")
+    elif name and name not in teams and TEAMS not in draft.known.directory.unread:
         text = f"there is no team '{name}' in {TEAMS}"
         draft.shape.wrong(node, "R005", text, draft.shape.near(name, teams))
     return To("team", team=name)

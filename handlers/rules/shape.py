@@ -80,7 +80,7 @@ class Shape:
         if node is None:
             return
         if node.kind != "map":
-            self.wrong(node, "R006", f"{what} is a mapping of names")
+            self.wrong(node, "R006", f"{what} must be a mapping of names")
             return
         yield from node.entries
 
@@ -98,7 +98,7 @@ class Shape:
             self.wrong(owner, "R007", f"'{what}' is missing")
             return ""
         if node.kind != "scalar" or not isinstance(node.value, str) or not node.text.strip():
-            self.wrong(node, "R006", f"'{what}' is a text")
+            self.wrong(node, "R006", f"'{what}' must be a text that is not empty")
             return ""
         return node.text
 

@@ -107,7 +107,9 @@ def _way(draft: Draft, node: Node) -> tuple[str, str]:
         return channel, ""
     name = shape.text(value, way, node)
     known = [name for channel, name in draft.known.directory.targets if channel == way]
-    if name and name not in known and TARGETS not in draft.known.directory.unread:
+    if name and draft.known.directory.lacks(TARGETS):
+        shape.wrong(value, "R005", f"{way} '{name}' is not known: beside the rules there is no {TARGETS}")
+    elif name and name not in known and TARGETS not in draft.known.directory.unread:
         text = f"there is no {way} '{name}' among the {MACHINES[way]} of {TARGETS}"
         shape.wrong(value, "R005", text, shape.near(name, known))
     return way, name

@@ -14,10 +14,10 @@ from handlers.templates.faults import (
     breaks_line,
 )
 from handlers.templates.filters import FILTERS
-from handlers.templates.languages import LANGUAGE, choose, language_of, sentence_of, spoken, tags
+from handlers.templates.languages import LANGUAGE, choose, language_of, sentence_of, shorter_of, spoken, tags
 from handlers.templates.template import CHANNELS, Channel, Template, parse
 
 __all__ = [
     "CHANNELS", "FILTERS", "LANGUAGE", "MAX_ITEMS", "MAX_RENDERED", "MAX_TEXT", "BadTemplate", "Blank", "Channel", "Problem",
-    "Template", "breaks_line", "choose", "language_of", "parse", "sentence_of", "spoken", "tags",
+    "Template", "breaks_line", "choose", "language_of", "parse", "sentence_of", "shorter_of", "spoken", "tags",
 ]  # fmt: skip

@@ -28,6 +28,15 @@ def language_of(locale: str) -> str | None:
         return None
 
 
+def shorter_of(tag: str) -> str | None:
+    """Return `de` of `ger`, `de-AT` of `deu-AT`: locales name a language by two letters, where it has them; else None."""
+    first, *more = _parts(tag)
+    if len(first) == 2 or language_of(tag) is None:  # noqa: PLR2004 - ISO 639-1
+        return None
+    language = Locale.parse(first).language
+    return next(tags("-".join([language, *more])), None) if len(language) == 2 else None  # noqa: PLR2004 - likewise
+
+
 def choose(templates: Mapping[str, Any], name: str, locale: str | None) -> str:
     """Return the name of the variant that fits a locale best: its own, its language's, else the plain one."""
     found = _variant(templates, name, locale)

@@ -102,6 +102,10 @@ class Part:
         )
 
 
+NEWEST = 20
+"""Attempts of a way out by which it is said how it does now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """One way out, by its newest attempts."""
@@ -116,6 +120,8 @@ class Way:
     error: str
     """The newest one's detail; empty where there is none."""
     error_at: Micros | None
+    newest: Mapping[str, int] = field(default_factory=dict)
+    """Of `outcomes`, those of the newest `NEWEST` that ended: how it does now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,10 +153,10 @@ class Ledger:
 
     async def audit(
         self, *, who: str | None = None, verb: str | None = None, before: Key | None = None, after: Key | None = None,
-        limit: int = LIMIT,
+        limit: int = LIMIT, but: Sequence[str] = (),
     ) -> Page[AuditLine]:  # fmt: skip
         """Return what people did, newest first: older than `before`, or the next ones newer than `after`."""
-        found = await self.asking.ask(*newest.audit(who, verb, before, after, limit + 1))
+        found = await self.asking.ask(*newest.audit(who, verb, before, after, limit + 1, but))
         rows = [newest.audit_line(one) for one in found[:limit]]
         more = len(found) > limit
         if after is not None:

@@ -45,11 +45,13 @@ def receipt(row: Sequence[Any]) -> ReceiptLine:
 
 
 def audit(
-    who: str | None, verb: str | None, before: Key | None, after: Key | None, limit: int
+    who: str | None, verb: str | None, before: Key | None, after: Key | None, limit: int, but: Sequence[str] = ()
 ) -> tuple[str, *tuple[Any, ...]]:  # fmt: skip
-    """Return the statement for what people did, newest first, or with `after` the oldest first, with its values."""
+    """Return the statement for what people did, newest first, or with `after` the oldest first, with its values; `but`: without these verbs."""
     to = Statement()
     where = [f"{name} = {to.put(value)}" for name, value in (("who", who), ("verb", verb)) if value is not None]
+    if but:
+        where.append(f"verb NOT IN ({', '.join(to.put(one) for one in but)})")
     if after is not None:
         where.append(f"seq > {to.put(after.at)}")
     else:

@@ -18,6 +18,7 @@ from typing import Any
 
 from streams.ledger import newest
 from streams.ledger.counted import (
+    NEWEST,
     SMALL,
     Cell,
     Latency,
@@ -305,7 +306,9 @@ def _way(provider: str, rows: Sequence[Sequence[Any]]) -> Way:
     took = sorted(int(row[4]) - int(row[3]) for row in rows if row[1] == "accepted" and row[4] is not None)
     wrong = [row for row in rows if row[1] not in (None, "accepted")]
     last = max(wrong, key=lambda row: row[4] or row[3], default=None)
+    ended = sorted((row for row in rows if row[1] is not None), key=lambda row: int(row[4] or row[3]))[-NEWEST:]
     return Way(
         provider, dict(outcomes), max(int(row[4] or row[3]) for row in rows), rank(took, 50) if took else None,
         "" if last is None else str(last[2]), None if last is None else int(last[4] or last[3]),
+        dict(Counter(str(row[1]) for row in ended)),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.console.marks import span
@@ -90,7 +91,11 @@ def test_since_when_a_provider_is_away_is_told_by_our_clock(tmp_path: Path) -> N
 
 def test_a_way_out_says_in_words_what_it_did_not_take() -> None:
     way = Way("catcher", {"accepted": 294, "permanent": 4, "not_sent": 2, "open": 1}, NOON, 25 * SECOND, "", None)
-    assert way_of(way)["says"] == "did not take all"
+    assert way_of(replace(way, newest={"accepted": 19, "permanent": 1}))["says"] == "did not take all"
+    # What was is said, with its age, and is no warning once the newest were all taken.
+    again = way_of(replace(way, newest={"accepted": 20}, error_at=NOON), now=NOON + 11 * MINUTE)
+    assert (again["says"], again["shape"]) == ("takes all again", "sent")
+    assert "not sent and tried again, the last 11 min ago;" in again["more"]
     assert way_of(way)["more"] == (
         "of 300 attempts 4 refused for good, 2 not sent and tried again; half were taken within 25 s"
     )

@@ -64,7 +64,7 @@ def test_a_provider_that_does_not_take_us_needs_attention_and_what_waits_for_it_
             await shop.rests()
             shop.clock += 8 * MINUTE
             text = plain((await client.get("/")).text)
-            assert "post does not take us since 8 min; its messages wait, and leave when it is back." in text
+            assert "post does not take us since 8 min (configuration: 535). Check username and password" in text
             assert "has been due for" not in text
             for place, says in (
                 ("messages", "post does not take us since 8 min: it waits, and leaves when it is back."),

@@ -6,6 +6,7 @@ import json
 
 from gateway.cli.main import main
 from streams.processors import kills
+from streams.processors.audit import audit
 from tests.edge import edge
 from tests.http.asking import run
 
@@ -40,3 +41,19 @@ def test_who_did_what_is_read_by_an_administrator_only_part_by_part(tmp_path, ca
     assert (row["verb"], row["body"]) == ("kill", {"scope": "rule:r-4", "reason": "<wrong> 4"})
     assert main(["audit", "--data", str(tmp_path), "--verb", "release"]) == 1
     assert "nothing is written down of this" in capsys.readouterr().out
+
+
+def test_what_was_only_opened_is_on_the_page_for_whoever_asks_for_it(tmp_path):
+    def opening():
+        yield from audit("messages open", "ann", {"message": "m-1"})
+
+    async def body():
+        async with edge(tmp_path, started=False) as shop:
+            await shop.engine.store.run(kills.kill("all", "ann", "wrong prices"))
+            await shop.engine.store.run(opening)
+            page = (await shop.get("/audit")).body.decode()
+            assert ("wrong prices" in page, "message m-1" in page, "are not listed" in page) == (True, False, True)
+            for asked in ("openings=1", "verb=messages+open"):
+                assert "message m-1" in (await shop.get(f"/audit?{asked}")).body.decode()
+
+    run(body())

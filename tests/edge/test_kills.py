@@ -110,7 +110,7 @@ def test_who_may_not_stops_nothing(tmp_path):
 @pytest.mark.parametrize("asked", [
     {}, {"scope": "all"}, {"scope": "all", "reason": ""}, {"scope": "all", "reason": "x" * 501}, {"scope": "all", "reason": 7},
     {"scope": "everything", "reason": "r"}, {"scope": "ground", "reason": "r"}, {"scope": "channel:fax", "reason": "r"},
-    {"scope": "rule:payment-faild", "reason": "r"}, {"scope": "all", "reason": "r", "more": 1}, {"scope": "all", "reason": "a\u0000b"},
+    {"scope": "rule:payment-faild", "reason": "r"}, {"scope": "tenant:defualt", "reason": "r"}, {"scope": "all", "reason": "r", "more": 1}, {"scope": "all", "reason": "a\u0000b"},
     [], "all",
 ], ids=str)  # fmt: skip
 def test_what_cannot_be_meant_is_refused_and_stops_nothing(tmp_path, asked):
@@ -214,6 +214,8 @@ def test_a_form_of_somebody_else_stops_nothing(tmp_path):
             wrong = await shop.submit("/kills", "/kills", kind="rule", name="payment-faild", reason="because")
             assert wrong.status == 422
             assert "did you mean &#39;payment-failed&#39;?" in wrong.body.decode()
+            wrong = await shop.submit("/kills", "/kills", kind="tenant", name="defualt", reason="because")
+            assert (wrong.status, "did you mean &#39;default&#39;?" in wrong.body.decode()) == (422, True)
             assert not await rows(shop.engine, "kills")
 
     run(body())

@@ -116,7 +116,13 @@ def test_without_anything_beside_them_rules_are_told_what_is_missing() -> None:
     rules = {name: raw for name, raw in files().items() if name.startswith("rules/")}
     found = load(rules, TEXTS, KNOWN)
     assert {one.code for one in found.errors} == {"R005"}
-    assert {one.text.rpartition(" ")[2] for one in found.errors} == {"teams.yaml", "targets.yaml", "topics.yaml"}
+    # Once each, however many names of it the rules use.
+    assert sorted(one.text.rpartition(" ")[2] for one in found.errors) == ["targets.yaml", "teams.yaml", "topics.yaml"]
+
+
+def test_a_file_whose_list_is_no_mapping_is_told_once_and_not_at_every_name_of_it() -> None:
+    (error,) = loaded({"topics.yaml": b"topics: [billing]"}).errors
+    assert (error.file, error.text) == ("topics.yaml", "'topics' must be a mapping of names")
 
 
 @pytest.mark.parametrize("name", ["teams.yaml", "targets.yaml", "topics.yaml", "rules/_shared.yaml"])

@@ -57,13 +57,15 @@ def test_a_set_with_languages_is_built_again_from_its_sources():
 REFUSED = {
     "a language that is none": ("{ en: Invoices, xx: Invoices }", "R006", "xx", "there is no language 'xx'; tags are as de or de-AT"),
     "a word for a language": ("{ en: Invoices, german: Rechnungen }", "R006", "german", "there is no language 'german'"),
+    "three letters where locales have two": ("{ en: Invoices, ger-AT: Rechnungen }", "R006", "ger", "nobody's locale says 'ger-AT'"),
     "nothing for everybody else": ("{ de: Rechnungen }", "R007", "{ de", "'en' is missing: what those read"),
     "no language": ("{}", "R007", "{}", "'en' is missing"),
     "a language twice": ("{ en: Invoices, de-AT: Rechnungen, de_AT: Rechnungen }", "R004", "de_AT", "'de_AT' is 'de-AT', which stands here already"),
-    "an empty text": ("{ en: Invoices, de: ' ' }", "R006", "' '", "'de' is a text"),
-    "a number": ("{ en: Invoices, de: 7 }", "R006", "7", "'de' is a text"),
+    "an empty text": ("{ en: Invoices, de: ' ' }", "R006", "' '", "'de' must be a text that is not empty"),
+    "a number": ("{ en: Invoices, de: 7 }", "R006", "7", "'de' must be a text that is not empty"),
     "a text without end": ("{ en: Invoices, de: " + "x" * 501 + " }", "R006", "xxx", "a sentence has at most 500 characters"),
-    "a list": ("[Invoices]", "R006", "[Inv", "'sentence' is a text"),
+    "a line break": ('{ en: Invoices, de: "Rech\\nnungen" }', "R006", '"Rech', "a sentence is one line"),
+    "a list": ("[Invoices]", "R006", "[Inv", "'sentence' must be a text that is not empty"),
 }  # fmt: skip
 
 
