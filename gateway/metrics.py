@@ -205,9 +205,9 @@ class _Gauges(Collector):
         if state.skews:
             yield _gauge("clock_skew_seconds", "How far another clock is ahead of ours.", known, "against")
         if state.ways:
-            rows = [((name,), held) for name, held in sorted(state.ways.items())]
+            turned = [((name,), held) for name, held in sorted(state.ways.items())]
             yield _gauge(
-                "provider_open", "Whether messages are held back from a provider that is away.", rows, "provider"
+                "provider_open", "Whether messages are held back from a provider that is away.", turned, "provider"
             )
         by_status = Tally(rule.status for rule in state.rules.rules)
         rows = [((status,), by_status[status]) for status in ("draft", "shadow", "live")]
@@ -216,7 +216,7 @@ class _Gauges(Collector):
         if state.waiting is not None:
             yield from _waiting(state.waiting, state.rules, state.now)
         if state.look is not None:
-            yield from _looked(state.look, state.rules, state.look.lag or state.lags)
+            yield from _looked(state.look, state.rules, state.look.lag or state.lags, delivers=bool(state.ways))
 
 
 def _waiting(waiting: Waiting, rules: RuleSet, now: Micros) -> Iterator[Metric]:
@@ -239,8 +239,10 @@ def _waiting(waiting: Waiting, rules: RuleSet, now: Micros) -> Iterator[Metric]:
     )  # fmt: skip
 
 
-def _looked(look: Look, rules: RuleSet, lag: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+def _looked(look: Look, rules: RuleSet, lag: Mapping[tuple[str, str], int], *, delivers: bool) -> Iterator[Metric]:
     rows = [((what,), _age(look.now, look.due.get(what))) for what in ("message", "recipient")]
+    if delivers:  # who does not, does not know what is held back
+        rows.append((("could_leave",), _age(look.now, look.could_leave)))
     yield _gauge("oldest_due_seconds", "How long the first of what is due has been waiting.", rows, "what")
     lags = [(place, count) for place, count in sorted(lag.items())]
     yield _gauge("lag_records", "Records that a reader has not taken.", lags, "reader", "topic")

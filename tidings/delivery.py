@@ -44,8 +44,8 @@ class Pace:
     retry_least: Micros = 2 * SECOND
     retry_most: Micros = 10 * MINUTE
     ask_least: Micros = 2 * SECOND
-    ask_most: Micros = MINUTE
-    """Bounds of the pauses between two questions to a provider that is away (`tidings.breaker`)."""
+    ask_most: Micros = 15 * SECOND
+    """Bounds of the pauses between two questions to a provider that is away (`tidings.breaker`): one message asks, and all wait."""
     attempts: int = 10_000
     """Far more than fit before any deadline: what ends a message that nobody takes is its deadline, or its step's `retry`."""
     look_up_again: Micros = 30 * SECOND
@@ -168,6 +168,11 @@ def reconcile(
     return message.ended(MessageState.UNRESOLVED, Reason.NO_ANSWER)
 
 
+def may_be_last_look(message: Message, now: Micros, pace: Pace) -> bool:
+    """Return whether T5 may end an unknown message before it comes to a look-up after the next one."""
+    return now + 2 * pace.look_up_again >= message.deadline
+
+
 def _accepted(message: Message, reference: str | None) -> Message:
     ended = replace(message, state=MessageState.ACCEPTED, reason=None, due_at=None, owner=None)
     return ended if reference is None else replace(ended, body={**message.body, "reference": reference})
@@ -178,10 +183,12 @@ def _again(message: Message, *, stopped: bool, wait: Micros | None, now: Micros,
     if stopped and message.role == NOTICE:
         return message.ended(MessageState.CANCELLED, Reason.STOPPED)
     pace = patience_of(message, pace)
-    if message.attempt - message.body.get("uncounted", 0) >= pace.attempts:
+    counted = message.attempt - message.body.get("uncounted", 0)
+    if counted >= pace.attempts:
         return message.ended(MessageState.FAILED, Reason.GIVEN_UP)
     # What a provider asks for is real time, as the rest of the pace.
-    pause = backoff(message.message_id, message.attempt, pace) if wait is None else wait * pace.speed
+    # Nor does it wait longer for what was no fault of its own: the breaker paces it, and it leaves soon after.
+    pause = backoff(message.message_id, message.attempt, pace, counted) if wait is None else wait * pace.speed
     return message.pending(min(now + pause, max(now, message.deadline)))
 
 
@@ -201,12 +208,13 @@ def patience_of(message: Message, pace: Pace) -> Pace:
     )
 
 
-def backoff(message_id: str, attempt: int, pace: Pace) -> Micros:
-    """Return the wait before the next attempt: full jitter below a doubling bound.
+def backoff(message_id: str, attempt: int, pace: Pace, counted: int | None = None) -> Micros:
+    """Return the wait before the next attempt: full jitter below a bound that doubles with each that counts.
 
     The jitter is a hash of message and attempt: spread over messages, and the same in every run of a test.
     """
-    bound = min(pace.retry_most, pace.retry_least * 2 ** min(attempt - 1, 30))
+    times = max(0, (attempt if counted is None else counted) - 1)
+    bound = min(pace.retry_most, pace.retry_least * 2 ** min(times, 30))
     pause: int = bound * share_of(f"{message_id}:{attempt}") >> 64
     return max(1, pause)
 

@@ -244,6 +244,11 @@ class Outcome:
     asks next will hear the same, for whichever recipient. Never said of one of many servers behind a way out."""
 
     @property
+    def unheard(self) -> bool:
+        """Whether the provider has heard nothing of the message: nobody was reached, or not for this."""
+        return self.first_byte_at is None
+
+    @property
     def misconfigured(self) -> bool:
         """Whether a person has to set something right first: it is no fault of the message, and counts for none."""
         return self.stage == "not_sent" and self.detail.startswith(CONFIGURATION)

@@ -246,7 +246,7 @@ async def compare(ground: Ground, first: str, other: str) -> None:
         for table, columns in COMPARED.items():
             text = f'SELECT ({columns})::text AS row FROM "{table}"'
             query = f"SELECT count(*), coalesce(sum(hashtextextended(row, 0)::numeric), 0) FROM ({text}) AS q"
-            sums = [await db.fetchrow(query) for db in dbs]
+            sums = [(await db.fetch(query))[0] for db in dbs]
             if tuple(sums[0]) != tuple(sums[1]):
                 raise Differs(f"table {table}: {await _first(dbs, text, sums)}")
         for db, name in zip(dbs, (first, other), strict=True):

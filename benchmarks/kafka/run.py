@@ -79,7 +79,7 @@ def main(asked: argparse.Namespace) -> int:
                 found |= on_full_topics(ground, sizes, names, parts, quick=asked.quick)
             if "way" in parts:
                 print("From produce to acceptance …", file=sys.stderr)
-                size = {"messages": 60, "seconds": 2.0} if asked.quick else {"messages": 2000, "seconds": 15.0}
+                messages, seconds = (60, 2.0) if asked.quick else (2000, 15.0)
                 apart = replace(
                     ground,
                     prefix=f"way_{ground.prefix}",
@@ -87,7 +87,7 @@ def main(asked: argparse.Namespace) -> int:
                     postgres=replace(ground.postgres, database=f"{ground.postgres.database}_way"),
                 )
                 apart.folder.mkdir()
-                found["way"] = asyncio.run(way.measured(apart, **size))
+                found["way"] = asyncio.run(way.measured(apart, messages=messages, seconds=seconds))
                 way.report(found["way"], quick=asked.quick)
     except Misconfigured as fault:
         print(f"benchmarks: {fault}", file=sys.stderr)

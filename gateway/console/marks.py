@@ -18,6 +18,7 @@ from streams.ledger.rows import Decision
 from tidings.event import DAY, HOUR, MINUTE, SECOND, Micros
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Micros = SECOND // 1000
 SHORT = 8
 """Characters of an id that are shown; the whole is copied."""
 TIMES = ("ago", "utc", "zone")
@@ -104,8 +105,10 @@ def number(value: float | None) -> str:
 
 
 def span(micros: Micros) -> str:
-    """Return how long something takes: "0.4 s", "4 s", "12 min", "2 h", "3 d"."""
+    """Return how long something takes: "7 ms", "0.4 s", "4 s", "12 min", "2 h", "3 d"."""
     size = abs(micros)
+    if MILLISECOND <= size < 10 * MILLISECOND:
+        return f"{size // MILLISECOND} ms"
     if size < SECOND:
         return f"{size // 10_000 / 100:g} s"
     if size < 10 * SECOND:

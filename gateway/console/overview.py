@@ -226,7 +226,7 @@ def needs(site: Site, seen: Overview | None, heart: Heart, standing: Standing) -
         if not breaker.is_open:
             continue
         word = "does not take us" if breaker.misconfigured else "is away"
-        says = f"{name} {word} since {span(max(0, site.now() - breaker.since))}; its messages wait, and leave when it is back."
+        says = f"{name} {word} since {span(max(0, site.now() - breaker.since) // site.speed)}; its messages wait, and leave when it is back."
         yield Attention("expd", says, "/messages?outcome=in_flight", "See what waits")
     if heart.look.stands > LATE:
         says = f"Something has been due for {span(heart.look.stands)} and does not leave."

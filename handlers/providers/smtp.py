@@ -154,6 +154,8 @@ class SmtpProvider:
             async with asyncio.timeout(2 * self.settings.timeout):
                 refused = await self._begin(client, outgoing, wire, stage)
         except aiosmtplib.SMTPAuthenticationError as fault:
+            if 400 <= fault.code < 500:  # noqa: PLR2004 - it cannot look now (454), or goes (421): no word about our password
+                return answered(fault.code, fault.message, stage.first, at=stage.at)
             self.refused = f"{fault.code} {fault.message}"
             detail = f"configuration: credentials refused: {self.refused}"
             return Outcome("not_sent", detail=detail[:500], retry_after=CONFIGURATION, away=True)

@@ -31,6 +31,7 @@ from handlers.providers.registry import provides
 from handlers.providers.web import CONFIGURATION, PATIENT, Answer, Limits, Web, retry_after
 from tidings.errors import Misconfigured
 from tidings.event import MINUTE, SECOND, Micros
+from tidings.ports import CONFIGURATION as OURS
 from tidings.ports import Outcome, Outgoing
 
 SID = re.compile(r"(?:SM|MM)[0-9a-f]{32}")
@@ -57,7 +58,7 @@ def _permanent(says: str, *, gone: bool = False) -> Meaning:
 
 
 def _mend(says: str) -> Meaning:
-    return Meaning("not_sent", f"configuration: {says}", wait=CONFIGURATION, away=True)
+    return Meaning("not_sent", f"{OURS}{says}", wait=CONFIGURATION, away=True)
 
 
 CODES: dict[int, Meaning] = {
@@ -200,7 +201,7 @@ class TwilioProvider:
         except Unfit as fault:
             return Outcome("permanent", detail=str(fault))
         except Misconfigured as fault:
-            return Outcome("not_sent", detail=f"configuration: {fault}", retry_after=CONFIGURATION)
+            return Outcome("not_sent", detail=f"configuration: {fault}", retry_after=CONFIGURATION, away=True)
         fields = sms.form(outgoing, now, self.settings.sender)
         words = {_PYTHON[name]: value for name, value in fields.items()}
         try:
@@ -290,8 +291,11 @@ class TwilioProvider:
             meaning = Meaning("ambiguous", meaning.says, away=True)
         wait = retry_after(answer.headers, self.web.clock()) if meaning.stage == "not_sent" else None
         # Never the vendor's sentence: it repeats the number.
+        detail = f"{answer.status} {code}: {meaning.says}"
+        if meaning.away and meaning.says.startswith(OURS):
+            detail = f"{OURS}{answer.status} {code}: {meaning.says.removeprefix(OURS)}"
         return Outcome(
-            meaning.stage, None, f"{answer.status} {code}: {meaning.says}",
+            meaning.stage, None, detail,
             meaning.wait if wait is None else wait, answer.first_byte_at, meaning.gone, meaning.away,
         )  # fmt: skip
 

@@ -41,6 +41,8 @@ def _act(row: Row) -> Act | None:
         body = canonical.loads(row["body"])
     except ValueError:
         return None
+    if not isinstance(body, dict):
+        return None
     ends = ENDS.get(row["verb"], "")
     scope = GROUND if row["verb"] == "ground release" else body.get("scope")
     since = body.get("since")

@@ -316,7 +316,8 @@ def is_close(trace: Trace) -> bool:
     sides = _sides(trace)
     if sides is None or trace.parts[0].kind == "timestamp":
         return False
-    return abs(sides[0] - sides[1]) * CLOSE <= max(map(abs, sides))
+    left, right = Fraction(sides[0]), Fraction(sides[1])
+    return abs(left - right) * CLOSE <= max(abs(left), abs(right))
 
 
 def _sides(trace: Trace) -> tuple[int | Fraction, int | Fraction] | None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from streams.processors import deliver
+from streams.processors.deliver import Overdue
 from tidings.breaker import Breaker
 from tidings.delivery import Pace
 from tidings.event import SECOND, Micros
-from tidings.ports import Key, Outcome, Outgoing, Store
+from tidings.ports import Outcome, Outgoing, Store
 
 LOOK = SECOND // 2
 """Between two looks for deadlines among what is held back."""
 LOOKED_AT = 500
-"""Messages of a channel in one look: a hundred thousand are looked through in less than two minutes."""
+"""Messages in one look: a hundred thousand are looked through in less than two minutes."""
+ROUND = 5 * SECOND
+"""Rest at most after all were looked through, or until the first deadline that was seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Turned:
     breaker: Breaker
     """As it is now."""
     lasted: Micros = 0
-    """How long it was held back."""
+    """How long it was away, by our clock."""
 
 
 @dataclass
@@ -37,7 +40,9 @@ class Holding:
     pace: Pace
     breaker: Breaker = field(init=False)
     looked: Micros = 0
-    after: Mapping[tuple[str, ...], Key] = field(default_factory=dict)
+    look: Micros = 0
+    """When to look again."""
+    seen: Overdue = field(default_factory=Overdue)
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self.name)
@@ -53,12 +58,17 @@ class Holding:
         self.breaker = before.heard((outgoing.message_id, outgoing.attempt), outcome, now, self.pace)
         if before.is_open == self.breaker.is_open:
             return None
-        return Turned(provider, self.breaker, max(0, now - before.since) if before.is_open else 0)
+        return Turned(provider, self.breaker, max(0, now - before.since) // self.pace.speed if before.is_open else 0)
 
     async def overdue(self, store: Store, now: Micros) -> Sequence[str]:
         """Name what is held back past its deadline, of the next page, where it is time to look."""
-        if self.looked <= now < self.looked + LOOK * self.pace.speed:
+        if self.looked <= now < self.look:
             return ()
-        found = await store.read(deliver.find_overdue(self.channels, self.after, LOOKED_AT))
-        self.looked, self.after = now, found.after
+        found = await store.read(deliver.find_overdue(self.channels, self.seen, LOOKED_AT))
+        self.looked, self.look = now, now + LOOK * self.pace.speed
+        self.seen = found
+        if found.after is None:
+            last = now + ROUND * self.pace.speed
+            self.look = max(self.look, last if found.first is None else min(last, found.first))
+            self.seen = Overdue()
         return found.names

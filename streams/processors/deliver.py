@@ -234,14 +234,18 @@ def _due(
 class Overdue:
     """A page of what is pending, looked through for deadlines."""
 
-    names: Sequence[str]
+    names: Sequence[str] = ()
     """Whose deadline is over."""
-    after: Mapping[tuple[str, ...], Key]
-    """Where the next page begins, by part of the index; a part that was looked through begins anew."""
+    first: Micros | None = None
+    """The first deadline that is not over, of this page and those before it."""
+    part: int = 0
+    """Of the index: where the next page begins."""
+    after: Key | None = None
+    """And behind which entry of it; None: all parts were looked through."""
 
 
-def find_overdue(channels: Collection[str] | None, after: Mapping[tuple[str, ...], Key], limit: int) -> Body[Overdue]:
-    """Name what is pending past its deadline among the next `limit` due messages of each channel.
+def find_overdue(channels: Collection[str] | None, seen: Overdue, limit: int) -> Body[Overdue]:
+    """Name what is pending past its deadline among the next `limit` due messages, of all channels together.
 
     No index knows deadlines: who claims meets them anyhow. While nobody does, one page after another is looked at.
     """
@@ -251,13 +255,17 @@ def find_overdue(channels: Collection[str] | None, after: Mapping[tuple[str, ...
         state = str(MessageState.PENDING)
         index = "by_work" if channels is None else "by_channel"
         parts = [(state,)] if channels is None else [(state, channel) for channel in sorted(channels)]
-        names, go_on = [], dict[tuple[str, ...], Key]()
-        for part in parts:
-            rows = yield Find("messages", index, part, upto=now, limit=limit, after=after.get(part))
+        names: list[str] = []
+        first, after, left = seen.first, seen.after, limit
+        for number in range(seen.part, len(parts)):
+            rows = yield Find("messages", index, parts[number], upto=now, limit=left, after=after)
             names += [row["message_id"] for row in rows if row["deadline"] <= now]
-            if len(rows) == limit:
-                go_on[part] = (rows[-1]["due_at"], rows[-1]["message_id"])
-        return Overdue(names, go_on)
+            known = () if first is None else (first,)
+            first = min((*known, *(row["deadline"] for row in rows if row["deadline"] > now)), default=None)
+            if len(rows) == left:
+                return Overdue(names, first, number, (rows[-1]["due_at"], rows[-1]["message_id"]))
+            left, after = left - len(rows), None
+        return Overdue(names, first)
 
     return body
 

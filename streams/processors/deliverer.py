@@ -21,6 +21,7 @@ from streams.processors.results import TOGETHER, WRITE_AGAIN, Result, Results
 from streams.processors.setbacks import InternalError, Setbacks, log_fault
 from streams.processors.worker import Observe, _unobserved
 from streams.rule_book import Learn, UnknownRules, nobody_switches, now_active
+from tidings import delivery
 from tidings.delivery import Pace
 from tidings.errors import Misconfigured
 from tidings.event import SECOND, Micros
@@ -223,7 +224,8 @@ class Deliverer:
         if not messages:
             return None
         begun = await self._begin(messages, owner)
-        self.holding.began([one for one, _ in begun])
+        if room is not None:  # what was claimed before it opened is no probe, however late it begins
+            self.holding.began([one for one, _ in begun])
         return begun
 
     async def _take_overdue(self) -> Sequence[tuple[Outgoing, Who]] | None:
@@ -292,12 +294,12 @@ class Deliverer:
         await self.settle(outgoing, who, await self.ask(outgoing))
 
     async def ask(self, outgoing: Outgoing) -> Outcome:
-        """Ask the provider to take a message."""
+        """Ask the provider to take a message; return what came of it, and what that counts for."""
         provider = self.provider_of(outgoing.channel)
         outcome = await provider.send(outgoing)
         if (turned := self.holding.heard(outgoing, outcome, provider.name, self.runtime.now())) is not None:
             self.observe(turned)
-        return outcome
+        return self.holding.breaker.judged(outcome)
 
     async def settle(self, outgoing: Outgoing, who: Who, outcome: Outcome) -> None:
         """T4; whoever else is writing results may take it along, and be done later."""
@@ -325,7 +327,10 @@ class Deliverer:
 
     async def _look_up(self, message: Message) -> None:
         provider = self.provider_of(message.channel)
-        found = await provider.look_up(message.message_id) if provider.can_look_up else None
+        asks = provider.can_look_up
+        if self.holding.breaker.is_open:  # books are asked no more than messages; only who has no time left still asks
+            asks = asks and delivery.may_be_last_look(message, self.runtime.now(), self.pace)
+        found = await provider.look_up(message.message_id) if asks else None
         body = deliver.reconcile(message, found, can_look_up=provider.can_look_up, pace=self.pace)
         self.observe(await self.store.run(body, urgent=True))
 

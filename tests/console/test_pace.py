@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
+from gateway.console.marks import span
 from gateway.console.overview import LATE, way_of, windows_at
 from gateway.http.look import Look
 from streams.clock import FastClock
@@ -12,6 +14,7 @@ from streams.ledger.counted import Way, Window
 from streams.ledger.proof import Proof
 from tests.console.test_said import plain
 from tests.explaining.laboratory import EURO_90, NOON, SOON, Shop, browsing, opened, run
+from tidings.breaker import Breaker
 from tidings.event import HOUR, MINUTE, SECOND
 from tidings.reasons import MessageState
 
@@ -25,8 +28,10 @@ def test_the_time_from_event_to_provider_is_of_messages_that_nothing_held(tmp_pa
             proof = Proof(ledger, lambda: shop.clock, lambda _: asyncio.sleep(0))
             await shop.customer()
             for wait in (SOON, 10 * HOUR, 12 * HOUR):
-                failed = {"payment_id": f"pay-{wait}", "customer_id": "c-1", "amount": EURO_90, "code": "expired_card"}
-                await shop.happens("billing.payment.failed", **failed)
+                name = f"pay-{wait}"
+                await shop.happens(
+                    "billing.payment.failed", payment_id=name, customer_id="c-1", amount=EURO_90, code="expired_card"
+                )
                 shop.clock += 2 * SECOND
                 await shop.rests()
                 await shop.rests(wait)
@@ -60,6 +65,25 @@ def test_what_waits_is_told_by_our_clock_and_so_is_the_pace_of_a_shop_whose_cloc
                     text = plain((await client.get("/")).text)
                     assert ("1 h" in text) is offered
                     assert ("7,200 times as fast as ours: its day takes 12 s" in text) is said
+
+    run(story())
+
+
+def test_a_span_is_never_nothing_but_below_a_millisecond() -> None:
+    spans = {900: "0 s", 7_900: "7 ms", 410_000: "0.41 s", 4_300_000: "4.3 s", 59 * SECOND: "59 s", 26 * HOUR: "26 h"}
+    assert {size: span(size) for size in spans} == spans
+
+
+def test_since_when_a_provider_is_away_is_told_by_our_clock(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path, Shop()) as shop:
+            await shop.customer()
+            await shop.rests()
+            shop.deliverer.holding.breaker = Breaker(
+                "d", times=1, since=shop.clock - 20 * HOUR, until=shop.clock + HOUR
+            )
+            async with browsing(shop, now=FastClock(shop.clock, DEMO)) as client:
+                assert re.search(r"post is away since \d+ s;", plain((await client.get("/")).text))
 
     run(story())
 

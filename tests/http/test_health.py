@@ -278,7 +278,11 @@ def test_a_provider_that_is_away_is_told_and_is_no_reason_to_be_taken_out_of_ser
             assert "; shelf is away since " in ready.check("deliveries")["says"]
             assert "(connect: nobody listens there), asked again " in ready.check("deliveries")["says"]
             await asyncio.sleep(0.6)
-            assert b'tidings_provider_open{provider="shelf"} 1.0' in (await shop.get("/metrics")).body
+            said = (await shop.get("/metrics")).body
+            assert b'tidings_provider_open{provider="shelf"} 1.0' in said
+            # What waits for it is due, and no second reason to wake somebody.
+            assert b'tidings_oldest_due_seconds{what="could_leave"} 0.0' in said
+            assert b'tidings_oldest_due_seconds{what="message"} 0.0' not in said
 
     run(body())
 

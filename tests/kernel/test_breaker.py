@@ -22,7 +22,8 @@ AWAY = Outcome("not_sent", detail="connect: nobody listens there", away=True)
 REFUSES_US = Outcome("not_sent", detail="configuration: 535", retry_after=MINUTE, away=True)
 LATER = Outcome("not_sent", detail="429", retry_after=20 * SECOND, first_byte_at=1, away=True)
 LOST = Outcome("ambiguous", first_byte_at=1, away=True)
-ITS_FAULT = (AWAY, REFUSES_US, LATER, LOST)
+HUNG_UP = Outcome("not_sent", detail="before the final dot: lost", first_byte_at=1, away=True)
+ITS_FAULT = (AWAY, REFUSES_US, LATER, LOST, HUNG_UP)
 TAKEN = Outcome("accepted", first_byte_at=1)
 REFUSED = Outcome("permanent", first_byte_at=1)
 GREYLISTED = Outcome("not_sent", detail="451 4.7.1", first_byte_at=1)
@@ -93,17 +94,17 @@ def test_refusals_of_recipients_never_open_it(story: Sequence[tuple[int, Outcome
 def test_one_message_that_fails_alone_holds_up_nobody_and_an_answer_begins_the_count_anew():
     held = Breaker("smtp")
     for attempt in range(10 * ENOUGH):
-        held = held.heard(("m", attempt), AWAY, attempt, PACE)
+        held = held.heard(("m", attempt), HUNG_UP, attempt * MINUTE, PACE)
     for number in range(1, ENOUGH - 1):
         held = held.heard((f"m{number}", 1), LOST, 0, PACE)
     assert not held.is_open
-    assert held.heard(("n", 1), AWAY, 0, PACE).is_open
+    assert held.heard(("n", 1), LOST, 0, PACE).is_open
     held = held.heard(("n", 1), GREYLISTED, 0, PACE)
     assert not held.heard(("o", 1), AWAY, 0, PACE).is_open
 
 
 @pytest.mark.parametrize(("outcome", "bounds"), [
-    (AWAY, [(2 << n) * SECOND for n in range(5)] + [MINUTE] * 3),
+    (AWAY, [2 * SECOND, 4 * SECOND, 8 * SECOND, 15 * SECOND, 15 * SECOND]),
     (REFUSES_US, [MENDED_SOONEST, 2 * MINUTE, 4 * MINUTE, 8 * MINUTE, MENDED_LATEST, MENDED_LATEST]),
     (LATER, [20 * SECOND] * 4), (Outcome("not_sent", retry_after=24 * HOUR, away=True), [MENDED_LATEST] * 2),
 ], ids=["away", "refuses us", "asks to wait", "asks to wait for a day"])  # fmt: skip
@@ -116,7 +117,7 @@ def test_pauses_grow_to_their_bound_and_what_the_provider_asks_is_kept(outcome: 
                 held = held.asking((f"m{number}", 1)).heard((f"m{number}", 1), outcome, now, pace)
         assert held.is_open
         least = bound // 2 if outcome is AWAY else bound
-        assert least * speed <= held.pause <= max(bound, 32 * SECOND if outcome is LATER else 0) * speed
+        assert least * speed <= held.pause <= bound * speed
         assert held.until == now + held.pause
         now = held.until
 
@@ -185,8 +186,8 @@ def test_it_is_asked_by_one_message_at_a_time_after_longer_and_longer_pauses():
     opened_at = out.asked[ENOUGH][0]
     probes = [at for at, _ in out.asked if at > opened_at]
     waits = [after - before for before, after in pairwise(probes)]
-    assert len(set(probes)) == len(probes) <= 12
-    assert max(waits) <= MINUTE + SECOND
+    assert len(set(probes)) == len(probes) <= 45
+    assert max(waits) <= 16 * SECOND
     assert all(later >= wait // 2 for wait, later in pairwise(waits))
 
 

@@ -14,8 +14,6 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
 from handlers.providers.smtp import SmtpProvider, SmtpSettings, quoted
 from streams.embedded import wall_clock
-from streams.processors.breaking import Turned
-from streams.processors.results import Sent
 from tests.live import engines
 from tests.live.engines import customer, failed, rest, rows
 from tests.providers.stand_ins import Mailbox, hung_up, smtp_served
@@ -197,6 +195,37 @@ def test_what_a_server_says_at_its_greeting_is_no_word_about_a_mail(says):
     asyncio.run(story())
 
 
+@pytest.mark.parametrize(("says", "ours"), [
+    ("454 4.7.0 temporary authentication failure", False), ("421 4.3.2 going down", False), ("535 5.7.8 no", True),
+    ("504 5.5.4 not that way", True),
+])  # fmt: skip
+def test_only_what_a_server_refuses_for_good_at_log_in_is_ours_to_mend(says, ours):
+    """What fails there for a moment is asked again soon, and holds up nobody for minutes."""
+
+    async def story():
+        transports: list[Any] = []
+
+        async def guard(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            transports.append(writer.transport)
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"220 here\r\n")
+                while line := await reader.readline():
+                    writer.write(
+                        b"250-here\r\n250 AUTH PLAIN\r\n" if line.startswith(b"EHLO") else f"{says}\r\n".encode()
+                    )
+                writer.close()
+
+        server = await asyncio.start_server(guard, "127.0.0.1", 0)
+        out = provider(server.sockets[0].getsockname()[1], username="u", password="p")
+        outcome = await out.send(outgoing())
+        server.close()
+        await hung_up(transports)
+        assert (outcome.stage, outcome.away, outcome.first_byte_at) == ("not_sent", True, None)
+        assert (outcome.misconfigured, outcome.retry_after) == ((True, 60 * SECOND) if ours else (False, None))
+
+    asyncio.run(story())
+
+
 def test_after_start_by_no_byte_leaves():
     async def story():
         mailbox = Mailbox()
@@ -356,42 +385,6 @@ def test_a_server_that_is_busy_gets_each_message_once_in_the_end(tmp_path):
             assert {row["attempt"] for row in messages} == {2}
         to = [address for envelope in mailbox.taken for address in envelope.rcpt_tos]
         assert sorted(to) == sorted(f"c-{number}@example.org" for number in range(8))
-
-    asyncio.run(story())
-
-
-def test_a_server_that_goes_away_is_asked_by_single_messages_and_gets_each_once_when_it_is_back(tmp_path):
-    async def story():
-        turns: asyncio.Queue[Turned] = asyncio.Queue()
-        probed = asyncio.Semaphore(0)
-
-        def observe(one: object) -> None:
-            if isinstance(one, Turned):
-                turns.put_nowait(one)
-            if isinstance(one, Sent) and one.outcome.away and running.ways["smtp"].breaker.times > 2:
-                probed.release()
-
-        pace = Pace(retry_least=SECOND, retry_most=2 * SECOND, ask_least=SECOND // 10, ask_most=SECOND // 5)
-        async with smtp_served(Mailbox()) as port:
-            pass
-        mailbox = Mailbox()
-        async with engines.engine(tmp_path / "t.db", provider(port), pace=pace, observe=observe) as running:
-            for number in range(90):
-                await running.publish("customer.profile.changed", customer(f"c-{number}"))
-                await running.publish("billing.payment.failed", failed(f"p-{number}", f"c-{number}"))
-            await running.start()
-            away = await turns.get()
-            await probed.acquire()
-            async with smtp_served(mailbox, port=port):
-                back = await turns.get()
-                await rest(running)
-            messages = await rows(running, "messages")
-        assert (away.provider, away.breaker.is_open, back.breaker.is_open, turns.empty()) == ("smtp", True, False, True)
-        to = [address for envelope in mailbox.taken for address in envelope.rcpt_tos]
-        assert sorted(to) == sorted(f"c-{number}@example.org" for number in range(90))
-        assert {row["state"] for row in messages} == {"accepted"}
-        # Who was under way when it went away has tried again, and who was a probe.
-        assert sum(row["attempt"] == 1 for row in messages) >= 90 - 3 * running.concurrency
 
     asyncio.run(story())
 

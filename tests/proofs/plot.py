@@ -41,7 +41,7 @@ def _panel(top: int, name: str, minutes: Sequence[float], series: Series) -> lis
         )
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{points}"/>')
         parts.append(
-            f'<text x="{LEFT + 200 + 130 * (number % 4)}" y="{top + 10}" fill="{colour}">{escape(label)}</text>'
+            f'<text x="{LEFT + 200 + 95 * (number % 6)}" y="{top + 10}" fill="{colour}">{escape(label)}</text>'
         )
     parts.append(f'<text x="{LEFT + wide}" y="{top + 32 + HEIGHT}" text-anchor="end">{last:.0f} min</text>')
     return parts

@@ -21,6 +21,7 @@ from tests.providers.stand_ins import (
     served,
     texter,
 )
+from tidings.errors import Misconfigured
 from tidings.event import HOUR, SECOND
 from tidings.ports import Outcome
 
@@ -167,16 +168,22 @@ def test_every_code_says_what_to_do_next():
     assert all(meaning.says and (not meaning.gone or meaning.stage == "permanent") for meaning in CODES.values())
 
 
-def test_a_wrong_token_stops_nothing_else_and_is_called_configuration():
+def unreadable(reference: str) -> str:
+    raise Misconfigured(f"{reference} is not set")
+
+
+@pytest.mark.parametrize("token", [lambda _: "another", unreadable], ids=["wrong", "cannot be read"])
+def test_a_token_that_is_not_right_stops_nothing_else_and_is_called_configuration(token):
     async def story():
         async with served(Twilio()) as url:
             wrong = texter(url)
-            wrong.resolve = lambda reference: "another"
+            wrong.resolve = token
             return await wrong.send(text())
 
     outcome = asyncio.run(story())
     assert (outcome.stage, outcome.retry_after) == ("not_sent", 60 * SECOND)
-    assert "configuration" in outcome.detail
+    # Every message would meet it.
+    assert (outcome.misconfigured, outcome.away) == (True, True)
     assert TOKEN not in outcome.detail
 
 
