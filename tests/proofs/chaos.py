@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ PATIENCE = 180.0
 """Seconds within which something has to go on after a stroke."""
 DRAW = 20.0
 """Seconds after which another victim is drawn."""
+MOVED, IN_HAND = "offsets that it has just moved", "messages in its hands"
+"""In the middle of what a worker, and what a deliverer is hit."""
 SLEEP = 13.0
 """Seconds for which a process stands still: beyond the ten after which the group goes on without it."""
 
@@ -125,6 +128,7 @@ class Chaos:
         chance = Random(self.seed)
         todo = ["kill"] * self.kills + ["pause"] * self.pauses + ["broker"] * self.broker + ["database"] * self.database
         chance.shuffle(todo)
+        kinds = itertools.cycle(sorted({self.stand.verbs[name] for name in self.victims}))
         waking: list[asyncio.Task[None]] = []
         begun = time.monotonic()
         while todo:
@@ -132,7 +136,7 @@ class Chaos:
             stroke = todo.pop()
             match stroke:
                 case "kill" | "pause":
-                    name, why = await self._busy(chance, stroke)
+                    name, why = await self._busy(chance, stroke, next(kinds))
                     if stroke == "kill":
                         self.stand.running[name].tell(signal.SIGKILL)
                     else:
@@ -151,14 +155,15 @@ class Chaos:
             print(f"{time.monotonic() - begun:6.1f} s  {stroke} {name}: {why}")
         await asyncio.gather(*waking)
 
-    async def _busy(self, chance: Random, stroke: str) -> tuple[str, Why]:
-        """Draw a victim, and wait until it has moved offsets of its own, or has messages in hand; return it.
+    async def _busy(self, chance: Random, stroke: str, kind: str) -> tuple[str, Why]:
+        """Draw a victim of a kind, and wait until it has moved offsets of its own, or has messages in hand; return it.
 
         One that has nothing to do is left for another.
         """
+        mine = [name for name in self.victims if self.stand.verbs[name] == kind]
         async with asyncio.timeout(PATIENCE):
             while True:
-                awake = [name for name in self.victims if name not in self.asleep and self.stand.running[name].runs]
+                awake = [name for name in mine if name not in self.asleep and self.stand.running[name].runs]
                 if not awake:
                     await asyncio.sleep(0.5)
                     continue
@@ -174,7 +179,7 @@ class Chaos:
     async def _in_hand(self, name: str) -> Why:
         while not (many := await self.stand.in_hand(name)):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.02)
-        return Why("messages in its hands", many)
+        return Why(IN_HAND, many)
 
     async def _moves(self, name: str) -> Why:
         places: frozenset[Place] = frozenset()
@@ -184,7 +189,7 @@ class Chaos:
             read = sum(positions.get(place, 0) for place in owned)
             # Of the same partitions: what it was given meanwhile it has not read.
             if owned and places == owned and read > was:
-                return Why("offsets that it has just moved", read - was)
+                return Why(MOVED, read - was)
             places, was = owned, read
 
     async def _anybody(self) -> Why:

@@ -248,8 +248,8 @@ class Stand:
         return frozenset(place for places in mine for place in places)
 
     async def in_hand(self, name: str) -> int:
-        """How many messages a deliverer has claimed or is sending; its claims bear its name with six digits."""
-        query = "SELECT count(*) FROM messages WHERE state IN ('claimed', 'sending') AND owner ~ ('^' || $1 || '-[0-9a-f]{6}$')"
+        """How many messages a deliverer has claimed or is sending; its claims bear its name, six digits, the way out and a number."""
+        query = "SELECT count(*) FROM messages WHERE state IN ('claimed', 'sending') AND owner ~ ('^' || $1 || '-[0-9a-f]{6}-[^#]+#[0-9]+$')"
         (row,) = await self.ask(query, name)
         return int(row[0])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import services
-from tests.proofs.chaos import SLEEP, Chaos
+from tests.proofs.chaos import IN_HAND, MOVED, SLEEP, Chaos
 from tests.proofs.figures import tell
 from tests.proofs.stand import standing
 from tests.proofs.story import DELIVERERS, WORKERS, judged, lived, started
@@ -45,6 +45,7 @@ def proven(folder: Path, size: Size) -> dict[str, object]:
         feed, longest = asyncio.run(lived(stand, size.rate, size.events, chaos.run(), size.patience))
         asyncio.run(chaos.finish())
         took = time.monotonic() - begun
+        assert {what for stroke, what in chaos.hurt if stroke == "kill"} == {MOVED, IN_HAND}, chaos.hurt
         ends = sum((one.ends for one in stand.running.values()), Counter[int]())
         verdict = judged(stand, feed)
         return {
