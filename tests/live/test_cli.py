@@ -46,7 +46,7 @@ def test_a_verb_that_does_not_exist_is_told_with_the_one_that_was_meant(words, t
     assert text in run(*words).stderr
 
 
-@pytest.mark.parametrize("words", [[], ["demoo"], ["demo", "--for", "soon"], ["ingest"], ["contracts"]], ids=" ".join)
+@pytest.mark.parametrize("words", [[], ["demoo"], ["demo", "--for", "soon"], ["ingest"], ["rules"]], ids=" ".join)
 def test_a_command_that_is_not_understood_ends_with_2(words):
     assert run(*words).returncode == 2
 
