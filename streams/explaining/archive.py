@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +23,8 @@ from tidings.rule import Rule
 
 Changes = dict[tuple[str, tuple[Any, ...]], Sequence[Event]]
 """What has been read of entities while something is explained: their changes, newest first."""
-AT_ONCE = 500
-"""Records that are decoded together."""
+AT_ONCE = 100
+"""Records that are decoded together: some milliseconds, then whoever else lives in this loop has a turn."""
 LAST: Micros = 2**62
 FEW, MANY = 5, 500
 """Events that are looked at for one word."""
@@ -145,7 +146,9 @@ class Archive:
         """Return events, newest first, with what was before each; of so many entities what was before the first one."""
         found = {event.ref: event for event in events}
         known: dict[tuple[str, tuple[Any, ...]], Image | None] = {}
-        for event in sorted(events, key=_place):
+        for number, event in enumerate(sorted(events, key=_place)):
+            if number % AT_ONCE == AT_ONCE - 1:
+                await asyncio.sleep(0)
             contract = self.by_type.get(event.type)
             if contract is None or (values := images.image_key(contract, event)) is None:
                 continue
@@ -205,6 +208,7 @@ class Archive:
                 for event in await self._events(part):
                     yield event
                 part = []
+                await asyncio.sleep(0)
         for event in await self._events(part):
             yield event
 

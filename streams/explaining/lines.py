@@ -26,7 +26,7 @@ NEWEST = 2_000
 """Events of the rule's types that are looked at."""
 NEWEST_READING = 50
 """The same of a rule that reads other entities: each costs a look of its own."""
-IN_A_ROW = 20
+IN_A_ROW = 5
 FIRINGS = 300
 """Firings whose messages are counted."""
 CLOSEST = 5
