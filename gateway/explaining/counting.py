@@ -15,7 +15,7 @@ from tidings.rule import RuleSet
 
 logger = logging.getLogger("tidings.console")
 
-PATIENCE = 0.03
+PATIENCE = 0.01
 """Seconds that a page waits for figures."""
 FRESH = 30.0
 """Seconds for which figures are shown without being counted anew."""

@@ -27,6 +27,8 @@ NEWEST = 2_000
 NEWEST_READING = 50
 """The same of a rule that reads other entities: each costs a look of its own."""
 IN_A_ROW = 5
+BREATH = 0.001
+"""Seconds after so many events in a row: a page that is asked meanwhile is done in one or two of them."""
 FIRINGS = 300
 """Firings whose messages are counted."""
 CLOSEST = 5
@@ -87,7 +89,7 @@ async def did(books: Books, rule: Rule, rule_set: str) -> Did:
         seen = await books.archive.beside(rule, event)
         looked.append((seen, look(rule, seen)))
         if number % IN_A_ROW == 0:
-            await asyncio.sleep(0)  # whoever else lives in this loop has work to do
+            await asyncio.sleep(BREATH)  # whoever else lives in this loop has work to do
     begun = [(event, one) for event, one in looked if one.outcome in ("fired", "armed")]
     firings = [
         ids.firing_id(event.tenant, rule.id, one.key, (event.source, event.ref)) for event, one in begun[:FIRINGS]
