@@ -110,7 +110,7 @@ def _reached(message: Message) -> str:
         return "What they may have received"
     if message.is_open:
         return "What they will receive"
-    if message.state not in (MessageState.ACCEPTED, MessageState.MERGED) or says.arrived(message):
+    if message.state not in (MessageState.ACCEPTED, MessageState.MERGED) or says.came_back(message):
         return "What did not reach them"
     return "What they received"
 

@@ -119,7 +119,7 @@ class One:
         provider = kept(line.state, line.channel, self.site)
         if not provider:
             return known
-        return f"{provider}: it waits, and leaves when it is back." + (f" {known}" if line.attempts else "")
+        return f"{provider}: it waits, and leaves when that is over." + (f" {known}" if line.attempts else "")
 
     @property
     def is_test(self) -> bool:

@@ -99,7 +99,7 @@ def state_word(message: Message) -> str:
     return WORDS.get(message.state, str(message.state))
 
 
-def arrived(message: Message) -> str:
+def came_back(message: Message) -> str:
     """Return what its provider has said since, as words after the message; nothing where it has said nothing bad."""
     return ", which came back" if message.receipt in (Receipt.BOUNCED, Receipt.UNDELIVERED) else ""
 
@@ -122,7 +122,7 @@ def verdict(
         return "flit", "Decided; the messages are being made"
     told = [one for one in messages if one.state in (MessageState.ACCEPTED, MessageState.MERGED)]
     if told:
-        ways = [f"{OVER.get(one.channel, one.channel)}{arrived(one)}" for one in told]
+        ways = [f"{OVER.get(one.channel, one.channel)}{came_back(one)}" for one in told]
         text = f"Told {listed(list(dict.fromkeys(ways)))}"
         rest = [one for one in messages if one not in told]
         return "sent", f"{text}; {_rest(rest)}" if rest else text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email import message_from_bytes, message_from_string, policy
 from html import unescape
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.access.keys import make, pepper_of
@@ -17,6 +20,7 @@ from handlers.channels import footer, unsubscribe
 from handlers.channels.content import Contents
 from handlers.channels.wire import Senders, compose
 from streams.explaining.became import Became
+from streams.ledger.rows import MessageLine
 from streams.processors import keys
 from tests.explaining.laboratory import EURO_90, SOON, Shop, browsing, opened, run
 from tests.kernel.test_gates import MESSAGE, NOW
@@ -92,13 +96,20 @@ def test_a_long_source_is_cut_and_says_so():
     assert len(seen.source) <= 16_000 < seen.size
 
 
+@asynccontextmanager
+async def mailed(folder: Path) -> AsyncIterator[tuple[Shop, httpx.AsyncClient, MessageLine]]:
+    """Give a shop that has confirmed an order by mail, a client before its pages, and the mail's line."""
+    async with opened(folder, Shop()) as shop, browsing(shop, render=Contents(PUBLIC, KEY)) as client:
+        await shop.customer()
+        await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
+        await shop.rests(SOON)
+        (line,) = [one for one in (await shop.site().ledger.messages()).rows if one.channel == "email"]
+        yield shop, client, line
+
+
 def test_the_page_has_both_only_for_who_may_read_it_and_shows_the_address_only_when_revealed(tmp_path: Path) -> None:
     async def story() -> None:
-        async with opened(tmp_path, Shop()) as shop, browsing(shop, render=Contents(PUBLIC, KEY)) as client:
-            await shop.customer()
-            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
-            await shop.rests(SOON)
-            (line,) = [one for one in (await shop.site().ledger.messages()).rows if one.channel == "email"]
+        async with mailed(tmp_path) as (_, client, line):
             place = f"/messages/{line.message_id}"
             looks = (await client.get(place)).text
             assert 'href="' + place + '?part=headers"' in looks
@@ -129,11 +140,7 @@ def test_whoever_may_not_read_a_mail_gets_neither_of_them(tmp_path: Path, monkey
     monkeypatch.setattr(message, "leaving", never)
 
     async def story() -> None:
-        async with opened(tmp_path, Shop()) as shop, browsing(shop, render=Contents(PUBLIC, KEY)) as client:
-            await shop.customer()
-            await shop.happens("sales.order.placed", order_id="ord-1", customer_id="c-1", total=EURO_90)
-            await shop.rests(SOON)
-            (line,) = [one for one in (await shop.site().ledger.messages()).rows if one.channel == "email"]
+        async with mailed(tmp_path) as (shop, client, line):
             pepper = pepper_of(b"only for tests")
             made = make(pepper, "viewer", tenant="default", scopes=frozenset({"decisions"}), sources=())
             assert not await shop.store.run(keys.add(made.row, "a test"))

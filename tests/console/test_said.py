@@ -67,7 +67,7 @@ def test_a_provider_that_does_not_take_us_needs_attention_and_what_waits_for_it_
             assert "post does not take us since 8 min (configuration: 535). Check username and password" in text
             assert "has been due for" not in text
             for place, says in (
-                ("messages", "post does not take us since 8 min: it waits, and leaves when it is back."),
+                ("messages", "post does not take us since 8 min: it waits, and leaves when that is over."),
                 ("decisions", "Not told yet: post does not take us since 8 min"),
             ):
                 found = (await client.get(f"/{place}")).text
